@@ -1,0 +1,30 @@
+# The table of contents.
+PYTHON ?= python3
+PORT ?= 8000
+STATE ?= .state
+SIZE ?= default
+RUN := .venv/bin/python
+
+.PHONY: help setup local test check bench openapi clean
+help:     ## what there is
+	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+setup: .venv/ready  ## the virtual environment with everything pinned
+local: .venv/ready  ## data, training, API and documentation on 127.0.0.1:$(PORT)
+	@$(RUN) scripts/local.py --port $(PORT) --state $(STATE) --size $(SIZE)
+test: .venv/ready  ## every test
+	@$(RUN) -m pytest
+check: .venv/ready  ## format, lint, types
+	@$(RUN) -m ruff format --check . && $(RUN) -m ruff check . && $(RUN) -m mypy
+bench: .venv/ready  ## speed, as ratios to the bare kernels of the same run
+	@$(RUN) tests/bench/bench.py
+openapi: .venv/ready  ## write docs/openapi.json from the routes
+	@$(RUN) scripts/openapi.py
+clean:    ## forget the environment and the state
+	rm -rf .venv $(STATE)
+
+# vireo.pth puts our two source roots on the path, as the Lambda layer and the function's folder do.
+.venv/ready: requirements.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	printf '%s\n' '$(CURDIR)/layers/core/python' '$(CURDIR)/lambdas' > "$$($(RUN) -c 'import site; print(site.getsitepackages()[0])')/vireo.pth"
+	@touch $@

@@ -1,0 +1,1 @@
+"""Vireo: what should this viewer watch next, and what makes things like this succeed."""

@@ -1,0 +1,1 @@
+"""The homes: all ports together, in AWS and on a laptop."""

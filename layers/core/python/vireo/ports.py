@@ -1,0 +1,258 @@
+"""What the domain needs from the world: a few small protocols, and the errors they share.
+
+A *home* (``vireo.homes.aws``, ``vireo.homes.local``) opens all of them together for one tenant, so
+that no key, blob, cache entry or stream of another tenant can even be named. Every port has one
+contract suite in ``tests/contract`` that both homes pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+#: What a record may hold: None, bool, int, float, str, bytes, and lists and dicts (str keys) of them.
+Item = dict[str, Any]
+
+
+class Conflict(Exception):
+    """A conditional write found another version than the one it expected. Nothing was written."""
+
+
+class Unavailable(Exception):
+    """The store did not answer, or not within its time limit. The caller may degrade or retry."""
+
+
+class Refused(ValueError):
+    """The call breaks a limit of the store (size, count, missing key). It will never succeed."""
+
+
+class Missing(LookupError):
+    """A blob, stream or execution of that name does not exist."""
+
+
+class Table(StrEnum):
+    """Every table there is. A record lives at (table, key, sort)."""
+
+    VIDEOS = "videos"  #: the catalogue, sharded for listing
+    VIEWERS = "viewers"  #: one packed row per viewer
+    OVERLAY = "overlay"  #: what changed since the last bundle, in order of time
+    REGISTRY = "registry"  #: models, the serving pointer, clients and their tenants
+    SETTINGS = "settings"  #: campaigns, experiments and switches that change without a deploy
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An item with the version that a conditional write compares (1 when first written)."""
+
+    key: str
+    sort: str
+    item: Item
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a query's answer; ``after`` is the sort key to go on from, None at the end."""
+
+    records: Sequence[Record]
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write ``item``; ``expect`` is the version that must be there: 0 for none, None for any."""
+
+    table: Table
+    key: str
+    sort: str
+    item: Item
+    expect: int | None = None
+    expires: float | None = None  #: unix seconds; gone from reads after it
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove a record, if it is at version ``expect`` (None: whatever is there, or nothing)."""
+
+    table: Table
+    key: str
+    sort: str
+    expect: int | None = None
+
+
+class Records(Protocol):
+    """Records by key, as DynamoDB has them: at most 400 KB each, read by key, written atomically."""
+
+    def get(self, table: Table, key: str, sort: str = "") -> Record | None:
+        """One record, strongly consistent; None when there is none (or it has expired)."""
+        ...
+
+    def query(
+        self,
+        table: Table,
+        key: str,
+        *,
+        prefix: str = "",
+        after: str = "",
+        before: str | None = None,
+        limit: int = 1000,
+        newest_first: bool = False,
+    ) -> Page:
+        """Records of one key in order of sort: ``after`` < sort < ``before``, starting ``prefix``.
+
+        With ``newest_first`` the order is descending and ``Page.after`` continues as ``before``.
+        """
+        ...
+
+    def put(
+        self,
+        table: Table,
+        key: str,
+        sort: str,
+        item: Item,
+        *,
+        expect: int | None = None,
+        expires: float | None = None,
+    ) -> int:
+        """Write one record and return its new version. Raises `Conflict` when ``expect`` fails."""
+        ...
+
+    def delete(self, table: Table, key: str, sort: str = "", *, expect: int | None = None) -> None:
+        """Remove one record. Removing what is not there is no error unless ``expect`` is given."""
+        ...
+
+    def add(self, table: Table, key: str, sort: str, amounts: Mapping[str, int | float]) -> Item:
+        """Add to numeric fields atomically (absent counts as 0) and return the whole new item."""
+        ...
+
+    def write(self, writes: Sequence[Put | Delete]) -> None:
+        """All or none, at most 100 writes, no key twice. Raises `Conflict` and writes nothing."""
+        ...
+
+
+class Blobs(Protocol):
+    """Immutable-by-habit files under ``/``-separated names."""
+
+    def read(self, name: str) -> bytes:
+        """The whole blob. Raises `Missing`."""
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write whole or not at all; a reader never sees half a blob."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove; removing what is not there is no error."""
+        ...
+
+    def names(self, prefix: str = "") -> Iterator[str]:
+        """Names that start with ``prefix``, sorted."""
+        ...
+
+    def download(self, name: str, path: str) -> None:
+        """Copy a blob to a local file (for memory-mapping). Raises `Missing`."""
+        ...
+
+    def upload(self, path: str, name: str) -> None:
+        """Copy a local file to a blob."""
+        ...
+
+
+class Cache(Protocol):
+    """A place to forget things. No method raises: a broken cache is a miss, and a metric."""
+
+    def get(self, key: str) -> bytes | None:
+        """The value, or None when it is absent, expired or the cache cannot be reached."""
+        ...
+
+    def put(self, key: str, value: bytes, *, seconds: float) -> None:
+        """Keep a value for that long, at most."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Forget a key."""
+        ...
+
+    def add(self, key: str, amount: int = 1, *, seconds: float) -> int | None:
+        """Count atomically; the count, or None when the cache cannot be reached."""
+        ...
+
+
+class Stream(Protocol):
+    """An ordered log per key, as Kinesis is: at least once, in order within one key."""
+
+    def publish(self, records: Sequence[tuple[str, bytes]]) -> Sequence[str | None]:
+        """Append (key, payload) pairs; per record None, or why it was not taken. At most 500."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How one run of a state machine stands."""
+
+    name: str
+    status: str  #: RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED
+    output: Mapping[str, Any] | None = None
+    error: str | None = None
+    cause: str | None = None
+
+
+class Executions(Protocol):
+    """State machines by name: ``training``, later ``discovery``."""
+
+    def start(self, machine: str, name: str, document: Mapping[str, Any]) -> str:
+        """Start one under a unique name and return the name. Raises `Conflict` if it was taken."""
+        ...
+
+    def describe(self, machine: str, name: str) -> Execution:
+        """How it stands. Raises `Missing`."""
+        ...
+
+
+class Clock(Protocol):
+    """The time, so that a test can move it."""
+
+    def now(self) -> float:
+        """Unix seconds."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that only grow, for durations and time limits."""
+        ...
+
+
+class Meter(Protocol):
+    """Metrics. Names are those that the dashboard uses."""
+
+    def count(self, name: str, value: float = 1, **dimensions: str) -> None:
+        """Add to a counter."""
+        ...
+
+    def observe(self, name: str, value: float, unit: str, **dimensions: str) -> None:
+        """Record one measurement; unit as CloudWatch spells it, e.g. ``Milliseconds``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """All ports of one home, opened for one tenant."""
+
+    records: Records
+    blobs: Blobs
+    cache: Cache
+    stream: Stream
+    executions: Executions
+    clock: Clock
+    meter: Meter
+    #: A writable folder on this machine for memory-mapped bundles (``/tmp`` in Lambda).
+    scratch: str = field(default="/tmp")
+
+
+class Home(Protocol):
+    """Where the code lives: AWS or a laptop. Nothing but handlers and scripts knows which."""
+
+    def open(self, tenant: str) -> Ports:
+        """The ports of one tenant: every key, blob, cache entry and stream key belongs to it."""
+        ...

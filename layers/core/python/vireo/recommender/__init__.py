@@ -1,0 +1,1 @@
+"""What should this viewer watch next? Four stages, one request."""

@@ -1,0 +1,1 @@
+"""From collected events to a published bundle: the steps of the training state machine."""

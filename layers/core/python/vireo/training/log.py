@@ -1,0 +1,82 @@
+"""The interactions that models learn from, as arrays in order of time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vireo.columns import Columns, Vocabulary
+
+
+@dataclass(frozen=True)
+class People:
+    """Viewers as arrays of length m, in ascending order of id."""
+
+    ids: NDArray[np.bytes_]  #: S[m]
+    age: NDArray[np.int16]  #: years, -1 unknown
+    country: NDArray[np.int16]  #: code in the vocabulary
+    language: NDArray[np.int16]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Log:
+    """Positive events of n_users viewers on n_videos videos, n events in order of time.
+
+    A (viewer, video) pair is kept at its first occurrence, so that what is to be predicted is never
+    a repeat. Equal times keep the order of the source. Cutting a log at a position is cutting it at
+    a moment: nothing after the cut is known before it.
+    """
+
+    user: NDArray[np.int32]  #: row in `people`
+    video: NDArray[np.int32]  #: row in `videos`
+    time: NDArray[np.float64]  #: unix seconds, ascending
+    device: NDArray[np.int8]  #: code in the vocabulary, 0 unknown
+    weight: NDArray[np.float32]  #: strength of the signal, 1 for a plain watch
+    people: People
+    videos: Columns
+    text: NDArray[np.float32]  #: [n_videos, 512] hashed titles and tags (vireo.text)
+    vocabulary: Vocabulary
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    @property
+    def n_users(self) -> int:
+        """Viewers, those without an event included."""
+        return len(self.people)
+
+    @property
+    def n_videos(self) -> int:
+        """Videos, those without an event included."""
+        return len(self.videos)
+
+    def until(self, position: int) -> Self:
+        """The first ``position`` events."""
+        return self.between(0, position)
+
+    def between(self, start: int, stop: int) -> Self:
+        """Events start..stop of this log, with the same viewers and videos."""
+        return replace(
+            self,
+            user=self.user[start:stop],
+            video=self.video[start:stop],
+            time=self.time[start:stop],
+            device=self.device[start:stop],
+            weight=self.weight[start:stop],
+        )
+
+    def histories(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Positions by viewer: ``order[offsets[u]:offsets[u + 1]]`` are viewer u's, in time order.
+
+        Returns:
+            order int64 [n], offsets int64 [n_users + 1].
+        """
+        order = np.argsort(self.user, kind="stable")
+        counts = np.bincount(self.user, minlength=self.n_users)
+        return order, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
