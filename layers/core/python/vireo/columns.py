@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from vireo.catalogue import Status, Video
 from vireo.keys import Keys, key_of, keys_of
 
-
 STATUS_CODES = {Status.PUBLIC: 0, Status.PRIVATE: 1, Status.DELETED: 2}
 
 

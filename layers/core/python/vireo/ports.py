@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-#: What a record may hold: None, bool, int, float, str, bytes, and lists and dicts (str keys) of them.
+#: What a record holds: None, bool, int, float, str, bytes, and lists and str-keyed dicts of them.
 Item = dict[str, Any]
 
 
@@ -83,7 +83,7 @@ class Delete:
 
 
 class Records(Protocol):
-    """Records by key, as DynamoDB has them: at most 400 KB each, read by key, written atomically."""
+    """Records by key, as DynamoDB has them: ≤ 400 KB each, read by key, written atomically."""
 
     def get(self, table: Table, key: str, sort: str = "") -> Record | None:
         """One record, strongly consistent; None when there is none (or it has expired)."""

@@ -1,4 +1,4 @@
-"""The embedded text embedder: hashed character n-grams, no fit, no model file, the same anywhere."""
+"""The embedded text embedder: hashed character n-grams, no fit and no model file."""
 
 from __future__ import annotations
 
