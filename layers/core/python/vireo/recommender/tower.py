@@ -69,7 +69,8 @@ def duration_buckets(seconds: Floats) -> NDArray[np.int8]:
 def decay_weights(length: int) -> Floats:
     """Weights of the running sums by distance from the newest item: [4, length]."""
     decays = np.array(DECAYS)[:, None]
-    return (decays ** np.arange(length) * np.sqrt(1 - decays**2)).astype(np.float32)
+    weights: Floats = (decays ** np.arange(length) * np.sqrt(1 - decays**2)).astype(np.float32)
+    return weights
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,9 @@ class UserTower:
     distance: Floats  #: [heads, length], newest last
     decays: Floats  #: [4, length], newest last
     hidden: Floats  #: [(1 + heads + 4) d, hidden]
-    profile: tuple[Floats, Floats, Floats, Floats]  #: age (with the bias), country, language, device
+    profile: tuple[
+        Floats, Floats, Floats, Floats
+    ]  #: age (with the bias), country, language, device
     out: Floats  #: [hidden, d]
     out_bias: Floats  #: [d]
     scale: Floats  #: [4, d] by the pause before the request

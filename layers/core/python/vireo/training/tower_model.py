@@ -1,4 +1,4 @@
-"""The towers as JAX sees them: weights, forward pass and loss; `vireo.recommender.tower` serves them.
+"""The towers in JAX: weights, forward pass and loss; `vireo.recommender.tower` serves them.
 
 A viewer is encoded from the last items watched, in order, with the pauses between them: the last
 item, four decayed sums and attention heads queried by the last item go through one hidden layer, so
@@ -261,4 +261,5 @@ def loss(
     wrong = z @ videos[negatives].T + (bias[negatives] - log_expected)
     wrong = jnp.where(negatives[None] == target[:, None], -1e9, wrong)
     each = jnp.logaddexp(jax.nn.logsumexp(wrong, axis=1), right) - right
-    return (each * weight).sum() / jnp.maximum(weight.sum(), 1e-9)
+    mean: jax.Array = (each * weight).sum() / jnp.maximum(weight.sum(), 1e-9)
+    return mean

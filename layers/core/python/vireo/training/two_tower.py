@@ -18,7 +18,6 @@ from vireo.training.log import Log
 from vireo.training.tower_batches import Batches
 from vireo.training.tower_model import (
     Content,
-    Positions,
     TowerConfig,
     TowerParams,
     initial_params,
