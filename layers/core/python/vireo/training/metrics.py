@@ -18,7 +18,6 @@ Lists = NDArray[np.int32]
 Values = NDArray[np.float64]
 
 #: Name of a group of requests to the pause before them, in seconds: low <= pause < high.
-#: The first five split the live session finer, the last four are the serving code's buckets.
 PAUSES: Mapping[str, tuple[float, float]] = {
     "all": (0, np.inf),
     "0 s": (0, 1),
@@ -32,6 +31,8 @@ PAUSES: Mapping[str, tuple[float, float]] = {
 }
 #: The four buckets that the model itself tells apart; a viewer without a history is in the last.
 BUCKETS = ("< 1 h", "1 h–1 day", "1–7 days", "≥ 7 days")
+#: The same requests with the first bucket split: events within a second are often one form filled in.
+FINE = ("0 s", "1–60 s", "1 min–1 h", "≥ 1 h")
 
 
 def in_pause(requests: Requests, name: str) -> Mask:
