@@ -24,6 +24,7 @@ from vireo.training.dataset import Dataset
 from vireo.training.events import TYPES
 from vireo.training.log import Log, People
 from vireo.training.vocabulary import vocabulary
+from vireo.viewer import POSITIVE_FRACTION, POSITIVE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Settings:
     """How events become interactions."""
 
     engine: str = "duckdb"  #: an Ibis backend's name
-    watched_fraction: float = 0.3  #: a watch of that much of a video is a positive …
-    watched_seconds: float = 30.0  #: … or of that many seconds
+    watched_fraction: float = POSITIVE_FRACTION  #: a watch of that much of a video is a positive …
+    watched_seconds: float = POSITIVE_SECONDS  #: … or of that many seconds
     clock_tolerance: float = 300.0  #: seconds that an event may lie ahead of us
     minimum_count: int = 2  #: categories, languages and devices met less often are "unknown"
     like_weight: float = 2.0  #: strength of a like, comment or share; a watch has 1
