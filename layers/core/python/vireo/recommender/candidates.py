@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -51,51 +51,55 @@ class Retrieval:
         return cls(**{f.name: given[f.name] for f in fields(cls) if f.name in given})
 
 
-def candidates(snapshot: Snapshot, request: Request, retrieval: Retrieval | None = None) -> Slate:
-    """Candidates of every source that the snapshot has, without what the viewer must not see.
+def candidates(request: Request, retrieval: Retrieval | None = None) -> Slate:
+    """Candidates of every source that the bundle has, without what the viewer must not see.
 
     A row appears once, in ascending order; `Slate.score` is the blend of the retrieval scores.
     """
-    retrieval = retrieval or Retrieval.of(snapshot.bundle.config)
-    eligible = eligible_for(snapshot, request)
+    snapshot, model = request.snapshot, request.snapshot.model
+    eligible = eligible_for(request)
     if request.tuning.popularity_only:
-        return popular_only(snapshot, request, eligible)
-    model = snapshot.model
-    query = encode_viewer(snapshot, request)
-    proposals: list[tuple[int, Rows]] = [
-        (POPULARITY, _first(model.popular_in(request.country), eligible, retrieval.popularity)),
-        (OPENERS, _first(model.openers, eligible, retrieval.openers)),
-        (FRESH, _first(_fresh(snapshot, request), eligible, retrieval.fresh)),
+        return popular_only(request, eligible)
+    sizes = retrieval or Retrieval.of(snapshot.bundle.config)
+    query = encode_viewer(request)
+    proposals = [
+        (POPULARITY, _first(model.popular_in(request.country), eligible, sizes.popularity)),
+        (OPENERS, _first(model.openers, eligible, sizes.openers)),
+        (FRESH, _first(_fresh(request), eligible, sizes.fresh)),
     ]
     if query is not None and snapshot.index is not None:
-        proposals.append((TOWER, snapshot.index.search(query, retrieval.tower, eligible)[0]))
-    heard = request.history[-retrieval.neighbour_history :]
-    if model.neighbours is None or not len(heard):
-        voting: Any = nullcontext()
-    else:
-        strength = retrieval.neighbour_decay ** np.arange(len(heard), dtype=np.float32)[::-1]
-        voting = model.neighbours.votes(heard, strength)
-    with voting as votes:
+        proposals.append((TOWER, snapshot.index.search(query, sizes.tower, eligible)[0]))
+    with _votes(request, sizes) as votes:
         if votes is not None:
             rows = votes.rows[has(eligible, votes.rows)]
-            top = best(rows, votes.scores[rows], retrieval.neighbours)[0]
-            proposals.append((NEIGHBOURS, top))
+            found = best(rows, votes.scores[rows], sizes.neighbours)[0]
+            proposals.append((NEIGHBOURS, found))
         rows, proposed = _merge(proposals)
         scores = _scores(snapshot, rows, query, votes)
-    return Slate(rows, scores, proposed, retrieval_score(snapshot, request, scores))
+    return Slate(rows, scores, proposed, retrieval_score(request, scores))
 
 
-def eligible_for(snapshot: Snapshot, request: Request) -> Bits:
+def _votes(request: Request, sizes: Retrieval) -> AbstractContextManager[Votes | None]:
+    """What the neighbours of the recent history say; None without a history or a table."""
+    table = request.snapshot.model.neighbours
+    heard = request.history[-sizes.neighbour_history :]
+    if table is None or not len(heard):
+        return nullcontext()
+    strength = sizes.neighbour_decay ** np.arange(len(heard), dtype=np.float32)[::-1]
+    return table.votes(heard, strength)
+
+
+def eligible_for(request: Request) -> Bits:
     """Bitmap of what this viewer may be shown and has not watched."""
-    bits = snapshot.eligible(request.country, request.rating).copy()
+    bits = request.snapshot.eligible(request.country, request.rating).copy()
     clear(bits, request.watched)
     clear(bits, request.excluded)
     return bits
 
 
-def encode_viewer(snapshot: Snapshot, request: Request) -> Floats | None:
+def encode_viewer(request: Request) -> Floats | None:
     """The viewer's query vector [d + 1]; None when the bundle has no tower."""
-    tower, index = snapshot.model.user_tower, snapshot.index
+    tower, index = request.snapshot.model.user_tower, request.snapshot.index
     if tower is None or index is None:
         return None
     return tower.encode(
@@ -109,29 +113,29 @@ def encode_viewer(snapshot: Snapshot, request: Request) -> Floats | None:
     )
 
 
-def popular_only(snapshot: Snapshot, request: Request, eligible: Bits) -> Slate:
+def popular_only(request: Request, eligible: Bits) -> Slate:
     """The popular of the viewer's country in order of popularity, then those of the world."""
-    model = snapshot.model
+    model = request.snapshot.model
     rows = np.concatenate([model.popular_in(request.country), model.popular_in(0)])
     rows = rows[np.sort(np.unique(rows, return_index=True)[1])]
     rows = _first(rows, eligible, len(rows))
     score = -np.arange(len(rows), dtype=np.float32)
     proposed = np.full(len(rows), 1 << POPULARITY, np.uint8)
-    return Slate(rows, _scores(snapshot, rows, None, None), proposed, score)
+    return Slate(rows, _scores(request.snapshot, rows, None, None), proposed, score)
 
 
-def retrieval_score(snapshot: Snapshot, request: Request, scores: Floats) -> Floats:
+def retrieval_score(request: Request, scores: Floats) -> Floats:
     """Per-request z-scores of the sources, weighted for the pause before the request."""
-    weights = blend_weights(snapshot, request)[1:]
+    weights = blend_weights(request)[1:]
     if not weights.any():  # a blend that trusts the ranker alone
         weights = DEFAULT_BLEND[int(not len(request.history)), 1:]
     score: Floats = weights @ standardised(scores)
     return score
 
 
-def blend_weights(snapshot: Snapshot, request: Request) -> Floats:
+def blend_weights(request: Request) -> Floats:
     """Weights of the ranker and of every source: [1 + len(SOURCES)]."""
-    blend = snapshot.bundle.arrays.get("blend")
+    blend = request.snapshot.bundle.arrays.get("blend")
     weights: Floats = (
         DEFAULT_BLEND[int(not len(request.history))] if blend is None else blend[request.bucket]
     )
@@ -143,9 +147,9 @@ def _first(rows: Rows, eligible: Bits, k: int) -> Rows:
     return kept
 
 
-def _fresh(snapshot: Snapshot, request: Request) -> Rows:
+def _fresh(request: Request) -> Rows:
     """Those published in the last days, newest first."""
-    rows, published = snapshot.newest
+    rows, published = request.snapshot.newest
     oldest = request.now - 86400 * request.tuning.fresh_days
     fresh: Rows = rows[(published >= oldest) & (published <= request.now)]
     return fresh

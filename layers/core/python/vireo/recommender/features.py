@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,6 @@ from numpy.typing import NDArray
 from vireo.columns import Columns
 from vireo.recommender.slate import NEIGHBOURS, OPENERS, POPULARITY, TOWER, Request, Slate
 from vireo.recommender.slate import standardised as z_scores
-
-if TYPE_CHECKING:
-    from vireo.recommender.snapshot import Snapshot
 
 Floats = NDArray[np.float32]
 
@@ -62,29 +59,30 @@ def video_features(columns: Columns, known: Mapping[str, NDArray[Any]] | None = 
 class Facts:
     """What the feature functions share about one request and its k candidates."""
 
-    snapshot: Snapshot
     request: Request
     slate: Slate
 
     @cached_property
     def video(self) -> Floats:
         """[Fv, k]: row by row, as features are made."""
-        return np.ascontiguousarray(self.snapshot.features(self.slate.rows).T)
+        return np.ascontiguousarray(self.request.snapshot.features(self.slate.rows).T)
 
     @cached_property
     def columns(self) -> tuple[NDArray[Any], ...]:
         """Category, channel, language and publishing time of the candidates."""
-        return self.snapshot.take(self.slate.rows, "category", "channel", "language", "published")
+        return self.request.snapshot.take(
+            self.slate.rows, "category", "channel", "language", "published"
+        )
 
     @cached_property
     def past(self) -> tuple[NDArray[Any], ...]:
         """Category, channel and language of the history."""
-        return self.snapshot.take(self.request.history, "category", "channel", "language")
+        return self.request.snapshot.take(self.request.history, "category", "channel", "language")
 
     @cached_property
     def past_video(self) -> Floats:
         """[h, Fv] of the history."""
-        return self.snapshot.features(self.request.history)
+        return self.request.snapshot.features(self.request.history)
 
     @cached_property
     def taste(self) -> NDArray[np.float64]:
@@ -156,7 +154,7 @@ def _mean_seconds(f: Facts) -> float:
 
 
 def _categories(f: Facts) -> int:
-    return f.snapshot.bundle.vocabulary.size("categories")
+    return f.request.snapshot.bundle.vocabulary.size("categories")
 
 
 def _hour(f: Facts) -> float:
@@ -170,7 +168,7 @@ def _same_language(f: Facts) -> Any:
 
 
 def _languages(f: Facts) -> Any:
-    size = f.snapshot.bundle.vocabulary.size("languages")
+    size = f.request.snapshot.bundle.vocabulary.size("languages")
     return f.share(f.past[2], f.columns[2], f.taste, size)
 
 
@@ -219,7 +217,9 @@ NUMBERS: dict[str, Callable[[Facts], Any]] = {
     "tower_rank": lambda f: f.rank(TOWER),
     "neighbours_rank": lambda f: f.rank(NEIGHBOURS),
     "popularity_place": lambda f: f.rank(POPULARITY),
-    "country_place": lambda f: np.log1p(f.snapshot.model.places(f.request.country, f.slate.rows)),
+    "country_place": lambda f: np.log1p(
+        f.request.snapshot.model.places(f.request.country, f.slate.rows)
+    ),
     "proposals": _proposals,
 }
 
@@ -236,9 +236,9 @@ FEATURES = (*NUMBERS, *CODES)
 CATEGORICAL = tuple(CODES)
 
 
-def features(snapshot: Snapshot, request: Request, slate: Slate) -> Floats:
+def features(request: Request, slate: Slate) -> Floats:
     """The feature matrix of a slate: float32 [k, len(FEATURES)] (in memory feature by feature)."""
-    facts = Facts(snapshot, request, slate)
+    facts = Facts(request, slate)
     matrix = np.empty((len(FEATURES), len(slate)), np.float32)
     for j, function in enumerate((*NUMBERS.values(), *CODES.values())):
         matrix[j] = function(facts)

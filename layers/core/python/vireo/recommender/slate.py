@@ -32,6 +32,7 @@ TOWER, NEIGHBOURS, OPENERS, POPULARITY, FRESH = range(5)
 class Request:
     """One question, in rows of a snapshot and codes of its vocabulary."""
 
+    snapshot: Snapshot
     viewer: Viewer
     now: float  #: unix seconds
     limit: int
@@ -71,6 +72,7 @@ class Request:
         watched = snapshot.rows(np.sort(viewer.watched))
         excluded = snapshot.rows(exclude) if exclude is not None else watched[:0]
         return cls(
+            snapshot=snapshot,
             viewer=viewer,
             now=now,
             limit=limit,
