@@ -81,7 +81,7 @@ def collect(replay: Replay, requests: Requests, progress: Progress | None = None
         targets = replay.rows_of(requests.target[bounds[j] : bounds[j + 1]])
         hit = np.isin(slate.rows, targets)
         if hit.any() and not hit.all():
-            matrices.append(features(request.snapshot, request, slate))
+            matrices.append(features(request, slate))
             sources.append(standardised(slate.scores).T)
             relevant.append(hit)
             sizes.append(len(slate))

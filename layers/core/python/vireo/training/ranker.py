@@ -88,7 +88,7 @@ def fit(
     said = within_slates(model.predict(_pool(judge)), judge.offsets)
     scores = np.column_stack([said, judge.sources])
     return Ranker(
-        arrays=pack(_as_json(model), FEATURES, CATEGORICAL),
+        arrays=pack(_as_json(model)),
         blend=fit_blend(scores, judge.relevant, judge.offsets, judge.bucket),
         retrieval_blend=retrieval,
         importance=dict(zip(FEATURES, map(float, model.get_feature_importance()), strict=True))
