@@ -13,12 +13,11 @@ from typing import Any
 
 import orjson
 
+from vireo.homes.limits import owned
 from vireo.homes.names import execution_name
 from vireo.ports import Clock, Conflict, Execution, Missing, Refused
 
 _LOG = logging.getLogger("vireo.executions")
-#: Step Functions passes at most this much from state to state.
-DOCUMENT_BYTES = 256 * 1024
 
 Function = Callable[[Any, Any], Any]
 
@@ -54,8 +53,6 @@ class Machines:
     def start(self, machine: str, name: str, document: Mapping[str, Any]) -> None:
         """Start in a thread. Raises `Missing`, `Conflict`, `Refused`."""
         definition = self._definition(machine)
-        if len(orjson.dumps(document)) > DOCUMENT_BYTES:
-            raise Refused(f"a document has at most {DOCUMENT_BYTES} bytes")
         lock = self._claim(machine, name)
         if lock is None:
             self._same_or_conflict(machine, name, document)
@@ -184,17 +181,6 @@ class LocalExecutions:
         """See the port."""
         state = self._machines.describe(machine, execution_name(self._tenant, name))
         return Execution(name, state.status, state.output, state.error, state.cause)
-
-
-def owned(document: Mapping[str, Any], tenant: str) -> dict[str, Any]:
-    """The document with its tenant in it, by which its steps open their home."""
-    if document.get("tenant", tenant) != tenant:
-        raise Refused(f"a document of {tenant} cannot be for {document['tenant']!r}")
-    try:
-        own: dict[str, Any] = orjson.loads(orjson.dumps({**document, "tenant": tenant}))
-    except TypeError as error:
-        raise Refused(f"a document is plain JSON: {error}") from None
-    return own
 
 
 def _locked(path: Path) -> int | None:
