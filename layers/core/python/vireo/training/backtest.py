@@ -55,6 +55,26 @@ class BaselineSystem:
         return baselines.rank(self.baseline, self.log, requests, k)
 
 
+class Stages(Protocol):
+    """A trained model that can be asked for what each of its stages would answer."""
+
+    def lists(self, requests: Requests, stage: str, k: int) -> Lists:
+        """The first k of the slate after a stage, best first: int32 [r, k], -1 padded."""
+
+
+@dataclass(frozen=True)
+class StageSystem:
+    """One stage of our own model."""
+
+    name: str
+    stage: str
+    model: Stages
+
+    def lists(self, requests: Requests, k: int) -> Lists:
+        """See `Stages.lists`."""
+        return self.model.lists(requests, self.stage, k)
+
+
 @dataclass(frozen=True)
 class Answers:
     """What a system answered, and how good each answer was."""
