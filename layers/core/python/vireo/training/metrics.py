@@ -31,7 +31,7 @@ PAUSES: Mapping[str, tuple[float, float]] = {
 }
 #: The four buckets that the model itself tells apart; a viewer without a history is in the last.
 BUCKETS = ("< 1 h", "1 h–1 day", "1–7 days", "≥ 7 days")
-#: The same requests with the first bucket split: events within a second are often one form filled in.
+#: With the first bucket split: events within a second are often one form being filled in.
 FINE = ("0 s", "1–60 s", "1 min–1 h", "≥ 1 h")
 
 
