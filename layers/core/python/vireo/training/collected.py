@@ -46,9 +46,10 @@ def into_home(data: Dataset, ports: Ports, progress: Progress | None = None) -> 
     content. ``progress`` is called with what is written, how much of it is done, and of how much.
     """
     report = progress or (lambda what, done, total: None)
+    events = _once(event_rows.by_time(data.events))
     put_videos(data.videos, ports, report)
-    _put_viewers(data, ports, report)
-    _put_events(data.events, ports.blobs, report)
+    _put_viewers(events, data.users, ports, report)
+    _put_events(events, ports.blobs, report)
 
 
 def put_videos(
@@ -128,12 +129,22 @@ def stored_viewer(records: Records, user_id: str) -> Viewer | None:
     return None if record is None else Viewer.unpack(record.item["packed"])
 
 
-def viewers_of(data: Dataset) -> Iterator[tuple[str, Viewer]]:
-    """Every viewer as `vireo.viewer.apply` would leave them after all events in order of time.
+def _once(table: pa.Table) -> pa.Table:
+    """The first row of every event id."""
+    ids = table.column("event_id").combine_chunks().dictionary_encode().indices
+    _, first = np.unique(np.asarray(ids), return_index=True)
+    return table.take(pa.array(np.sort(first)))
+
+
+def viewers_of(table: pa.Table, profiles: Mapping[str, Profile]) -> Iterator[tuple[str, Viewer]]:
+    """Every viewer as `vireo.viewer.apply` would leave them after all events.
 
     Computed for all at once: applying events one by one takes a minute for a million.
+
+    Args:
+        table: events in order of time, every id once.
+        profiles: of users, those without an event included.
     """
-    table = event_rows.by_time(data.events)
     users = table.column("user_id").combine_chunks().dictionary_encode()
     names: list[str] = users.dictionary.to_pylist()
     user = users.indices.to_numpy().astype(np.int64)
@@ -155,8 +166,8 @@ def viewers_of(data: Dataset) -> Iterator[tuple[str, Viewer]]:
     watched = kind == TYPES.index("watch")
     total = np.bincount(user[watched], seconds[watched], len(names))
     row_of = {name: row for row, name in enumerate(names)}
-    for name in sorted({*names, *data.users}):
-        profile = data.users.get(name, Profile())
+    for name in sorted({*names, *profiles}):
+        profile = profiles.get(name, Profile())
         if name not in row_of:
             yield name, Viewer(profile)
             continue
@@ -202,10 +213,12 @@ def _floats(table: pa.Table, name: str) -> Any:
     return np.asarray(pc.fill_null(pc.cast(table.column(name), pa.float64()), np.nan))
 
 
-def _put_viewers(data: Dataset, ports: Ports, progress: Progress) -> None:
-    total = len({*data.users, *pc.unique(data.events.column("user_id")).to_pylist()})
+def _put_viewers(
+    events: pa.Table, profiles: Mapping[str, Profile], ports: Ports, progress: Progress
+) -> None:
+    total = len({*profiles, *pc.unique(events.column("user_id")).to_pylist()})
     batch: list[Put] = []
-    for done, (name, viewer) in enumerate(viewers_of(data), 1):
+    for done, (name, viewer) in enumerate(viewers_of(events, profiles), 1):
         batch.append(Put(Table.VIEWERS, name, "", {"packed": viewer.pack()}))
         # A packed viewer has up to 83 KB, and one write of all homes at most 4 MB.
         if len(batch) == 40 or done == total:
@@ -214,9 +227,8 @@ def _put_viewers(data: Dataset, ports: Ports, progress: Progress) -> None:
             progress("viewers", done, total)
 
 
-def _put_events(events: pa.Table, blobs: Blobs, progress: Progress) -> None:
+def _put_events(table: pa.Table, blobs: Blobs, progress: Progress) -> None:
     """One file per day of the events' own time."""
-    table = event_rows.by_time(events)
     days = (table.column("timestamp").to_numpy() // 86_400).astype(np.int64)
     bounds = np.r_[np.flatnonzero(np.r_[True, days[1:] != days[:-1]]), len(days)]
     for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):

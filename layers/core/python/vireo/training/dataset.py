@@ -28,6 +28,8 @@ Progress = Callable[[str, int], None]
 
 _Row = TypeVar("_Row", bound=BaseModel)
 _SUFFIXES = (".parquet", ".csv", ".csv.gz")
+_CSV_BARE = pa_csv.WriteOptions(quoting_style="none", quoting_header="none")
+_CSV_QUOTED = pa_csv.WriteOptions(quoting_style="needed", quoting_header="none")
 _LISTS = ("tags", "countries_allowed", "countries_blocked")
 _VIDEO_SCHEMA = pa.schema(
     [
@@ -305,8 +307,12 @@ def _write(table: pa.Table, path: Path) -> None:
     else:
         # An empty column would cost a comma in each of a million rows.
         given = [c for c in table.column_names if table.column(c).null_count < table.num_rows]
-        options = pa_csv.WriteOptions(quoting_style="needed", quoting_header="none")
-        pa_csv.write_csv(table.select(given or table.column_names), text, options)
+        table = table.select(given or table.column_names)
+        try:
+            pa_csv.write_csv(table, text, _CSV_BARE)
+        except pa.ArrowInvalid:  # an id holds a comma or a quote: quote every text
+            text = io.BytesIO()
+            pa_csv.write_csv(table, text, _CSV_QUOTED)
     data = text.getvalue()
     path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
 

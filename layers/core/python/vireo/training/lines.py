@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-#: Lines per chunk: bounds the memory that Python's strings take on the way to Arrow.
-CHUNK = 200_000
+#: Lines per chunk: bounds the lists that the garbage collector walks again and again.
+CHUNK = 20_000
 
 
 @dataclass(frozen=True, order=True)
