@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -49,6 +49,21 @@ class Retrieval:
         """From a manifest's config; what it does not say is default."""
         given = config.get("retrieval", {})
         return cls(**{f.name: given[f.name] for f in fields(cls) if f.name in given})
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Ask every source."""
+
+    name: ClassVar[str] = "candidates"
+
+    def __call__(self, request: Request, slate: Slate) -> Slate:
+        """See `candidates`; what came in is no matter."""
+        return candidates(request)
+
+    def otherwise(self, request: Request, slate: Slate) -> Slate:
+        """When a source breaks: what is popular."""
+        return popular_only(request, eligible_for(request))
 
 
 def candidates(request: Request, retrieval: Retrieval | None = None) -> Slate:

@@ -77,6 +77,7 @@ class Filtering:
     name: ClassVar[str] = "filtering"
 
     def __call__(self, request: Request, slate: Slate) -> Slate:
+        """What every rule keeps, at most `Tuning.keep_filtered` of it, best first."""
         for reason, rule in self.rules.items():
             slate = slate.keep(rule(request, slate), otherwise=reason)
         return slate.top(request.tuning.keep_filtered)

@@ -40,6 +40,7 @@ class Ranking:
     name: ClassVar[str] = "ranking"
 
     def __call__(self, request: Request, slate: Slate) -> Slate:
+        """The best of the ranked slate, best first."""
         return rank(request, slate).top(max(request.tuning.keep_ranked, 2 * request.limit))
 
     def otherwise(self, request: Request, slate: Slate) -> Slate:

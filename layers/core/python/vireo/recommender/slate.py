@@ -26,6 +26,9 @@ SOURCES = ("tower", "neighbours", "openers", "popularity")
 #: Who may propose a candidate: bit j of `Slate.proposed`.
 PROPOSERS = (*SOURCES, "fresh")
 TOWER, NEIGHBOURS, OPENERS, POPULARITY, FRESH = range(5)
+#: What a place in the final list is.
+SLOTS = ("organic", "promoted", "explore")
+ORGANIC, PROMOTED, EXPLORE = range(3)
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,10 @@ def _nothing() -> Mapping[str, Rows]:
     return {}
 
 
+def _none() -> Mapping[int, str]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Slate:
     """k candidates as a struct of arrays, and what was dropped on the way, by reason."""
@@ -114,6 +121,8 @@ class Slate:
     score: Floats  #: [k], what the slate is to be ordered by
     features: Floats | None = None  #: [k, F]
     removed: Mapping[str, Rows] = field(default_factory=_nothing)
+    slots: NDArray[np.uint8] | None = None  #: [k] ORGANIC, PROMOTED or EXPLORE, once ordered
+    campaigns: Mapping[int, str] = field(default_factory=_none)  #: promoted row to campaign
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -134,6 +143,7 @@ class Slate:
             proposed=self.proposed[order],
             score=self.score[order],
             features=None if self.features is None else self.features[order],
+            slots=None if self.slots is None else self.slots[order],
         )
 
     def keep(self, mask: Mask, *, otherwise: str) -> Self:
