@@ -14,6 +14,7 @@ from vireo.recommender.candidates import Retrieval
 from vireo.training import ranker as ranking
 from vireo.training import two_tower
 from vireo.training.activity import Activity
+from vireo.training.artifacts import group
 from vireo.training.assembly import Fitted, assemble
 from vireo.training.examples import Examples, Progress, collect
 from vireo.training.log import Log
@@ -41,6 +42,7 @@ class RecipeConfig:
     cap: int = 8  #: requests of one viewer in a window, at most
     first_epochs: int = 8  #: of the towers before the first window …
     next_epochs: int = 2  #: … and of every later window, which goes on from there
+    final_epochs: int = 2  #: over all events, before a bundle is published
 
     @classmethod
     def of(cls, overrides: Mapping[str, Any]) -> Self:
@@ -190,6 +192,26 @@ def train(
     return bundle, ranker, towers
 
 
+def arrays_of(fitted: Fitted) -> dict[str, NDArray[Any]]:
+    """Name to array, for an artifact."""
+    return {
+        "vectors": fitted.vectors,
+        "opener_score": fitted.opener_score,
+        **{f"tower/{name}": array for name, array in fitted.tower.items()},
+        **{f"neighbours/{name}": array for name, array in fitted.neighbours.items()},
+    }
+
+
+def fitted_of(arrays: Mapping[str, NDArray[Any]]) -> Fitted:
+    """The inverse of `arrays_of`."""
+    return Fitted(
+        tower=group(arrays, "tower"),
+        vectors=arrays["vectors"],
+        neighbours=group(arrays, "neighbours"),
+        opener_score=arrays["opener_score"],
+    )
+
+
 def ranker_arrays(ranker: Ranker) -> dict[str, NDArray[Any]]:
     """What a bundle holds of a ranker."""
     return {
@@ -211,5 +233,3 @@ def _override(config: Any, overrides: Mapping[str, Any], where: str) -> Any:
         nested = isinstance(value, Mapping)
         changes[name] = _override(current, value, f"{where}{name}.") if nested else value
     return replace(config, **changes)
-
-
