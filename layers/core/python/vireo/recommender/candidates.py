@@ -141,16 +141,17 @@ def popular_only(request: Request, eligible: Bits) -> Slate:
 
 def retrieval_score(request: Request, scores: Floats) -> Floats:
     """Per-request z-scores of the sources, weighted for the pause before the request."""
-    weights = blend_weights(request)[1:]
-    if not weights.any():  # a blend that trusts the ranker alone
-        weights = DEFAULT_BLEND[int(not len(request.history)), 1:]
-    score: Floats = weights @ standardised(scores)
+    score: Floats = _weights(request, "retrieval_blend")[-len(SOURCES) :] @ standardised(scores)
     return score
 
 
 def blend_weights(request: Request) -> Floats:
     """Weights of the ranker and of every source: [1 + len(SOURCES)]."""
-    blend = request.snapshot.bundle.arrays.get("blend")
+    return _weights(request, "blend")
+
+
+def _weights(request: Request, name: str) -> Floats:
+    blend = request.snapshot.bundle.arrays.get(name)
     weights: Floats = (
         DEFAULT_BLEND[int(not len(request.history))] if blend is None else blend[request.bucket]
     )
