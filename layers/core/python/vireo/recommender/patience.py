@@ -37,8 +37,8 @@ class Patience:
         return future
 
     @staticmethod
-    def wait(future: Future[T], seconds: float) -> T:
-        """The result, if it is there in time.
+    def wait(future: Future[T], seconds: float | None) -> T:
+        """The result, if it is there in time (None: whenever it is there).
 
         Raises:
             Unavailable: it is not; the call goes on and its result is dropped.

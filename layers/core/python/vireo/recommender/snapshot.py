@@ -83,6 +83,10 @@ class Model:
             bits = self._bits[kind, value] = bits_of(mask())
         return bits
 
+    def has_popular(self, country: int) -> bool:
+        """Whether it is known what is popular there."""
+        return country < len(self.popular) and bool((self.popular[country] >= 0).any())
+
     def popular_in(self, country: int) -> Rows:
         """Rows most popular there, best first; worldwide where the country has none."""
         rows: Rows = self.popular[country] if country < len(self.popular) else self.popular[0]
