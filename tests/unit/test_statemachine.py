@@ -57,7 +57,7 @@ class Training:
 
 @pytest.fixture
 def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Training:
-    monkeypatch.setattr(retrier_decl.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(f"{retrier_decl.__name__}.time.sleep", lambda seconds: None)
     return Training(tmp_path)
 
 
