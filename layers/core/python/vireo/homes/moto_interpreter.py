@@ -54,7 +54,7 @@ class _Lambda:
             result = self._functions[FunctionName](orjson.loads(Payload), None)
             payload = orjson.dumps(result)
             if len(payload) > _RESULT_BYTES:
-                return _failure("States.DataLimitExceeded", f"over {_RESULT_BYTES} bytes")
+                return _failure("DataLimitExceeded", f"over {_RESULT_BYTES} bytes")
         except Exception as error:  # noqa: BLE001 - whatever it is, Lambda reports it
             _LOG.exception("%s failed", FunctionName)
             return _failure(type(error).__name__, str(error))
