@@ -90,6 +90,26 @@ class Requests:
             target=self.target[_ranges(start, stop)],
         )
 
+    def sample(self, count: int, seed: int) -> Requests:
+        """At most ``count`` of the requests, drawn by ``seed``, in the order they had."""
+        if len(self) <= count:
+            return self
+        drawn = np.random.default_rng(seed).choice(len(self), count, replace=False)
+        return self.take(np.sort(drawn))
+
+    @classmethod
+    def joined(cls, first: Requests, second: Requests) -> Requests:
+        """The requests of both, which were made from the same log."""
+        return cls(
+            target_offsets=np.concatenate(
+                [first.target_offsets, first.target_offsets[-1] + second.target_offsets[1:]]
+            ),
+            **{
+                name: np.concatenate([getattr(first, name), getattr(second, name)])
+                for name in ("user", "time", "pause", "start", "stop", "target")
+            },
+        )
+
 
 @dataclass(frozen=True)
 class Split:
@@ -200,6 +220,22 @@ def leave_one_out(log: Log) -> Split:
         validation=_at_events(log, np.flatnonzero(tune)),
         test=_at_events(log, np.flatnonzero(test)),
     )
+
+
+def asked_between(
+    log: Log, begin: int, end: int, *, cap: int | None, seed: int
+) -> tuple[Requests, Requests]:
+    """What may be asked of a model that knows the events before position ``begin``.
+
+    Returns:
+        Next events of [begin, end), at most ``cap`` of a viewer, drawn by ``seed``; and for every
+        viewer known before, once at the beginning, all that they watch before ``end``.
+    """
+    draw = np.random.default_rng(seed).random(len(log))
+    position = np.arange(len(log))
+    asked = (position >= begin) & (position < end)
+    following = _at_events(log, _capped(log, np.flatnonzero(asked), draw, cap))
+    return following, _at_one_moment(log, begin, begin, end)
 
 
 def _at_one_moment(log: Log, trained: int, begin: int, end: int) -> Requests:

@@ -1,0 +1,40 @@
+"""The time, as it is and as a test wants it."""
+
+from __future__ import annotations
+
+import time
+
+
+class SystemClock:
+    """`vireo.ports.Clock` of this machine."""
+
+    def now(self) -> float:
+        """Unix seconds."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds that only grow."""
+        return time.monotonic()
+
+
+class MovableClock:
+    """`vireo.ports.Clock` that stands still until it is moved."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self._now = now
+        self._monotonic = 0.0
+
+    def now(self) -> float:
+        """Unix seconds."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Seconds moved so far."""
+        return self._monotonic
+
+    def advance(self, seconds: float) -> None:
+        """Move both times forward."""
+        if seconds < 0:
+            raise ValueError("time does not go back")
+        self._now += seconds
+        self._monotonic += seconds

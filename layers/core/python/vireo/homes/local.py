@@ -1,0 +1,116 @@
+"""The home on a laptop: everything in one folder, nothing but the folder to set up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from vireo.homes.clock import SystemClock
+from vireo.homes.local_blobs import LocalBlobs
+from vireo.homes.local_cache import LocalCache, Memory
+from vireo.homes.local_executions import LocalExecutions, Machines
+from vireo.homes.local_meter import LocalMeter
+from vireo.homes.local_records import RecordFile
+from vireo.homes.local_stream import StreamLog
+from vireo.homes.names import checked_tenant
+from vireo.ports import Cache, Clock, Meter, Ports
+
+#: What a Lambda function is: an event and a context in, plain JSON out.
+Function = Callable[[Any, Any], Any]
+
+
+class LocalHome:
+    """`vireo.ports.Home` in a folder; several processes may share it.
+
+    ``log`` (the stream, for those who follow it), ``machines`` (executions of all tenants) and
+    ``meter`` are there for what plays the cloud's part: consumers, schedules, tests.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        redis_url: str | None = None,
+        clock: Clock | None = None,
+        meter: Meter | None = None,
+        functions: Mapping[str, Function] | None = None,
+        definitions: Path | None = None,
+    ) -> None:
+        folder = folder.resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.clock: Clock = clock or SystemClock()
+        self.meter: Meter = meter or LocalMeter()
+        self.log = StreamLog(folder / "stream", self.clock)
+        self.machines = Machines(
+            folder / "executions", functions or {}, definitions or Path("statemachines"), self.clock
+        )
+        self._records = RecordFile(folder / "records.db", self.clock)
+        self._memory = Memory(self.clock)
+        self._redis = None
+        if redis_url:
+            # Imported here, because it costs as much as numpy and few laptops have a Redis.
+            from vireo.homes.redis_cache import RedisServer  # noqa: PLC0415
+
+            self._redis = RedisServer(redis_url, self.clock)
+
+    def open(self, tenant: str) -> Ports:
+        """The ports of one tenant. Raises `Refused` for what is no tenant's name."""
+        checked_tenant(tenant)
+        scratch = self.folder / "scratch" / tenant
+        scratch.mkdir(parents=True, exist_ok=True)
+        return Ports(
+            records=self._records.open(tenant),
+            blobs=LocalBlobs(self.folder / "blobs", tenant),
+            cache=self._cache(tenant),
+            stream=self.log.open(tenant),
+            executions=LocalExecutions(self.machines, tenant),
+            clock=self.clock,
+            meter=self.meter,
+            scratch=str(scratch),
+        )
+
+    def close(self) -> None:
+        """Let go of files and connections. A running execution goes on while the process does."""
+        self._records.close()
+        if self._redis is not None:
+            self._redis.close()
+
+    def _cache(self, tenant: str) -> Cache:
+        if self._redis is None:
+            return LocalCache(self._memory, tenant, self.meter)
+        from vireo.homes.redis_cache import RedisCache  # noqa: PLC0415
+
+        return RedisCache(self._redis, tenant, self.meter)
+
+
+def home(
+    folder: str | Path,
+    *,
+    redis_url: str | None = None,
+    clock: Clock | None = None,
+    meter: Meter | None = None,
+    functions: Mapping[str, Function] | None = None,
+    definitions: Path | None = None,
+) -> LocalHome:
+    """The home in ``folder``, which is made if need be.
+
+    Args:
+        folder: where records, blobs, the stream and executions are.
+        redis_url: a Redis for the cache; without one the cache is in the process.
+        clock: the system's by default.
+        meter: a `LocalMeter` by default.
+        functions: Lambda functions by the name that state machines call them
+            (``${TrainingFunction}`` calls ``functions["TrainingFunction"]``); the mapping is looked
+            at when an execution runs, so it may be filled after the home is made.
+        definitions: the folder of ``<machine>.asl.json``; ``statemachines`` by default.
+    """
+    return LocalHome(
+        Path(folder),
+        redis_url=redis_url,
+        clock=clock,
+        meter=meter,
+        functions=functions,
+        definitions=definitions,
+    )

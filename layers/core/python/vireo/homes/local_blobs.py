@@ -1,0 +1,104 @@
+"""Blobs as files of a folder, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from vireo.homes.names import checked_blob, checked_prefix
+from vireo.ports import Missing, Refused, Unavailable
+
+
+class LocalBlobs:
+    """`vireo.ports.Blobs` of one tenant, under ``folder/<tenant>``.
+
+    Stricter than S3 in one thing: a name cannot be both a blob and the folder of others.
+    """
+
+    def __init__(self, folder: Path, tenant: str) -> None:
+        self._root = folder / tenant
+        #: On the same file system as the finished files, so that a rename is atomic.
+        self._unfinished = folder / ".unfinished"
+
+    def read(self, name: str) -> bytes:
+        """See the port."""
+        with _answers(name, missing=Missing):
+            return self._path(name).read_bytes()
+
+    def write(self, name: str, data: bytes) -> None:
+        """See the port."""
+        with _answers(name), _replacing(self._path(name), self._unfinished) as unfinished:
+            unfinished.write_bytes(data)
+
+    def delete(self, name: str) -> None:
+        """See the port."""
+        path = self._path(name)
+        with _answers(name, missing=None):
+            if not path.is_dir():
+                path.unlink()
+
+    def names(self, prefix: str = "") -> Iterator[str]:
+        """See the port."""
+        checked_prefix(prefix)
+        start = self._root / prefix.rpartition("/")[0]
+        with _answers(prefix):
+            found = [
+                (Path(folder) / file).relative_to(self._root).as_posix()
+                for folder, _, files in os.walk(start)
+                for file in files
+            ]
+        return iter(sorted(name for name in found if name.startswith(prefix)))
+
+    def download(self, name: str, path: str) -> None:
+        """See the port."""
+        target = Path(path)
+        with _answers(name, missing=Missing), _replacing(target, target.parent) as unfinished:
+            shutil.copyfile(self._path(name), unfinished)
+
+    def upload(self, path: str, name: str) -> None:
+        """See the port. Raises FileNotFoundError when there is no such local file."""
+        with _answers(name), _replacing(self._path(name), self._unfinished) as unfinished:
+            shutil.copyfile(path, unfinished)
+
+    def _path(self, name: str) -> Path:
+        return self._root / checked_blob(name)
+
+
+@contextmanager
+def _replacing(path: Path, unfinished_in: Path) -> Iterator[Path]:
+    """A file that becomes ``path`` when all of it is on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished_in.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=unfinished_in, prefix=".", delete=False) as file:
+        unfinished = Path(file.name)
+    try:
+        yield unfinished
+        with unfinished.open("rb") as written:
+            os.fsync(written.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def _answers(name: str, missing: type[Exception] | None = FileNotFoundError) -> Iterator[None]:
+    """What the file system says, in the words of the port.
+
+    ``missing`` is raised where there is no such blob; None: that is no error.
+    """
+    try:
+        yield
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, FileExistsError) as error:
+        if missing is None:
+            return
+        if missing is not FileNotFoundError:
+            raise missing(name) from None
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise Refused(f"{name!r} is, or lies under, the name of another blob") from None
+    except OSError as error:
+        raise Unavailable(f"blobs: {error}") from error

@@ -1,0 +1,124 @@
+"""The stream as append-only files, one per shard: ordered within a key, and only there."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import md5
+from pathlib import Path
+
+import orjson
+
+from vireo.homes.limits import refusals
+from vireo.ports import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRecord:
+    """One record as a reader of the log sees it."""
+
+    tenant: str
+    key: str
+    payload: bytes
+    arrived: float  #: unix seconds
+    sequence: int  #: where the reader goes on after this record: its place in the shard's file
+
+
+class StreamLog:
+    """The shards of all tenants' streams.
+
+    A record is a line. Lines are appended whole under a lock, so processes may share the folder;
+    what a killed process left of a line is cut off by the next one to append.
+    """
+
+    def __init__(self, folder: Path, clock: Clock, *, shards: int = 2) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._clock = clock
+        self._paths = [folder / f"shard-{j:04d}.log" for j in range(shards)]
+        for path in self._paths:
+            path.touch()
+
+    @property
+    def shards(self) -> int:
+        """How many shards there are."""
+        return len(self._paths)
+
+    def open(self, tenant: str) -> LocalStream:
+        """The stream of one tenant."""
+        return LocalStream(self, tenant)
+
+    def append(self, tenant: str, records: Sequence[tuple[str, bytes]]) -> None:
+        """Write records behind all others of their shards. Raises OSError."""
+        lines: dict[int, list[bytes]] = {}
+        for key, payload in records:
+            line = {
+                "tenant": tenant,
+                "key": key,
+                "arrived": self._clock.now(),
+                "payload": base64.b64encode(payload).decode(),
+            }
+            lines.setdefault(self._shard(f"{tenant}#{key}"), []).append(orjson.dumps(line) + b"\n")
+        for shard, its_lines in sorted(lines.items()):
+            _append(self._paths[shard], b"".join(its_lines))
+
+    def read(self, shard: int, after: int = 0, limit: int = 1000) -> Sequence[StreamRecord]:
+        """Up to ``limit`` records of a shard behind the one whose sequence is ``after``."""
+        records: list[StreamRecord] = []
+        with self._paths[shard].open("rb") as file:
+            file.seek(after)
+            while len(records) < limit and (line := file.readline()).endswith(b"\n"):
+                after += len(line)
+                fields = orjson.loads(line)
+                fields["payload"] = base64.b64decode(fields["payload"])
+                records.append(StreamRecord(**fields, sequence=after))
+        return records
+
+    def _shard(self, partition: str) -> int:
+        """Kinesis, too, takes the shard from the MD5 of the partition key."""
+        digest = md5(partition.encode(), usedforsecurity=False).digest()
+        return int.from_bytes(digest[:8], "big") * len(self._paths) >> 64
+
+
+class LocalStream:
+    """`vireo.ports.Stream` of one tenant."""
+
+    def __init__(self, log: StreamLog, tenant: str) -> None:
+        self._log = log
+        self._tenant = tenant
+
+    def publish(self, records: Sequence[tuple[str, bytes]]) -> Sequence[str | None]:
+        """See the port."""
+        reasons = refusals(records)
+        taken = [r for r, reason in zip(records, reasons, strict=True) if reason is None]
+        try:
+            self._log.append(self._tenant, taken)
+        except OSError as error:
+            return [reason or f"stream: {error}" for reason in reasons]
+        return reasons
+
+
+def _append(path: Path, data: bytes) -> None:
+    file = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        end = _whole(file)
+        os.ftruncate(file, end)
+        written = 0
+        while written < len(data):
+            written += os.pwrite(file, data[written:], end + written)
+    finally:
+        os.close(file)
+
+
+def _whole(file: int) -> int:
+    """Where the last whole line ends."""
+    end = os.fstat(file).st_size
+    while end and os.pread(file, 1, end - 1) != b"\n":
+        start = max(end - 65536, 0)
+        end = start + os.pread(file, end - start, start).rfind(b"\n") + 1
+        if end > start:
+            break
+    return end

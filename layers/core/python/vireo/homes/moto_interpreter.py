@@ -1,0 +1,111 @@
+"""The only place that knows moto: its Step Functions interpreter with our functions as Lambdas.
+
+moto's parser executes the Amazon States Language itself; only the calls to Lambda would go to a
+server over HTTP. One name of moto's is replaced, so that executions of ours call Python instead.
+Everyone else's executions (tests that mock AWS) still go where they went.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from moto.stepfunctions.parser.api import LoggingConfiguration, StateMachineType
+from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
+from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
+from moto.stepfunctions.parser.backend.execution import SyncExecution
+from moto.stepfunctions.parser.backend.state_machine import StateMachineInstance
+
+from vireo.ports import Execution, Refused
+
+_LOG = logging.getLogger("vireo.executions")
+_ACCOUNT = "000000000000"
+_ROLE = f"arn:aws:iam::{_ACCOUNT}:role/laptop"
+#: A Lambda task's result enters the state's output, which Step Functions limits.
+_RESULT_BYTES = 256 * 1024
+
+#: The functions of every execution under way, by the made-up region that it runs in.
+_running: dict[str, Mapping[str, Callable[[Any, Any], Any]]] = {}
+_numbers = itertools.count()
+_client_of_moto = lambda_eval_utils.boto_client_for  # type: ignore[attr-defined]
+
+
+class _Machine(StateMachineInstance):
+    """A definition to run; moto's class leaves its listing open."""
+
+    def itemise(self) -> None:
+        """Nobody lists it."""
+
+
+class _Lambda:
+    """As much of boto3's Lambda client as the interpreter uses."""
+
+    def __init__(self, functions: Mapping[str, Callable[[Any, Any], Any]]) -> None:
+        self._functions = functions
+
+    def invoke(self, FunctionName: str, Payload: bytes = b"{}", **_: Any) -> dict[str, Any]:
+        """Call a function with the JSON that Lambda would give it, and answer as Lambda does."""
+        try:
+            result = self._functions[FunctionName](orjson.loads(Payload), None)
+            payload = orjson.dumps(result)
+            if len(payload) > _RESULT_BYTES:
+                return _failure("States.DataLimitExceeded", f"over {_RESULT_BYTES} bytes")
+        except Exception as error:  # noqa: BLE001 - whatever it is, Lambda reports it
+            _LOG.exception("%s failed", FunctionName)
+            return _failure(type(error).__name__, str(error))
+        return {"StatusCode": 200, "Payload": io.BytesIO(payload)}
+
+
+def _failure(error: str, message: str) -> dict[str, Any]:
+    payload = orjson.dumps({"errorType": error, "errorMessage": message})
+    return {"StatusCode": 200, "FunctionError": "Unhandled", "Payload": io.BytesIO(payload)}
+
+
+def _client(region: str, service: str, state_credentials: Any = None) -> Any:
+    functions = _running.get(region)
+    if functions is None:
+        return _client_of_moto(region=region, service=service, state_credentials=state_credentials)
+    return _Lambda(functions)
+
+
+lambda_eval_utils.boto_client_for = _client  # type: ignore[attr-defined]
+
+
+def interpret(
+    machine: str,
+    name: str,
+    definition: str,
+    document: Mapping[str, Any],
+    functions: Mapping[str, Callable[[Any, Any], Any]],
+) -> Execution:
+    """Run an execution to its end, in this thread. Raises `Refused` for a wrong definition."""
+    region = f"laptop-{next(_numbers)}"
+    arn = f"arn:aws:states:{region}:{_ACCOUNT}:stateMachine:{machine}"
+    try:
+        AmazonStateLanguageParser.parse(definition)
+    except Exception as error:
+        raise Refused(f"{machine}: {error}") from error
+    execution = SyncExecution(
+        name=name,
+        sm_type=StateMachineType.STANDARD,
+        role_arn=_ROLE,
+        exec_arn=f"arn:aws:states:{region}:{_ACCOUNT}:execution:{machine}:{name}",
+        account_id=_ACCOUNT,
+        region_name=region,
+        state_machine=_Machine(machine, arn, definition, _ROLE, LoggingConfiguration()),
+        start_date=datetime.now(tz=UTC),
+        cloud_watch_logging_session=None,
+        activity_store={},
+        input_data=orjson.dumps(document).decode(),
+    )
+    _running[region] = functions
+    try:
+        execution.start()
+    finally:
+        del _running[region]
+    return Execution(name, execution.status, execution.output, execution.error, execution.cause)

@@ -1,0 +1,128 @@
+"""The cache in Redis or ElastiCache, for both homes: whatever goes wrong is a miss and a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from typing import TypeVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from vireo.ports import Clock, Meter
+
+T = TypeVar("T")
+#: After a failure nobody asks Redis for this long; doubled with every failed probe, up to the last.
+FIRST_PAUSE, LAST_PAUSE = 0.25, 8.0
+
+
+class RedisServer:
+    """One server, and whether it is worth asking.
+
+    A dead Redis would cost every request its time limit. So a failure opens a pause in which all
+    calls are misses at once; after it one caller at a time probes.
+    """
+
+    def __init__(self, url: str, clock: Clock, *, time_limit: float = 0.05) -> None:
+        self._clock = clock
+        self._lock = Lock()
+        self._failures = 0
+        self._closed_until = 0.0
+        self._redis = redis.Redis.from_url(
+            url,
+            socket_timeout=time_limit,
+            socket_connect_timeout=time_limit,
+            # One more try for a pooled connection that the server has dropped meanwhile.
+            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+            health_check_interval=0,
+        )
+
+    def ask(self, operation: str, meter: Meter, call: Callable[[redis.Redis], T]) -> T | None:
+        """The answer to a call; None, and a metric, when there is none."""
+        if not self._admitted():
+            meter.count("CacheSkipped", operation=operation)
+            return None
+        try:
+            answer = call(self._redis)
+        except redis.ResponseError:  # Redis is well; the key holds something else
+            self._succeeded()
+            meter.count("CacheError", operation=operation)
+            return None
+        except (redis.RedisError, OSError):
+            self._failed()
+            meter.count("CacheError", operation=operation)
+            return None
+        self._succeeded()
+        return answer
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._redis.close()
+
+    def _admitted(self) -> bool:
+        if not self._failures:
+            return True
+        with self._lock:
+            now = self._clock.monotonic()
+            if now < self._closed_until:
+                return False
+            self._closed_until = now + self._pause()
+            return True
+
+    def _pause(self) -> float:
+        return float(min(FIRST_PAUSE * 2 ** (self._failures - 1), LAST_PAUSE))
+
+    def _failed(self) -> None:
+        with self._lock:
+            self._failures = min(self._failures + 1, 16)
+            self._closed_until = self._clock.monotonic() + self._pause()
+
+    def _succeeded(self) -> None:
+        if self._failures:
+            with self._lock:
+                self._failures = 0
+
+
+class RedisCache:
+    """`vireo.ports.Cache` of one tenant, in Redis."""
+
+    def __init__(self, server: RedisServer, tenant: str, meter: Meter) -> None:
+        self._server = server
+        self._tenant = tenant
+        self._meter = meter
+
+    def get(self, key: str) -> bytes | None:
+        """See the port."""
+        name = self._name(key)
+        value = self._server.ask("get", self._meter, lambda r: r.get(name))
+        return value if isinstance(value, bytes) else None
+
+    def put(self, key: str, value: bytes, *, seconds: float) -> None:
+        """See the port."""
+        milliseconds = int(seconds * 1000)
+        if milliseconds <= 0:
+            self.delete(key)
+            return
+        name = self._name(key)
+        self._server.ask("put", self._meter, lambda r: r.set(name, value, px=milliseconds))
+
+    def delete(self, key: str) -> None:
+        """See the port."""
+        name = self._name(key)
+        self._server.ask("delete", self._meter, lambda r: r.delete(name))
+
+    def add(self, key: str, amount: int = 1, *, seconds: float) -> int | None:
+        """See the port; the time to live starts when the count does."""
+        name = self._name(key)
+
+        def count(server: redis.Redis) -> int:
+            transaction = server.pipeline(transaction=True)
+            transaction.set(name, 0, px=max(int(seconds * 1000), 1), nx=True)
+            transaction.incrby(name, amount)
+            return int(transaction.execute()[1])
+
+        return self._server.ask("add", self._meter, count)
+
+    def _name(self, key: str) -> bytes:
+        return f"{self._tenant}:{key}".encode(errors="surrogatepass")

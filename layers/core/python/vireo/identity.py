@@ -1,0 +1,128 @@
+"""Who calls: tenant, client, scopes and user, from a verified token and from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+from vireo.ports import Clock, Home, Records, Table
+
+#: Scopes are ``vireo/<name>``, as a Cognito resource server of that name hands them out.
+RECOMMEND = "vireo/recommend"
+CATALOGUE = "vireo/catalogue"
+USERS = "vireo/users"
+EVENTS = "vireo/events"
+SCOPES = (RECOMMEND, CATALOGUE, USERS, EVENTS)
+
+_SYSTEM = "_system"
+_CLIENT = "client"
+#: A client that moves to another tenant, or is removed, is noticed within this many seconds.
+_REMEMBERED = 300.0
+
+
+class Unauthenticated(Exception):
+    """No token, or not a valid one: 401."""
+
+
+class Forbidden(Exception):
+    """A valid token that does not allow this: 403."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls. ``user_id`` is None for a machine client, which acts for its whole tenant."""
+
+    tenant: str
+    client_id: str
+    scopes: frozenset[str]
+    user_id: str | None = None
+
+
+class Identity:
+    """Turns the claims of a verified token into a `Caller`."""
+
+    def __init__(self, home: Home) -> None:
+        ports = home.open(_SYSTEM)
+        self._records: Records = ports.records
+        self._clock: Clock = ports.clock
+        self._lock = Lock()
+        self._tenants: dict[str, tuple[str, float]] = {}
+
+    def caller(self, claims: Mapping[str, Any]) -> Caller:
+        """The caller that the claims of a Cognito access token describe.
+
+        API Gateway and the laptop's gateway have verified the signature. Only access tokens count:
+        an id token says who somebody is, not what they may do. A token of the client credentials
+        grant has the client as its subject; any other is an end user's.
+
+        Raises:
+            Unauthenticated: the claims are not those of a live access token.
+            Forbidden: the client belongs to no tenant.
+        """
+        client_id, subject = claims.get("client_id"), claims.get("sub")
+        if claims.get("token_use") != "access" or not _text(client_id) or not _text(subject):
+            raise Unauthenticated("not an access token")
+        try:
+            expires = float(claims["exp"])  # API Gateway hands claims over as strings
+        except (KeyError, TypeError, ValueError):
+            raise Unauthenticated("a token without an end") from None
+        if not expires > self._clock.now():
+            raise Unauthenticated("the token has expired")
+        scope = claims.get("scope") or ""
+        if not isinstance(scope, str):
+            raise Unauthenticated("scope is not a string")
+        return Caller(
+            tenant=self._tenant(str(client_id)),
+            client_id=str(client_id),
+            scopes=frozenset(scope.split()),
+            user_id=_user(claims),
+        )
+
+    def _tenant(self, client_id: str) -> str:
+        now = self._clock.monotonic()
+        known = self._tenants.get(client_id)
+        if known is not None and now < known[1]:
+            return known[0]
+        record = self._records.get(Table.REGISTRY, _CLIENT, client_id)
+        if record is None:
+            raise Forbidden("this client belongs to no tenant")
+        tenant = str(record.item["tenant"])
+        with self._lock:
+            self._tenants[client_id] = tenant, now + _REMEMBERED
+        return tenant
+
+
+def register_client(home: Home, client_id: str, tenant: str) -> None:
+    """Say whose a client is. Raises `vireo.ports.Refused` for what is no tenant's name."""
+    home.open(tenant)
+    home.open(_SYSTEM).records.put(Table.REGISTRY, _CLIENT, client_id, {"tenant": tenant})
+
+
+def require(caller: Caller, scope: str, user_id: str | None = None) -> None:
+    """Let the caller pass, or raise `Forbidden`.
+
+    Args:
+        caller: who calls.
+        scope: what their token must allow.
+        user_id: whom the call is about; an end user's token may name that user only.
+    """
+    if scope not in caller.scopes:
+        raise Forbidden(f"the token lacks the scope {scope}")
+    if user_id is not None and caller.user_id is not None and user_id != caller.user_id:
+        raise Forbidden("an end user's token is good for that user only")
+
+
+def _user(claims: Mapping[str, Any]) -> str | None:
+    """The end user: ``custom:user_id``, else ``username``; None for a machine."""
+    if claims["sub"] == claims["client_id"]:
+        return None
+    user = claims.get("custom:user_id") or claims.get("username") or claims.get("sub")
+    if not _text(user):
+        raise Unauthenticated("a user's token without a user")
+    return str(user)
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
