@@ -42,8 +42,9 @@ DAY = 86400
 def main() -> None:
     """Seed, train, serve."""
     options = _options()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("vireo.access").setLevel(logging.INFO if options.log else logging.WARNING)
+    logging.getLogger("moto").setLevel(logging.CRITICAL)
     functions: dict[str, Any] = {}
     home = local.home(
         options.state,
