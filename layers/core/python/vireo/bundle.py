@@ -1,0 +1,349 @@
+"""The immutable, checksummed artifact that training makes and serving reads.
+
+A bundle is a manifest, named arrays and one FAISS index. The same object lives in memory without a
+folder, so that training can run the serving code on models that it has only just fitted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vireo.columns import Columns, Vocabulary
+from vireo.ports import Blobs, Conflict, Missing, Records, Table
+from vireo.text import EMBEDDER_ID
+from vireo.vectors import build_index
+
+#: Raised when the meaning of a file changes; a process refuses bundles of another schema.
+SCHEMA = 1
+MANIFEST = "manifest.json"
+INDEX = "index.faiss"
+#: Arrays below this many bytes are read; mapping them would cost more than it saves.
+_MAP_FROM = 1 << 16
+
+
+class BundleRefused(Exception):
+    """A bundle that must not serve: which file, and why."""
+
+    def __init__(self, file: str, reason: str) -> None:
+        super().__init__(f"{file}: {reason}")
+        self.file = file
+        self.reason = reason
+
+
+class FileEntry(BaseModel):
+    """What a file must be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: str
+    bytes: int
+
+
+class Manifest(BaseModel):
+    """What a bundle is, and what every one of its files must hash to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: int = SCHEMA
+    version: str
+    created_at: float  #: unix seconds
+    watermark: float  #: catalogue changes up to this moment (unix seconds) are in the bundle
+    embedder_id: str = EMBEDDER_ID
+    vocabulary: dict[str, list[str]]
+    config: dict[str, Any]
+    files: dict[str, FileEntry] = {}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A manifest, its arrays by name (see `architecture.md`), and the index of ``vectors``.
+
+    ``columns/*``, ``features`` and ``popular`` are always there; a bundle without ``vectors`` and
+    ``tower/*`` can serve popularity alone.
+    """
+
+    manifest: Manifest
+    arrays: Mapping[str, NDArray[Any]]
+    index: Any  #: faiss.Index, or None without vectors
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        version: str,
+        created_at: float,
+        watermark: float,
+        vocabulary: Vocabulary,
+        columns: Columns,
+        arrays: Mapping[str, NDArray[Any]],
+        config: Mapping[str, Any],
+        index: Any = None,
+    ) -> Self:
+        """A bundle in memory. Without ``index`` one is built from ``arrays["vectors"]``."""
+        whole = {f"columns/{name}": a for name, a in columns.arrays().items()} | dict(arrays)
+        _check_shapes(whole)
+        if index is None and "vectors" in whole:
+            index = build_index(whole["vectors"])
+        manifest = Manifest(
+            version=version,
+            created_at=created_at,
+            watermark=watermark,
+            vocabulary=vocabulary.as_dict(),
+            config=dict(config),
+        )
+        return cls(manifest, whole, index)
+
+    @property
+    def version(self) -> str:
+        """The bundle's unique version."""
+        return self.manifest.version
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Scalars that training chose: see `vireo.recommender.candidates.Retrieval`."""
+        return self.manifest.config
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What the categorical codes of the columns mean."""
+        return Vocabulary.from_dict(self.manifest.vocabulary)
+
+    @cached_property
+    def columns(self) -> Columns:
+        """The videos of this bundle."""
+        return Columns(**{f.name: self.arrays[f"columns/{f.name}"] for f in fields(Columns)})
+
+    def group(self, prefix: str) -> dict[str, NDArray[Any]]:
+        """The arrays under ``prefix/``, without the prefix."""
+        start = prefix + "/"
+        return {n.removeprefix(start): a for n, a in self.arrays.items() if n.startswith(start)}
+
+
+def write(bundle: Bundle, folder: Path) -> Manifest:
+    """Write every file and, last, the manifest with their checksums. Same bundle, same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = {}
+    for name in sorted(bundle.arrays):
+        path = folder / f"{name}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.ascontiguousarray(bundle.arrays[name]), allow_pickle=False)
+        entries[f"{name}.npy"] = _entry(path)
+    if bundle.index is not None:
+        faiss.write_index(bundle.index, str(folder / INDEX))
+        entries[INDEX] = _entry(folder / INDEX)
+    manifest = bundle.manifest.model_copy(update={"files": entries})
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1))
+    return manifest
+
+
+def load(folder: Path) -> Bundle:
+    """Verify every file against the manifest, then map the arrays and read the index.
+
+    Raises:
+        BundleRefused: other schema or embedder, a file missing, changed, or of the wrong shape.
+    """
+    manifest = _manifest(folder)
+    for name, entry in manifest.files.items():
+        _verify(folder, name, entry)
+    arrays = {n.removesuffix(".npy"): _array(folder / n) for n in manifest.files if n != INDEX}
+    _check_shapes(arrays)
+    index = faiss.read_index(str(folder / INDEX)) if INDEX in manifest.files else None
+    if ("vectors" in arrays) != (index is not None):
+        raise BundleRefused(INDEX, "vectors and index go together")
+    if index is not None and index.ntotal != len(arrays["vectors"]):
+        raise BundleRefused(INDEX, "holds another number of vectors than vectors.npy")
+    return Bundle(manifest, arrays, index)
+
+
+def publish(bundle: Bundle, blobs: Blobs) -> Manifest:
+    """Write the bundle under ``bundles/<version>/``: all files first, the manifest last.
+
+    A crash half-way leaves files that no pointer names; publishing again overwrites them.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        manifest = write(bundle, folder)
+        for name in [*manifest.files, MANIFEST]:
+            blobs.upload(str(folder / name), _blob(bundle.version, name))
+    return manifest
+
+
+def fetch(blobs: Blobs, version: str, scratch: Path) -> Bundle:
+    """The bundle of that version, from the scratch folder if it is whole there, else downloaded.
+
+    Raises:
+        BundleRefused: what was published is not whole.
+    """
+    folder = scratch / "bundles" / version
+    if folder.is_dir():
+        try:
+            return load(folder)
+        except BundleRefused:  # half a download of a process that died, or a damaged disk
+            shutil.rmtree(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{version}.", dir=folder.parent))
+    try:
+        _download(blobs, version, partial)
+        load(partial)
+        try:
+            partial.rename(folder)
+        except OSError:  # another process was first
+            if not folder.is_dir():
+                raise
+        return load(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """Which bundle serves, which served before it, and the record version that a switch expects."""
+
+    version: str
+    previous: str | None
+    record: int
+
+
+def current(records: Records) -> Pointer | None:
+    """The pointer, or None before the first deployment."""
+    found = records.get(Table.REGISTRY, "serving")
+    if found is None:
+        return None
+    return Pointer(found.item["version"], found.item.get("previous"), found.version)
+
+
+def switch(records: Records, version: str, *, expect: Pointer | None) -> Pointer:
+    """Let ``version`` serve, if the pointer is still the one that the caller has seen.
+
+    Raises:
+        Conflict: another deployment moved the pointer in between; nothing changed.
+    """
+    previous = None if expect is None else expect.version
+    record = records.put(
+        Table.REGISTRY,
+        "serving",
+        "",
+        {"version": version, "previous": previous},
+        expect=0 if expect is None else expect.record,
+    )
+    return Pointer(version, previous, record)
+
+
+def rollback(records: Records) -> Pointer:
+    """Let the bundle serve again that served before.
+
+    Raises:
+        Missing: there is none.
+        Conflict: a deployment moved the pointer meanwhile.
+    """
+    pointer = current(records)
+    if pointer is None or pointer.previous is None:
+        raise Missing("no earlier bundle to go back to")
+    return switch(records, pointer.previous, expect=pointer)
+
+
+def _blob(version: str, name: str) -> str:
+    return f"bundles/{version}/{name}"
+
+
+def _download(blobs: Blobs, version: str, folder: Path) -> None:
+    """Manifest first, as it names the rest."""
+    _get(blobs, version, MANIFEST, folder / MANIFEST)
+    for name in _manifest(folder).files:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _get(blobs, version, name, path)
+
+
+def _get(blobs: Blobs, version: str, name: str, path: Path) -> None:
+    try:
+        blobs.download(_blob(version, name), str(path))
+    except Missing as error:
+        raise BundleRefused(name, "missing") from error
+
+
+def _manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleRefused(MANIFEST, "missing")
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise BundleRefused(MANIFEST, f"not a manifest ({error.error_count()} errors)") from error
+    if manifest.schema_version != SCHEMA:
+        raise BundleRefused(MANIFEST, f"schema {manifest.schema_version}, expected {SCHEMA}")
+    if manifest.embedder_id != EMBEDDER_ID:
+        raise BundleRefused(MANIFEST, f"embedder {manifest.embedder_id}, expected {EMBEDDER_ID}")
+    for name in manifest.files:
+        if name.startswith("/") or ".." in Path(name).parts:
+            raise BundleRefused(name, "leaves the bundle's folder")
+        if name != INDEX and not name.endswith(".npy"):
+            raise BundleRefused(name, "neither an array nor the index")
+    return manifest
+
+
+def _entry(path: Path) -> FileEntry:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileEntry(sha256=digest, bytes=path.stat().st_size)
+
+
+def _verify(folder: Path, name: str, entry: FileEntry) -> None:
+    path = folder / name
+    if not path.is_file():
+        raise BundleRefused(name, "missing")
+    if path.stat().st_size != entry.bytes:
+        raise BundleRefused(name, f"{path.stat().st_size} bytes, expected {entry.bytes}")
+    if _entry(path).sha256 != entry.sha256:
+        raise BundleRefused(name, "checksum differs")
+
+
+def _array(path: Path) -> NDArray[Any]:
+    mode: Literal["r"] | None = "r" if path.stat().st_size >= _MAP_FROM else None
+    try:
+        return np.asarray(np.load(path, mmap_mode=mode, allow_pickle=False))
+    except ValueError as error:
+        raise BundleRefused(path.name, f"not an array: {error}") from error
+
+
+def _check_shapes(arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Every per-video array has one row per video, and what every bundle needs is there."""
+    needed = [f"columns/{f.name}" for f in fields(Columns)] + ["features", "popular"]
+    for name in needed:
+        if name not in arrays:
+            raise BundleRefused(f"{name}.npy", "missing")
+    n = len(arrays["columns/keys"])
+    per_video = {*needed, "vectors", "opener_score"} - {"popular"}
+    for name in sorted(per_video & arrays.keys()):
+        if len(arrays[name]) != n:
+            raise BundleRefused(f"{name}.npy", f"{len(arrays[name])} rows, expected {n}")
+    if "neighbours/indptr" in arrays and len(arrays["neighbours/indptr"]) != n + 1:
+        raise BundleRefused("neighbours/indptr.npy", "another number of videos")
+
+
+__all__ = [
+    "Bundle",
+    "BundleRefused",
+    "Conflict",
+    "Manifest",
+    "Pointer",
+    "current",
+    "fetch",
+    "load",
+    "publish",
+    "rollback",
+    "switch",
+    "write",
+]
