@@ -22,6 +22,7 @@ from vireo.training.backtest import (
 )
 from vireo.training.log import Log
 from vireo.training.protocols import Requests, Split, successive, temporal
+from vireo.training.replay import Stage
 
 
 class Staged:
@@ -30,14 +31,14 @@ class Staged:
     def __init__(self, log: Log, split: Split) -> None:
         self.popularity = fitted_baselines(log, split, names=["Popularity"])[0]
 
-    def lists(self, requests: Requests, stage: str, k: int) -> metrics.Lists:
+    def lists(self, requests: Requests, stage: Stage, k: int) -> metrics.Lists:
         lists = self.popularity.lists(requests, k)
         return lists if stage == "ranked" else lists[:, ::-1].copy()
 
 
 def evaluated(log: Log, split: Split) -> Evaluation:
     model = Staged(log, split)
-    stages = [StageSystem(s.title(), s, model) for s in ("ranked", "final")]
+    stages = [StageSystem("Ranked", "ranked", model), StageSystem("Final", "final", model)]
     baseline = fitted_baselines(log, split, names=["Popularity", "EASE"], tune=False)
     return evaluate([*stages, *baseline], split, log, draws=200)
 
@@ -109,8 +110,8 @@ def test_the_command_prints_and_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = oracle.random_log(4, n=900)
-    prepared = Namespace(read=lambda folder, now: Namespace(log=log))
-    monkeypatch.setattr(command, "import_module", lambda name: prepared)
+    prepared = Namespace(log=log)
+    monkeypatch.setattr("vireo.training.preprocess.read", lambda folder, now: prepared)
     command.main(
         ["--data", "anywhere", "--split", "successive", "--systems", "Popularity,Openers,EASE",
          "--out", str(tmp_path / "out.json"), "--lists", str(tmp_path / "lists.txt")]
