@@ -12,10 +12,9 @@ from vireo.ports import Clock, Conflict, Home, Records, Table
 
 #: Scopes are ``vireo/<name>``, as a Cognito resource server of that name hands them out.
 RECOMMEND = "vireo/recommend"
-CATALOGUE = "vireo/catalogue"
-USERS = "vireo/users"
-EVENTS = "vireo/events"
-SCOPES = (RECOMMEND, CATALOGUE, USERS, EVENTS)
+CATALOGUE_READ, CATALOGUE_WRITE = "vireo/catalogue.read", "vireo/catalogue.write"
+USERS_READ, USERS_WRITE = "vireo/users.read", "vireo/users.write"
+SCOPES = (RECOMMEND, CATALOGUE_READ, CATALOGUE_WRITE, USERS_READ, USERS_WRITE)
 
 _SYSTEM = "_system"
 _CLIENT = "client"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -103,7 +104,7 @@ def fit_ranker(
     parts: list[Examples] = []
     params: Mapping[str, NDArray[Any]] | None = None
     steps = len(cuts) - 1
-    for w, (begin, end) in enumerate(zip(cuts[:-1], cuts[1:], strict=True)):
+    for w, (begin, end) in enumerate(pairwise(cuts)):
         past = log.until(begin)
 
         def told(share: float, what: str, w: int = w) -> None:

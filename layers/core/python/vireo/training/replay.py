@@ -7,7 +7,7 @@ came before; so there is nothing that a model meets when serving and did not mee
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, Self
 
@@ -42,7 +42,7 @@ class Replay:
     bundle: Bundle
     log: Log
     activity: Activity | None = None
-    tuning: Tuning = Tuning(explore_slots=0)
+    tuning: Tuning = field(default_factory=lambda: Tuning(explore_slots=0))
 
     def slates(
         self, requests: Requests, stage: Stage, *, limit: int = 20

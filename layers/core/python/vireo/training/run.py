@@ -1,4 +1,4 @@
-"""The run document: the small JSON that every state of the training state machine takes and returns.
+"""The run document: the small JSON that every state of training takes and returns.
 
 It names what was made and what was decided; whatever is larger than a few kilobytes is a blob that
 the document only points to. So a step needs nothing but the document and the ports, can run in a
