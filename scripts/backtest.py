@@ -138,15 +138,40 @@ def table(evaluation: Evaluation) -> str:
         lines.append(f"{system['name']:{width}} " + " ".join(f"{v:10.4f}" for v in values))
     for metric in ("hit@10", "hit@100", "ndcg@10"):
         lines += ["", *_by_pause(figures, metric, width)]
-    if figures["differences"]:
-        lines += ["", "differences, with 95% intervals over viewers"]
-    lines += [
-        f"{d['system']:{width}} - {d['reference']:12} {d['metric']:10} {d['pause']:10} "
-        f"{d['mean']:+.4f} "
-        + (f"[{d['low']:+.4f}, {d['high']:+.4f}]" if d["viewers"] > 1 else "(one viewer)")
-        for d in figures["differences"]
-    ]
+    lines += _differences(figures, width)
     return "\n".join([*lines, ""])
+
+
+def _differences(figures: dict[str, Any], width: int) -> list[str]:
+    """Ours minus the references: by pause for the first system, of all requests for the others."""
+    found = {
+        (d["system"], d["reference"], d["pause"], d["metric"]): d for d in figures["differences"]
+    }
+    rows = dict.fromkeys(key[:3] for key in found)
+    metrics = list(dict.fromkeys(key[3] for key in found))
+    if not rows:
+        return []
+    first = figures["differences"][0]["system"]
+    lines = [
+        "",
+        "differences with 95% intervals over viewers (in the JSON: of all systems, by pause)",
+        f"{'system':{width}}   {'minus':18} {'pause':10} {'viewers':>7} "
+        + " ".join(f"{m:>27}" for m in metrics),
+    ]
+    for system, reference, pause in rows:
+        if system == first or pause == "all":
+            cells = [found[system, reference, pause, m] for m in metrics]
+            lines.append(
+                f"{system:{width}} - {reference:18} {pause:10} {cells[0]['viewers']:7,} "
+                + " ".join(f"{_interval(c):>27}" for c in cells)
+            )
+    return lines
+
+
+def _interval(found: dict[str, Any]) -> str:
+    if found["viewers"] < 2:
+        return f"{found['mean']:+.4f}"
+    return f"{found['mean']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]"
 
 
 def _by_pause(figures: dict[str, Any], metric: str, width: int) -> list[str]:
