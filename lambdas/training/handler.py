@@ -3,4 +3,4 @@
 from training.task import task
 from vireo.homes import aws
 
-handler = task(aws.home())
+handler = aws.home().handler(task(aws.home()))

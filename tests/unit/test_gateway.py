@@ -118,7 +118,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     home, release = local_home(folder), threading.Event()
     tokens = LocalTokens(folder)
     app = service(home, release)
-    gateway = Gateway(app.resolve, tokens.verify, openapi=lambda: '{"x": "</script>"}', seconds=1.0)
+    gateway = Gateway(app.resolve, tokens.verify, openapi=lambda: '{"x": "</script>"}', seconds=3.0)
     server = serve(gateway, port=0)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -152,7 +152,7 @@ def test_a_request_goes_through_whole(api: Api) -> None:
     answer = json.loads(body)
     assert status == 200
     assert headers["content-type"] == "application/json"
-    assert 0 < answer.pop("left") <= 1000
+    assert 0 < answer.pop("left") <= 3000
     assert len(answer.pop("request_id")) == 36
     assert answer == {
         "name": "a b",
@@ -267,7 +267,7 @@ def test_a_body_that_is_no_text_reaches_the_service(api: Api) -> None:
 def test_a_handler_that_takes_too_long(api: Api) -> None:
     started = time.monotonic()
     assert api.error("GET", "/slow", token=issue(api)) == (504, "timeout")
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 8
 
 
 def test_a_handler_that_fails_tells_nothing(api: Api) -> None:

@@ -18,7 +18,6 @@ from vireo.homes.local import LocalHome
 from vireo.homes.local import home as local_home
 from vireo.homes.local_tokens import LocalTokens
 from vireo.identity import (
-    EVENTS,
     RECOMMEND,
     Caller,
     Forbidden,
@@ -30,6 +29,7 @@ from vireo.identity import (
 from vireo.ports import Conflict, Refused, Table
 
 NOW = 1_700_000_000.0
+OTHER = "vireo/other"
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def claims(**changes: Any) -> dict[str, Any]:
         "sub": "machine",
         "client_id": "machine",
         "token_use": "access",
-        "scope": f"{RECOMMEND} {EVENTS}",
+        "scope": f"{RECOMMEND} {OTHER}",
         "exp": NOW + 60,
         "iss": "https://cognito-idp.eu-west-1.amazonaws.com/pool",
     }
@@ -58,7 +58,7 @@ def claims(**changes: Any) -> dict[str, Any]:
 
 def test_a_machine(home: LocalHome) -> None:
     assert Identity(home).caller(claims()) == Caller(
-        "acme", "machine", frozenset({RECOMMEND, EVENTS}), None
+        "acme", "machine", frozenset({RECOMMEND, OTHER}), None
     )
 
 

@@ -122,6 +122,32 @@ def test_a_torn_line_of_any_length_is_cut_off(tmp_path: Path) -> None:
         assert [r.payload for r in home.log.read(shards[0], records[0].sequence)] == [b"2"]
 
 
+SHARER = """
+for n in range(100):
+    ports.records.add(Table.VIDEOS, "k", "", {"n": 1})
+    ports.stream.publish([("k", b"%d" % n)])
+say(0)
+"""
+
+
+def test_processes_share_a_folder(tmp_path: Path) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM + SHARER, str(tmp_path)],
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        for _ in range(4)
+    ]
+    assert [p.wait(60) for p in processes] == [0] * 4
+    home = local_home(tmp_path)
+    record = home.open("acme").records.get(Table.VIDEOS, "k")
+    assert record is not None
+    assert record.item == {"n": 400}
+    lines = [r.payload for s in range(home.log.shards) for r in home.log.read(s)]
+    assert sorted(lines) == sorted(b"%d" % n for n in range(100) for _ in range(4))
+
+
 EXECUTION = """
 import time
 from pathlib import Path

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from vireo.homes.aws import AwsHome
 from vireo.homes.aws_meter import EmfMeter
 from vireo.homes.clock import MovableClock
 from vireo.homes.local_meter import LocalMeter
+from vireo.ports import Table
+from vireo.settings import Settings
 
 
 def test_the_local_meter_adds_up(caplog: pytest.LogCaptureFixture) -> None:
@@ -26,6 +30,24 @@ def test_the_local_meter_adds_up(caplog: pytest.LogCaptureFixture) -> None:
     assert meter.values("Latency") == [1.5, 2.5]
     assert meter.values("Latency", stage="ranking") == [1.5]
     assert caplog.messages[1] == "Hits 2 Count route=b tenant=t"
+
+
+def test_a_handler_writes_its_metrics_even_when_it_fails(tmp_path: Path) -> None:
+    written: list[str] = []
+    clock = MovableClock()
+    tables = {f"{table}_table": table.value for table in Table}
+    settings = Settings(bucket="b", stream="s", scratch=str(tmp_path), **tables)
+    home = AwsHome(settings, clock=clock, meter=EmfMeter("Vireo", clock, written.append))
+
+    def function(event: int, context: object) -> float:
+        home.open("acme").meter.count("Called")
+        return 1 / event
+
+    assert home.handler(function)(2, None) == 0.5
+    assert len(written) == 1
+    with pytest.raises(ZeroDivisionError):
+        home.handler(function)(0, None)
+    assert len(written) == 2
 
 
 def lines(written: list[str]) -> list[dict[str, Any]]:

@@ -24,6 +24,9 @@ from moto.stepfunctions.parser.backend.state_machine import StateMachineInstance
 from vireo.ports import Execution, Refused
 
 _LOG = logging.getLogger("vireo.executions")
+# It reports every branch, and every failure that a Retry or Catch is there for, at length; what a
+# function raised is logged here, and how an execution ended is in its answer.
+logging.getLogger("moto.stepfunctions").setLevel(logging.CRITICAL)
 _ACCOUNT = "000000000000"
 _ROLE = f"arn:aws:iam::{_ACCOUNT}:role/laptop"
 #: A Lambda task's result enters the state's output, which Step Functions limits.
