@@ -10,6 +10,7 @@ from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
 
 from vireo.api import answer, documented, scope
+from vireo.identity import CATALOGUE_READ, CATALOGUE_WRITE, RECOMMEND, USERS_READ, USERS_WRITE
 from vireo.catalogue import Country, Identifier, Language, Profile, Video, VideoBody
 from vireo.recommender.models import (
     BatchStored,
@@ -27,10 +28,6 @@ from vireo.recommender.service import Recommender
 
 #: The recommender of the caller's tenant, if the caller may ask about that user.
 Service = Callable[[str | None], Recommender]
-
-RECOMMEND = "vireo/recommend"
-CATALOGUE_READ, CATALOGUE_WRITE = "vireo/catalogue.read", "vireo/catalogue.write"
-USERS_READ, USERS_WRITE = "vireo/users.read", "vireo/users.write"
 
 VideoId = Annotated[Identifier, Path()]
 UserId = Annotated[Identifier, Path()]

@@ -29,12 +29,15 @@ Open = Callable[[str], Cache]
 
 
 @pytest.fixture(params=["process", "redis"])
-def open_cache(request: pytest.FixtureRequest, meter: LocalMeter, tmp_path: Path) -> Iterator[Open]:
-    """Both caches as the local home opens them."""
-    url = request.getfixturevalue("valkey") if request.param == "redis" else None
-    home = local_home(tmp_path, redis_url=url, meter=meter)
-    yield lambda tenant: home.open(tenant).cache
-    home.close()
+def open_cache(request: pytest.FixtureRequest, meter: LocalMeter) -> Iterator[Open]:
+    """Either cache; a generous time limit, because a busy machine is not what is tested."""
+    if request.param == "process":
+        memory = Memory(SystemClock())
+        yield lambda tenant: LocalCache(memory, tenant, meter)
+    else:
+        server = RedisServer(request.getfixturevalue("valkey"), SystemClock(), time_limit=5)
+        yield lambda tenant: RedisCache(server, tenant, meter)
+        server.close()
 
 
 @pytest.fixture
@@ -58,11 +61,11 @@ def test_time_to_live(cache: Cache) -> None:
     cache.put("none", b"1", seconds=60)
     cache.put("none", b"1", seconds=0)
     assert cache.get("none") is None
-    assert cache.add("n", 2, seconds=0.2) == 2
+    assert cache.add("n", 2, seconds=1.0) == 2
     time.sleep(0.1)
     assert cache.get("k") is None
     assert cache.add("n", 3, seconds=60) == 5  # the first add has set its end
-    time.sleep(0.2)
+    time.sleep(1.0)
     assert cache.add("n", seconds=60) == 1
 
 
@@ -86,6 +89,13 @@ def test_tenants_are_apart(open_cache: Open) -> None:
     a.put("cache-b:k", b"1", seconds=60)
     assert b.get("k") is None
     assert b.get("cache-a:k") is None
+
+
+def test_the_home_on_a_laptop_has_the_cache_it_is_given(valkey: str, tmp_path: Path) -> None:
+    for url, kind in [(None, LocalCache), (valkey, RedisCache)]:
+        home = local_home(tmp_path, redis_url=url)
+        assert type(home.open("acme").cache) is kind
+        home.close()
 
 
 def test_least_recently_used_goes_first() -> None:
@@ -119,7 +129,7 @@ def test_a_dead_server_costs_nothing_after_the_first_call(meter: LocalMeter) -> 
             cache.put("k", b"1", seconds=1)
             cache.delete("k")
             assert cache.add("n", seconds=1) is None
-        assert time.monotonic() - started < 0.05
+        assert time.monotonic() - started < 2  # not 400 times the limit
         assert meter.total("CacheError") == 1
         assert meter.total("CacheSkipped") == 400
         clock.advance(LAST_PAUSE)

@@ -255,6 +255,18 @@ class AwsHome:
             scratch=str(scratch),
         )
 
+    def handler(self, function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        """The function as Lambda calls it: when it returns, its metrics have been written."""
+
+        def flushed(event: Any, context: Any) -> Any:
+            try:
+                return function(event, context)
+            finally:
+                if isinstance(self.meter, EmfMeter):
+                    self.meter.flush()
+
+        return flushed
+
 
 @cache
 def home() -> AwsHome:

@@ -52,6 +52,7 @@ class Machines:
 
     def start(self, machine: str, name: str, document: Mapping[str, Any]) -> None:
         """Start in a thread. Raises `Missing`, `Conflict`, `Refused`."""
+        self._path(machine, name, "json")  # refuses what is no name of a machine
         definition = self._definition(machine)
         lock = self._claim(machine, name)
         if lock is None:
@@ -100,8 +101,9 @@ class Machines:
         except Exception as error:  # noqa: BLE001 - an execution must come to an end
             _LOG.exception("the interpreter failed on %s/%s", machine, name)
             state = self._ended(state, "FAILED", error="States.Runtime", cause=str(error))
-        finally:
+        try:
             self._save(machine, name, state)
+        finally:  # if its end could not be written, it will be seen as aborted
             os.close(lock)
 
     def _ended(
@@ -118,8 +120,6 @@ class Machines:
 
     def _definition(self, machine: str) -> str:
         """The definition, with ``${Name}`` of every function replaced by its name."""
-        if not machine.isidentifier():
-            raise Refused(f"not a state machine's name: {machine!r}")
         try:
             definition = (self._definitions / f"{machine}.asl.json").read_text()
         except FileNotFoundError:
@@ -149,6 +149,8 @@ class Machines:
             raise Conflict(f"{machine} {name} exists")
 
     def _path(self, machine: str, name: str, kind: str) -> Path:
+        if not machine.isidentifier():
+            raise Refused(f"not a state machine's name: {machine!r}")
         return self._folder / machine / f"{name}.{kind}"
 
     def _load(self, machine: str, name: str) -> _State:

@@ -193,9 +193,7 @@ def _trending(log: Log, recent: _Recent, now: float) -> NDArray[np.int32]:
     return _best(surprise, TRENDING, among=np.flatnonzero(lately))
 
 
-def _best(
-    scores: NDArray[np.floating], k: int, *, among: NDArray[np.integer]
-) -> NDArray[np.int32]:
+def _best(scores: NDArray[np.floating], k: int, *, among: NDArray[np.integer]) -> NDArray[np.int32]:
     """The k rows of ``among`` with the highest scores, best first, ties in order of row."""
     order = np.lexsort((among, -scores[among]))[:k]
     return among[order].astype(np.int32)

@@ -22,6 +22,7 @@ from vireo.training.metrics import (
     per_request,
 )
 from vireo.training.protocols import Requests, Split, known
+from vireo.training.replay import Stage
 from vireo.training.uncertainty import Interval, difference
 
 KS = (10, 100)
@@ -58,7 +59,7 @@ class BaselineSystem:
 class Stages(Protocol):
     """A trained model that can be asked for what each of its stages would answer."""
 
-    def lists(self, requests: Requests, stage: str, k: int) -> Lists:
+    def lists(self, requests: Requests, stage: Stage, k: int) -> Lists:
         """The first k of the slate after a stage, best first: int32 [r, k], -1 padded."""
 
 
@@ -67,7 +68,7 @@ class StageSystem:
     """One stage of our own model."""
 
     name: str
-    stage: str
+    stage: Stage
     model: Stages
 
     def lists(self, requests: Requests, k: int) -> Lists:

@@ -16,6 +16,8 @@ OURS, GOOD, BAD, INK, FAINT = "#0b6e69", "#2e7d32", "#b3261e", "#333a40", "#d8dd
 OTHERS = ("#7c8a96", "#b08d57", "#8a7fa8", "#6b9080", "#a56a6a", "#5b7fa6", "#9aa36b")
 #: Pauses that are disjoint and cover everything, in ascending order.
 STEPS = ("0 s", "1–60 s", "1 min–1 h", "1 h–1 day", "1–7 days", "≥ 7 days")
+#: After pauses that fewer viewers came back from, a picture would show noise; the tables have them.
+LEAST_VIEWERS = 20
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "vireo",  # ids of clip paths would be random without it
     "svg.fonttype": "none",
@@ -60,6 +62,7 @@ def importance(features: Mapping[str, float], most: int = 25) -> str:
         (ax,) = _panels(figure, 1)
         ax.barh([name for name, _ in shown], [v for _, v in shown], color=OURS, height=0.65)
         ax.grid(axis="y", visible=False)
+        ax.set_ylim(-0.6, len(shown) - 0.4)
         ax.set_xlabel("importance")
 
     return _svg(draw, height=0.6 + 0.22 * len(shown))
@@ -68,7 +71,8 @@ def importance(features: Mapping[str, float], most: int = 25) -> str:
 def by_pause(evaluation: Mapping[str, Any], ours: str, metrics: Sequence[str]) -> str:
     """A panel per metric: every system's mean by the pause before the request."""
     systems = evaluation["systems"]
-    pauses = [p for p in STEPS if p in systems[0]["by_pause"]]
+    asked = systems[0]["by_pause"]
+    pauses = [p for p in STEPS if p in asked and asked[p]["viewers"] >= LEAST_VIEWERS]
 
     def draw(figure: Figure) -> None:
         for ax, metric in zip(_panels(figure, len(metrics)), metrics, strict=True):
@@ -96,7 +100,11 @@ def by_pause(evaluation: Mapping[str, Any], ours: str, metrics: Sequence[str]) -
 
 def differences(evaluation: Mapping[str, Any], ours: str) -> str:
     """A panel per metric: our lead over each reference by pause, with its interval."""
-    rows = [d for d in evaluation["differences"] if d["system"] == ours]
+    rows = [
+        d
+        for d in evaluation["differences"]
+        if d["system"] == ours and (d["viewers"] >= LEAST_VIEWERS or d["pause"] == "all")
+    ]
     metrics = list(dict.fromkeys(d["metric"] for d in rows))
     names = [
         (reference, pause)

@@ -19,6 +19,8 @@ from vireo.training.lines import DatasetError
 TYPES = ("impression", "click", "watch", "like", "comment", "share", "skip", "dislike")
 #: The last moment that counts as one: 2100-01-01, in unix seconds (later: somebody's milliseconds).
 LATEST = 4_102_444_800.0
+#: The longest that one watch may last, in seconds: two days.
+LONGEST = 172_800.0
 
 SCHEMA = pa.schema(
     [
@@ -27,15 +29,15 @@ SCHEMA = pa.schema(
         pa.field("video_id", pa.string(), nullable=False),
         pa.field("type", pa.string(), nullable=False),
         pa.field("timestamp", pa.float64(), nullable=False),  # unix seconds
-        pa.field("watch_seconds", pa.float32()),
-        pa.field("watch_fraction", pa.float32()),
+        pa.field("watch_seconds", pa.float64()),
+        pa.field("watch_fraction", pa.float64()),
         pa.field("device", pa.string()),
         pa.field("country", pa.string()),
         pa.field("position", pa.int32()),
         pa.field("request_id", pa.string()),
         pa.field("slot", pa.string()),
         pa.field("variant", pa.string()),
-        pa.field("rating", pa.float32()),
+        pa.field("rating", pa.float64()),
         pa.field("sequence", pa.int64()),  # order among events of one time
     ]
 )
@@ -97,7 +99,7 @@ def check(raw: pa.Table, first: int = 0) -> tuple[pa.Table, NDArray[np.int64], l
     ):
         columns[name] = _text(raw, name, pattern, verdict)
     for name, low, high in (
-        ("watch_seconds", 0.0, 172_800.0),
+        ("watch_seconds", 0.0, LONGEST),
         ("watch_fraction", 0.0, 1.0),
         ("rating", -1e6, 1e6),
         ("position", 0.0, 1e6),

@@ -1,4 +1,4 @@
-"""What the ranker learns from: candidates that serving really returned, and what was watched next."""
+"""What the ranker learns from: candidates that serving returned, and what was watched next."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Examples:
 
 
 def collect(replay: Replay, requests: Requests, progress: Progress | None = None) -> Examples:
-    """Slates after filtering of every request, with features; those without a target are left out."""
+    """Slates after filtering, with features; those without a target are left out."""
     matrices, sources, relevant, sizes, buckets, users = [], [], [], [], [], []
     bounds = requests.target_offsets
     for j, (request, slate) in enumerate(replay.slates(requests, "filtered")):

@@ -97,8 +97,7 @@ def prepare(
     """
     ids = pa.table({"video_id": pa.array([v.video_id for v in videos], pa.string())})
     catalogue = engine.create_table("catalogue_ids", ids, overwrite=True)
-    # Computed once: five results are read off it.
-    rows = relational.judged(events, catalogue, now=now, tolerance=settings.clock_tolerance).cache()
+    rows = relational.judged(events, catalogue, now=now, tolerance=settings.clock_tolerance)
     counts = engine.to_pyarrow(relational.summary(rows)).to_pylist()
     kept = Counter({c["type"]: c["n"] for c in counts if c["problem"] == ""})
     wanted = engine.to_pyarrow(
@@ -164,8 +163,8 @@ def _activity(everything: pa.Table, columns: Columns, people: People) -> Activit
         video=_video_rows(everything, columns),
         type=_coded(everything, "type", TYPES.index).astype(np.int8),
         time=everything.column("timestamp").to_numpy(),
-        seconds=pc.fill_null(everything.column("watch_seconds"), np.nan).to_numpy(),
-        fraction=pc.fill_null(everything.column("watch_fraction"), np.nan).to_numpy(),
+        seconds=_floats(everything, "watch_seconds"),
+        fraction=_floats(everything, "watch_fraction"),
         n_videos=len(columns),
     )
 
@@ -186,6 +185,10 @@ def _coded(rows: pa.Table, name: str, code: Any) -> NDArray[np.int64]:
     encoded = rows.column(name).combine_chunks().dictionary_encode(null_encoding="encode")
     codes = np.array([code(v) for v in encoded.dictionary.to_pylist()], np.int64)
     return codes[encoded.indices.to_numpy()] if len(codes) else np.zeros(0, np.int64)
+
+
+def _floats(rows: pa.Table, name: str) -> NDArray[np.float32]:
+    return np.asarray(pc.fill_null(rows.column(name), np.nan), np.float32)
 
 
 def _report(counts: Sequence[Mapping[str, Any]], log: Log) -> Report:

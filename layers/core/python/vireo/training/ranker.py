@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from vireo.recommender.features import CATEGORICAL, FEATURES
 from vireo.recommender.trees import pack
+from vireo.training.artifacts import group
 from vireo.training.blend import fit_blend
 from vireo.training.examples import Examples, Progress
 
@@ -91,7 +92,7 @@ def fit(
         arrays=pack(_as_json(model)),
         blend=fit_blend(scores, judge.relevant, judge.offsets, judge.bucket),
         retrieval_blend=retrieval,
-        importance=dict(zip(FEATURES, map(float, model.get_feature_importance()), strict=True))
+        importance=dict(zip(FEATURES, map(float, model.get_feature_importance(type="PredictionValuesChange")), strict=True))
         if model.tree_count_
         else {},
         trees=int(model.tree_count_),
@@ -99,9 +100,30 @@ def fit(
     )
 
 
-def within_slates(
-    values: NDArray[np.floating], offsets: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def as_artifact(ranker: Ranker) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Arrays and a document, for the next step."""
+    arrays: dict[str, NDArray[Any]] = {
+        **{f"trees/{name}": array for name, array in ranker.arrays.items()},
+        "blend": ranker.blend,
+        "retrieval_blend": ranker.retrieval_blend,
+        "model": np.frombuffer(ranker.model, np.uint8),
+    }
+    return arrays, {"importance": dict(ranker.importance), "trees": ranker.trees}
+
+
+def of_artifact(arrays: Mapping[str, NDArray[Any]], document: Mapping[str, Any]) -> Ranker:
+    """The inverse of `as_artifact`."""
+    return Ranker(
+        arrays=group(arrays, "trees"),
+        blend=arrays["blend"],
+        retrieval_blend=arrays["retrieval_blend"],
+        importance=document["importance"],
+        trees=document["trees"],
+        model=arrays["model"].tobytes(),
+    )
+
+
+def within_slates(values: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
     """z-scores of ``values`` [m] within each slate; 0 where a slate has no spread."""
     begins, sizes = offsets[:-1], np.diff(offsets)
     centred = values - np.repeat(np.add.reduceat(values, begins) / sizes, sizes)

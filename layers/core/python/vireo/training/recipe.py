@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ from vireo.recommender.candidates import Retrieval
 from vireo.training import ranker as ranking
 from vireo.training import two_tower
 from vireo.training.activity import Activity
+from vireo.training.artifacts import group
 from vireo.training.assembly import Fitted, assemble
 from vireo.training.examples import Examples, Progress, collect
 from vireo.training.log import Log
@@ -41,6 +43,7 @@ class RecipeConfig:
     cap: int = 8  #: requests of one viewer in a window, at most
     first_epochs: int = 8  #: of the towers before the first window …
     next_epochs: int = 2  #: … and of every later window, which goes on from there
+    final_epochs: int = 2  #: over all events, before a bundle is published
 
     @classmethod
     def of(cls, overrides: Mapping[str, Any]) -> Self:
@@ -101,7 +104,7 @@ def fit_ranker(
     parts: list[Examples] = []
     params: Mapping[str, NDArray[Any]] | None = None
     steps = len(cuts) - 1
-    for w, (begin, end) in enumerate(zip(cuts[:-1], cuts[1:], strict=True)):
+    for w, (begin, end) in enumerate(pairwise(cuts)):
         past = log.until(begin)
 
         def told(share: float, what: str, w: int = w) -> None:
@@ -190,6 +193,26 @@ def train(
     return bundle, ranker, towers
 
 
+def arrays_of(fitted: Fitted) -> dict[str, NDArray[Any]]:
+    """Name to array, for an artifact."""
+    return {
+        "vectors": fitted.vectors,
+        "opener_score": fitted.opener_score,
+        **{f"tower/{name}": array for name, array in fitted.tower.items()},
+        **{f"neighbours/{name}": array for name, array in fitted.neighbours.items()},
+    }
+
+
+def fitted_of(arrays: Mapping[str, NDArray[Any]]) -> Fitted:
+    """The inverse of `arrays_of`."""
+    return Fitted(
+        tower=group(arrays, "tower"),
+        vectors=arrays["vectors"],
+        neighbours=group(arrays, "neighbours"),
+        opener_score=arrays["opener_score"],
+    )
+
+
 def ranker_arrays(ranker: Ranker) -> dict[str, NDArray[Any]]:
     """What a bundle holds of a ranker."""
     return {
@@ -211,5 +234,3 @@ def _override(config: Any, overrides: Mapping[str, Any], where: str) -> Any:
         nested = isinstance(value, Mapping)
         changes[name] = _override(current, value, f"{where}{name}.") if nested else value
     return replace(config, **changes)
-
-

@@ -11,7 +11,7 @@ from typing import Any
 import ibis
 from ibis import _
 
-from vireo.training.events import LATEST, TYPES
+from vireo.training.events import LATEST, LONGEST, TYPES
 
 #: How an order among events of one time is settled.
 ORDER = ("timestamp", "sequence", "event_id")
@@ -32,7 +32,10 @@ def judged(events: Any, videos: Any, *, now: float, tolerance: float) -> Any:
         & (_.video_id != "")
         & _.type.isin(TYPES)
         & (_.timestamp >= 0)
-        & (_.timestamp < LATEST),
+        & (_.timestamp < LATEST)
+        # NaN is above every number in some engines and below in others: here it is outside.
+        & ibis.coalesce(_.watch_fraction, 0.0).between(0, 1)
+        & ibis.coalesce(_.watch_seconds, 0.0).between(0, LONGEST),
         False,
     )
     known = videos.select("video_id").distinct().mutate(known=True)

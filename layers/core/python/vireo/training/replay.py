@@ -7,9 +7,9 @@ came before; so there is nothing that a model meets when serving and did not mee
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ from vireo.bundle import Bundle
 from vireo.catalogue import Profile
 from vireo.recommender.candidates import candidates
 from vireo.recommender.filtering import Filtering
-from vireo.recommender.ranking import rank
+from vireo.recommender.ordering import Ordering
+from vireo.recommender.ranking import Ranking, rank
 from vireo.recommender.slate import Request, Slate
 from vireo.recommender.snapshot import Model, Snapshot
 from vireo.recommender.tuning import Tuning
@@ -41,7 +42,7 @@ class Replay:
     bundle: Bundle
     log: Log
     activity: Activity | None = None
-    tuning: Tuning = Tuning(explore_slots=0)
+    tuning: Tuning = field(default_factory=lambda: Tuning(explore_slots=0))
 
     def slates(
         self, requests: Requests, stage: Stage, *, limit: int = 20
@@ -50,20 +51,38 @@ class Replay:
         for request in self._asked(requests, limit):
             yield request, _run(request, stage)
 
-    def lists(
-        self, requests: Requests, stage: Stage, k: int, *, without_ranker: bool = False
-    ) -> NDArray[np.int32]:
+    def lists(self, requests: Requests, stage: Stage, k: int) -> NDArray[np.int32]:
         """Rows of the log's videos, best first, -1 where a list has ended: int32 [r, k]."""
-        replay = self
-        if without_ranker:
-            replay = replace(self, tuning=self.tuning.model_copy(update={"use_ranker": False}))
         lists = np.full((len(requests), k), -1, np.int32)
-        for j, (_, slate) in enumerate(replay.slates(requests, stage, limit=min(k, 100))):
+        for j, (_, slate) in enumerate(self.slates(requests, stage, limit=min(k, 100))):
             rows = slate.rows if stage == "final" else slate.top(k).rows
             rows = self._log_rows[rows[:k]]
             rows = rows[rows >= 0]
             lists[j, : len(rows)] = rows
         return lists
+
+    def candidates(
+        self, requests: Requests, stage: Stage
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """All candidates after a stage, best first, with their scores: [r, most of any request].
+
+        Rows of the log's videos, -1 where a list has ended or the log does not know one; NaN there.
+        """
+        slates = [slate.top(len(slate)) for _, slate in self.slates(requests, stage)]
+        width = max((len(s) for s in slates), default=0)
+        rows = np.full((len(slates), width), -1, np.int32)
+        scores = np.full((len(slates), width), np.nan, np.float32)
+        for j, slate in enumerate(slates):
+            rows[j, : len(slate)] = self._log_rows[slate.rows]
+            scores[j, : len(slate)] = slate.score
+        scores[rows < 0] = np.nan
+        return rows, scores
+
+    @property
+    def without_ranker(self) -> Self:
+        """The same bundle, its ranker not asked: retrieval's own blend has the last word."""
+        tuning = self.tuning.model_copy(update={"use_ranker": False})
+        return replace(self, tuning=tuning)
 
     def rows_of(self, log_rows: NDArray[np.integer]) -> NDArray[np.int32]:
         """The bundle's rows of the log's videos, -1 for those it does not know."""
@@ -156,4 +175,4 @@ def _run(request: Request, stage: Stage) -> Slate:
         return slate
     if stage == "ranked":
         return rank(request, slate)
-    raise NotImplementedError(stage)
+    return Ordering()(request, Ranking()(request, slate))

@@ -63,7 +63,7 @@ def render(contents: Contents) -> str:
         accepted=accepted(list(contents.verdicts)),
         refused=[v for v in contents.verdicts if not v.passed],
         metrics=METRICS,
-        steps=charts.STEPS,
+        least_viewers=charts.LEAST_VIEWERS,
         protocols=[_protocol(e, contents.ours) for e in contents.evaluations],
         losses=Markup(charts.curves(contents.losses)) if contents.losses else None,
         importance=Markup(charts.importance(contents.importance)) if contents.importance else None,

@@ -1,4 +1,4 @@
-"""The run document: the small JSON that every state of the training state machine takes and returns.
+"""The run document: the small JSON that every state of training takes and returns.
 
 It names what was made and what was decided; whatever is larger than a few kilobytes is a blob that
 the document only points to. So a step needs nothing but the document and the ports, can run in a
@@ -11,9 +11,6 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
-
-#: The steps of ``statemachines/training.asl.json``, in order (two_tower and ranker in parallel).
-STEP_NAMES = ("preprocess", "two_tower", "ranker", "evaluate", "deploy", "notify")
 
 
 class Decision(BaseModel):
@@ -33,13 +30,18 @@ class Run(BaseModel):
     run_id: str = Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9._-]+$")
     tenant: str = "default"
     trigger: Literal["manual", "deploy", "schedule"] = "manual"
+    seed: int = 1
     config: dict[str, Any] = Field(default_factory=dict, description="overrides of RecipeConfig")
+    gates: dict[str, Any] = Field(default_factory=dict, description="overrides of Thresholds")
     #: What was made: name of the artifact to the prefix of its blobs.
     artifacts: dict[str, str] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
     decision: Decision | None = None
     version: str | None = Field(default=None, description="of the bundle that was published")
-    error: dict[str, Any] | None = None
+    #: What the parallel states returned; the step that follows them merges it away.
+    branches: list[dict[str, Any]] = Field(default_factory=list)
+    #: Where Catch puts the error of the step that failed.
+    failure: dict[str, Any] | None = None
 
     def with_artifact(self, name: str) -> Self:
         """This run with ``name`` under its own prefix."""
@@ -54,20 +56,22 @@ class Run(BaseModel):
         return f"runs/{self.run_id}/{name}"
 
     @classmethod
-    def merged(cls, document: Mapping[str, Any] | list[Mapping[str, Any]]) -> Self:
-        """One run of a document, or of the list of documents that parallel branches return.
+    def of(cls, document: Mapping[str, Any]) -> Self:
+        """The run of a document, with what parallel branches added to it.
 
-        Branches start from the same run and only add, so the union loses nothing.
+        Branches start from the same run and only add, so their union loses nothing.
+
+        Raises:
+            ValueError: it is no run document, or its branches belong to different runs.
         """
-        if isinstance(document, list):
-            runs = [cls.model_validate(d) for d in document]
-            first = runs[0]
-            if any(r.run_id != first.run_id for r in runs):
-                raise ValueError("the branches belong to different runs")
-            return first.model_copy(
-                update={
-                    "artifacts": {k: v for r in runs for k, v in r.artifacts.items()},
-                    "metrics": {k: v for r in runs for k, v in r.metrics.items()},
-                }
-            )
-        return cls.model_validate(document)
+        run = cls.model_validate(document)
+        branches = [cls.model_validate(b) for b in run.branches]
+        if any(b.run_id != run.run_id for b in branches):
+            raise ValueError("the branches belong to different runs")
+        return run.model_copy(
+            update={
+                "artifacts": {k: v for b in (run, *branches) for k, v in b.artifacts.items()},
+                "metrics": {k: v for b in (run, *branches) for k, v in b.metrics.items()},
+                "branches": [],
+            }
+        )

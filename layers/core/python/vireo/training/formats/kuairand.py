@@ -105,7 +105,7 @@ def _expanded(exposures: pa.Table, log: pa.Table) -> pa.Table:
     with np.errstate(divide="ignore", invalid="ignore"):
         # A video that is watched twice is watched whole.
         fraction = np.where(duration > 0, np.minimum(seconds / duration, 1.0), np.nan)
-    watched = pa.array(fraction.astype(np.float32), from_pandas=True)
+    watched = pa.array(fraction, from_pandas=True)
     for code, kind in enumerate(events.TYPES):
         if kind == "impression":
             happened = np.ones(len(exposures), bool)
@@ -114,7 +114,7 @@ def _expanded(exposures: pa.Table, log: pa.Table) -> pa.Table:
         else:
             continue
         sequence = pc.add(pc.multiply(exposures.column("sequence"), len(events.TYPES)), code)
-        nothing = pa.nulls(len(exposures), pa.float32())
+        nothing = pa.nulls(len(exposures), pa.float64())
         part = exposures.set_column(
             exposures.schema.get_field_index("type"), "type", pa.array([kind] * len(exposures))
         )

@@ -138,7 +138,7 @@ def _table(columns: dict[str, Any], videos: Videos, viewers: Viewers) -> pa.Tabl
         "request_id": number.take(pa.array(columns["request"])),
         "slot": pa.array(["organic"] * n, pa.string()),
         "variant": pa.nulls(n, pa.string()),
-        "rating": pa.nulls(n, pa.float32()),
+        "rating": pa.nulls(n, pa.float64()),
         "sequence": np.arange(n),
     }
     return pa.table(rows).cast(events.SCHEMA)
