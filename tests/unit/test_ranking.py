@@ -47,7 +47,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Snapshot, catboos
     ).fit(pool(matrix, labels))
     path = tmp_path_factory.mktemp("model") / "model.json"
     model.save_model(str(path), format="json")
-    ranker: dict[str, Any] = {f"ranker/{k}": v for k, v in pack(json.loads(Path(path).read_text())).items()}
+    ranker: dict[str, Any] = {
+        f"ranker/{k}": v for k, v in pack(json.loads(Path(path).read_text())).items()
+    }
     return Snapshot.of(bundle(blend=BLEND, **ranker), at=NOW), model
 
 
