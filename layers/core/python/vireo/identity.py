@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
-from vireo.ports import Clock, Home, Records, Table
+from vireo.ports import Clock, Conflict, Home, Records, Table
 
 #: Scopes are ``vireo/<name>``, as a Cognito resource server of that name hands them out.
 RECOMMEND = "vireo/recommend"
-CATALOGUE = "vireo/catalogue"
-USERS = "vireo/users"
-EVENTS = "vireo/events"
-SCOPES = (RECOMMEND, CATALOGUE, USERS, EVENTS)
+CATALOGUE_READ, CATALOGUE_WRITE = "vireo/catalogue.read", "vireo/catalogue.write"
+USERS_READ, USERS_WRITE = "vireo/users.read", "vireo/users.write"
+SCOPES = (RECOMMEND, CATALOGUE_READ, CATALOGUE_WRITE, USERS_READ, USERS_WRITE)
 
 _SYSTEM = "_system"
 _CLIENT = "client"
@@ -64,11 +64,7 @@ class Identity:
         client_id, subject = claims.get("client_id"), claims.get("sub")
         if claims.get("token_use") != "access" or not _text(client_id) or not _text(subject):
             raise Unauthenticated("not an access token")
-        try:
-            expires = float(claims["exp"])  # API Gateway hands claims over as strings
-        except (KeyError, TypeError, ValueError):
-            raise Unauthenticated("a token without an end") from None
-        if not expires > self._clock.now():
+        if not _moment(claims.get("exp")) > self._clock.now():
             raise Unauthenticated("the token has expired")
         scope = claims.get("scope") or ""
         if not isinstance(scope, str):
@@ -95,9 +91,19 @@ class Identity:
 
 
 def register_client(home: Home, client_id: str, tenant: str) -> None:
-    """Say whose a client is. Raises `vireo.ports.Refused` for what is no tenant's name."""
+    """Say whose a client is.
+
+    Raises `vireo.ports.Refused` for what is no tenant's name, and `vireo.ports.Conflict` for a
+    client of another tenant: whoever holds its tokens must not come into this one by it.
+    """
     home.open(tenant)
-    home.open(_SYSTEM).records.put(Table.REGISTRY, _CLIENT, client_id, {"tenant": tenant})
+    records = home.open(_SYSTEM).records
+    try:
+        records.put(Table.REGISTRY, _CLIENT, client_id, {"tenant": tenant}, expect=0)
+    except Conflict:
+        record = records.get(Table.REGISTRY, _CLIENT, client_id)
+        if record is None or record.item["tenant"] != tenant:
+            raise
 
 
 def require(caller: Caller, scope: str, user_id: str | None = None) -> None:
@@ -122,6 +128,19 @@ def _user(claims: Mapping[str, Any]) -> str | None:
     if not _text(user):
         raise Unauthenticated("a user's token without a user")
     return str(user)
+
+
+def _moment(value: object) -> float:
+    """Unix seconds of a claim: as tokens have it, or as API Gateway hands it on, a date's text."""
+    try:
+        return float(str(value))
+    except ValueError:
+        pass
+    try:
+        date = datetime.strptime(str(value), "%a %b %d %H:%M:%S UTC %Y")
+    except ValueError:
+        raise Unauthenticated("a token without an end") from None
+    return date.replace(tzinfo=UTC).timestamp()
 
 
 def _text(value: object) -> bool:

@@ -62,7 +62,10 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write ``item``; ``expect`` is the version that must be there: 0 for none, None for any."""
+    """Write ``item``; ``expect`` is the version that must be there: 0 for none, None for any.
+
+    What has expired is not there. ``expires`` is rounded up to a whole second.
+    """
 
     table: Table
     key: str
@@ -124,7 +127,11 @@ class Records(Protocol):
         ...
 
     def add(self, table: Table, key: str, sort: str, amounts: Mapping[str, int | float]) -> Item:
-        """Add to numeric fields atomically (absent counts as 0) and return the whole new item."""
+        """Add to numeric fields atomically (absent counts as 0) and return the whole new item.
+
+        A record that is not there is made, without an end. A field that is an int stays one as long
+        as only ints are added. Raises `Refused` for a field that is no number.
+        """
         ...
 
     def write(self, writes: Sequence[Put | Delete]) -> None:
@@ -184,7 +191,11 @@ class Stream(Protocol):
     """An ordered log per key, as Kinesis is: at least once, in order within one key."""
 
     def publish(self, records: Sequence[tuple[str, bytes]]) -> Sequence[str | None]:
-        """Append (key, payload) pairs; per record None, or why it was not taken. At most 500."""
+        """Append (key, payload) pairs; per record None, or why it was not taken. At most 500.
+
+        A key has 1–200 characters, a payload 1 byte to just under 1 MB. An unreachable stream takes
+        no record, and says so for each.
+        """
         ...
 
 
@@ -203,7 +214,12 @@ class Executions(Protocol):
     """State machines by name: ``training``, later ``discovery``."""
 
     def start(self, machine: str, name: str, document: Mapping[str, Any]) -> str:
-        """Start one under a unique name and return the name. Raises `Conflict` if it was taken."""
+        """Start one under a unique name (``[A-Za-z0-9_-]{1,47}``) and return the name.
+
+        The document, plain JSON of at most 256 KB, is handed on with ``tenant`` in it. Raises
+        `Conflict` if the name was taken, unless by the same document and that still runs: starting
+        again after a lost answer does no harm. Raises `Missing` for an unknown machine.
+        """
         ...
 
     def describe(self, machine: str, name: str) -> Execution:

@@ -74,7 +74,8 @@ def bits_of(mask: NDArray[np.bool_]) -> Bits:
 
 def has(bits: Bits, rows: Rows) -> NDArray[np.bool_]:
     """Which of ``rows`` are in the bitmap."""
-    return np.not_equal(bits[rows >> 3] & (np.uint8(1) << (rows & 7).astype(np.uint8)), 0)
+    inside: NDArray[np.bool_] = bits[rows >> 3] & (np.uint8(1) << (rows & 7).astype(np.uint8)) != 0
+    return inside
 
 
 def clear(bits: Bits, rows: Rows) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -22,7 +22,7 @@ ITEM_BYTES = 397 * 1024
 WRITES = 100
 WRITE_BYTES = 4 * 1024 * 1024
 
-_HEADER = struct.Struct("<BI")
+_HEADER = struct.Struct("<B?I")
 _FORMAT = 1
 #: JSON has no bytes: they follow it, and their place says {_BYTES: [start, length]}.
 _BYTES = "\0"
@@ -37,7 +37,7 @@ def pack(item: Item) -> bytes:
     """
     blobs: list[bytes] = []
     json = orjson.dumps(_plain(item, blobs, "item"))
-    packed = b"".join([_HEADER.pack(_FORMAT, len(json)), json, *blobs])
+    packed = b"".join([_HEADER.pack(_FORMAT, bool(blobs), len(json)), json, *blobs])
     if len(packed) > ITEM_BYTES:
         raise Refused(f"an item has at most {ITEM_BYTES} bytes, not {len(packed)}")
     return packed
@@ -45,12 +45,12 @@ def pack(item: Item) -> bytes:
 
 def unpack(packed: bytes) -> Item:
     """The inverse of `pack`."""
-    version, length = _HEADER.unpack_from(packed)
+    version, has_bytes, length = _HEADER.unpack_from(packed)
     if version != _FORMAT:
         raise ValueError(f"an item of format {version}; this code knows {_FORMAT}")
     start = _HEADER.size + length
     item: Item = orjson.loads(packed[_HEADER.size : start])
-    return item if len(packed) == start else _with_bytes(item, memoryview(packed)[start:])
+    return _with_bytes(item, memoryview(packed)[start:]) if has_bytes else item
 
 
 def checked_writes(writes: Sequence[Put | Delete]) -> dict[tuple[str, str, str], bytes]:
@@ -72,22 +72,22 @@ def checked_writes(writes: Sequence[Put | Delete]) -> dict[tuple[str, str, str],
     return packed
 
 
-def checked_amount(name: str, amount: float) -> float:
-    """An amount that can be added to a field. Raises `Refused`."""
-    if type(amount) not in (int, float) or not math.isfinite(amount):
-        raise Refused(f"{name}: not a finite number: {amount!r}")
-    return amount
-
-
-def added(item: Item, amounts: dict[str, int | float]) -> Item:
-    """The item with amounts added to its numeric fields. Raises `Refused` for other fields."""
-    total = dict(item)
+def checked_amounts(amounts: Mapping[str, int | float]) -> dict[str, int | float]:
+    """Amounts that can be added to fields. Raises `Refused`."""
+    if not amounts:
+        raise Refused("nothing to add")
     for name, amount in amounts.items():
-        before = total.get(name, 0)
-        if type(before) not in (int, float):
-            raise Refused(f"{name} is not a number")
-        total[name] = before + amount
-    return total
+        if type(amount) not in (int, float) or not math.isfinite(amount):
+            raise Refused(f"{name}: not a finite number: {amount!r}")
+    return dict(amounts)
+
+
+def checked_number(name: str, value: Any) -> int | float:
+    """A field's value, if it can be added to. Raises `Refused`."""
+    if type(value) not in (int, float):
+        raise Refused(f"{name} holds no number")
+    number: int | float = value
+    return number
 
 
 def whole_second(expires: float | None) -> int | None:

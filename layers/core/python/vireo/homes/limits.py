@@ -1,8 +1,11 @@
-"""What the stream takes: Kinesis' limits, kept by both homes."""
+"""What streams and state machines take: the limits of AWS, kept by both homes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
 
 from vireo.ports import Refused
 
@@ -10,6 +13,8 @@ RECORDS = 500
 RECORD_BYTES = 1024 * 1024
 #: Kinesis allows 256 characters for a partition key; the tenant needs some.
 KEY_CHARACTERS = 200
+#: Step Functions passes at most this much from state to state.
+DOCUMENT_BYTES = 256 * 1024
 
 
 def refusals(records: Sequence[tuple[str, bytes]]) -> list[str | None]:
@@ -17,6 +22,23 @@ def refusals(records: Sequence[tuple[str, bytes]]) -> list[str | None]:
     if len(records) > RECORDS:
         raise Refused(f"at most {RECORDS} records at once, not {len(records)}")
     return [_refusal(key, payload) for key, payload in records]
+
+
+def owned(document: Mapping[str, Any], tenant: str) -> dict[str, Any]:
+    """A run's document with its tenant in it, by which the steps open their home.
+
+    Raises `Refused` for another's document, over 256 KB, or anything but plain JSON.
+    """
+    if document.get("tenant", tenant) != tenant:
+        raise Refused(f"a document of {tenant} cannot be for {document['tenant']!r}")
+    try:
+        json = orjson.dumps({**document, "tenant": tenant})
+    except TypeError as error:
+        raise Refused(f"a document is plain JSON: {error}") from None
+    if len(json) > DOCUMENT_BYTES:
+        raise Refused(f"a document has at most {DOCUMENT_BYTES} bytes, not {len(json)}")
+    own: dict[str, Any] = orjson.loads(json)
+    return own
 
 
 def _refusal(key: str, payload: bytes) -> str | None:

@@ -13,12 +13,11 @@ from typing import Any
 
 import orjson
 
+from vireo.homes.limits import owned
 from vireo.homes.names import execution_name
 from vireo.ports import Clock, Conflict, Execution, Missing, Refused
 
 _LOG = logging.getLogger("vireo.executions")
-#: Step Functions passes at most this much from state to state.
-DOCUMENT_BYTES = 256 * 1024
 
 Function = Callable[[Any, Any], Any]
 
@@ -53,9 +52,8 @@ class Machines:
 
     def start(self, machine: str, name: str, document: Mapping[str, Any]) -> None:
         """Start in a thread. Raises `Missing`, `Conflict`, `Refused`."""
+        self._path(machine, name, "json")  # refuses what is no name of a machine
         definition = self._definition(machine)
-        if len(orjson.dumps(document)) > DOCUMENT_BYTES:
-            raise Refused(f"a document has at most {DOCUMENT_BYTES} bytes")
         lock = self._claim(machine, name)
         if lock is None:
             self._same_or_conflict(machine, name, document)
@@ -103,8 +101,9 @@ class Machines:
         except Exception as error:  # noqa: BLE001 - an execution must come to an end
             _LOG.exception("the interpreter failed on %s/%s", machine, name)
             state = self._ended(state, "FAILED", error="States.Runtime", cause=str(error))
-        finally:
+        try:
             self._save(machine, name, state)
+        finally:  # if its end could not be written, it will be seen as aborted
             os.close(lock)
 
     def _ended(
@@ -121,8 +120,6 @@ class Machines:
 
     def _definition(self, machine: str) -> str:
         """The definition, with ``${Name}`` of every function replaced by its name."""
-        if not machine.isidentifier():
-            raise Refused(f"not a state machine's name: {machine!r}")
         try:
             definition = (self._definitions / f"{machine}.asl.json").read_text()
         except FileNotFoundError:
@@ -152,6 +149,8 @@ class Machines:
             raise Conflict(f"{machine} {name} exists")
 
     def _path(self, machine: str, name: str, kind: str) -> Path:
+        if not machine.isidentifier():
+            raise Refused(f"not a state machine's name: {machine!r}")
         return self._folder / machine / f"{name}.{kind}"
 
     def _load(self, machine: str, name: str) -> _State:
@@ -184,17 +183,6 @@ class LocalExecutions:
         """See the port."""
         state = self._machines.describe(machine, execution_name(self._tenant, name))
         return Execution(name, state.status, state.output, state.error, state.cause)
-
-
-def owned(document: Mapping[str, Any], tenant: str) -> dict[str, Any]:
-    """The document with its tenant in it, by which its steps open their home."""
-    if document.get("tenant", tenant) != tenant:
-        raise Refused(f"a document of {tenant} cannot be for {document['tenant']!r}")
-    try:
-        own: dict[str, Any] = orjson.loads(orjson.dumps({**document, "tenant": tenant}))
-    except TypeError as error:
-        raise Refused(f"a document is plain JSON: {error}") from None
-    return own
 
 
 def _locked(path: Path) -> int | None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from threading import Lock
 
 from vireo.homes.items import (
-    added,
-    checked_amount,
+    checked_amounts,
+    checked_number,
     checked_writes,
     pack,
     unpack,
@@ -161,10 +161,12 @@ class LocalRecords:
     def add(self, table: Table, key: str, sort: str, amounts: Mapping[str, int | float]) -> Item:
         """See the port."""
         checked_key(key, sort)
-        checked = {name: checked_amount(name, amount) for name, amount in amounts.items()}
+        checked = checked_amounts(amounts)
         with self._file.transaction("BEGIN IMMEDIATE") as connection:
             before = self._read(connection, table, key, sort)
-            item = added(before.item if before else {}, checked)
+            item = dict(before.item) if before else {}
+            for name, amount in checked.items():
+                item[name] = checked_number(name, item.get(name, 0)) + amount
             arguments = self._arguments(table, key, sort) | {"item": pack(item)}
             if before is None:
                 self._insert(connection, arguments, 1, None)

@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 
 from vireo.homes.limits import refusals
-from vireo.ports import Clock, Unavailable
+from vireo.ports import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class StreamLog:
         return LocalStream(self, tenant)
 
     def append(self, tenant: str, records: Sequence[tuple[str, bytes]]) -> None:
-        """Write records behind all others of their shards. Raises `Unavailable`."""
+        """Write records behind all others of their shards. Raises OSError."""
         lines: dict[int, list[bytes]] = {}
         for key, payload in records:
             line = {
@@ -61,11 +61,8 @@ class StreamLog:
                 "payload": base64.b64encode(payload).decode(),
             }
             lines.setdefault(self._shard(f"{tenant}#{key}"), []).append(orjson.dumps(line) + b"\n")
-        try:
-            for shard, its_lines in sorted(lines.items()):
-                _append(self._paths[shard], b"".join(its_lines))
-        except OSError as error:
-            raise Unavailable(f"stream: {error}") from error
+        for shard, its_lines in sorted(lines.items()):
+            _append(self._paths[shard], b"".join(its_lines))
 
     def read(self, shard: int, after: int = 0, limit: int = 1000) -> Sequence[StreamRecord]:
         """Up to ``limit`` records of a shard behind the one whose sequence is ``after``."""
@@ -96,7 +93,10 @@ class LocalStream:
         """See the port."""
         reasons = refusals(records)
         taken = [r for r, reason in zip(records, reasons, strict=True) if reason is None]
-        self._log.append(self._tenant, taken)
+        try:
+            self._log.append(self._tenant, taken)
+        except OSError as error:
+            return [reason or f"stream: {error}" for reason in reasons]
         return reasons
 
 

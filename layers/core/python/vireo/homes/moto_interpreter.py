@@ -24,6 +24,9 @@ from moto.stepfunctions.parser.backend.state_machine import StateMachineInstance
 from vireo.ports import Execution, Refused
 
 _LOG = logging.getLogger("vireo.executions")
+# It reports every branch, and every failure that a Retry or Catch is there for, at length; what a
+# function raised is logged here, and how an execution ended is in its answer.
+logging.getLogger("moto.stepfunctions").setLevel(logging.CRITICAL)
 _ACCOUNT = "000000000000"
 _ROLE = f"arn:aws:iam::{_ACCOUNT}:role/laptop"
 #: A Lambda task's result enters the state's output, which Step Functions limits.
@@ -54,7 +57,7 @@ class _Lambda:
             result = self._functions[FunctionName](orjson.loads(Payload), None)
             payload = orjson.dumps(result)
             if len(payload) > _RESULT_BYTES:
-                return _failure("States.DataLimitExceeded", f"over {_RESULT_BYTES} bytes")
+                return _failure("DataLimitExceeded", f"over {_RESULT_BYTES} bytes")
         except Exception as error:  # noqa: BLE001 - whatever it is, Lambda reports it
             _LOG.exception("%s failed", FunctionName)
             return _failure(type(error).__name__, str(error))

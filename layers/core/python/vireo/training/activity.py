@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,3 +72,48 @@ def counters(activity: Activity, until: float, *, prior: float = 20.0) -> Counte
         dislikes=by_type[_CODE["dislike"]],
         click_rate=rate.astype(np.float32),
     )
+
+
+def completion(activity: Activity, until: float, *, prior: float = 20.0) -> NDArray[np.float32]:
+    """Mean fraction watched by video before ``until``, shrunk towards the mean of all videos.
+
+    Returns:
+        float32 [n_videos]; NaN when no fraction at all is known.
+    """
+    seen = int(np.searchsorted(activity.time, until, side="left"))
+    fraction, video = activity.fraction[:seen], activity.video[:seen]
+    known = ~np.isnan(fraction)
+    fraction, video = fraction[known].astype(np.float64), video[known]
+    if not len(fraction):
+        return np.full(activity.n_videos, np.nan, np.float32)
+    total = np.bincount(video, fraction, minlength=activity.n_videos)
+    count = np.bincount(video, minlength=activity.n_videos)
+    return ((total + prior * fraction.mean()) / (count + prior)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Watching:
+    """How much every viewer had watched before any moment."""
+
+    time: NDArray[np.float64]  #: of watch events, by viewer and then in order of time
+    seconds: NDArray[np.float64]  #: cumulative over the whole array, 0 first: [len(time) + 1]
+    offsets: NDArray[np.int64]  #: [n_users + 1] into `time`
+
+    @classmethod
+    def of(cls, activity: Activity, n_users: int) -> Self:
+        """Index the watch events of an activity."""
+        watch = activity.type == _CODE["watch"]
+        user, time = activity.user[watch], activity.time[watch]
+        order = np.argsort(user, kind="stable")
+        seconds = np.nan_to_num(activity.seconds[watch][order].astype(np.float64))
+        return cls(
+            time[order],
+            np.concatenate([[0.0], np.cumsum(seconds)]),
+            np.concatenate([[0], np.cumsum(np.bincount(user, minlength=n_users))]),
+        )
+
+    def before(self, user: int, moment: float) -> tuple[int, float]:
+        """Watch events of a viewer before ``moment`` (unix seconds), and their seconds."""
+        start, stop = int(self.offsets[user]), int(self.offsets[user + 1])
+        end = start + int(np.searchsorted(self.time[start:stop], moment, side="left"))
+        return end - start, float(self.seconds[end] - self.seconds[start])

@@ -1,0 +1,53 @@
+"""The recommender's API: a recommender for every tenant of a home, and what its errors mean."""
+
+from __future__ import annotations
+
+from threading import Lock
+
+from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer
+
+from recommend.routes import routes
+from vireo.api import Api
+from vireo.ports import Home
+from vireo.recommender.catalogue import UnknownVideo
+from vireo.recommender.models import Health
+from vireo.recommender.service import Recommender
+from vireo.recommender.serving import NoModel
+from vireo.recommender.viewers import UnknownUser
+
+MEANINGS: dict[type[Exception], tuple[int, str]] = {
+    NoModel: (503, "no_model"),
+    UnknownVideo: (404, "unknown_video"),
+    UnknownUser: (404, "unknown_user"),
+}
+
+
+def build(home: Home) -> Api:
+    """The API in a home; a tenant's model is loaded with its first request."""
+    api = Api(home, MEANINGS)
+    tenants: dict[str, Recommender] = {}
+    lock = Lock()
+
+    def service(user_id: str | None) -> Recommender:
+        tenant = api.caller(user_id).tenant
+        with lock:
+            if tenant not in tenants:
+                tenants[tenant] = Recommender(home.open(tenant))
+            return tenants[tenant]
+
+    def health() -> Health:
+        """Healthy once every tenant that was asked for has a model; asks no store."""
+        versions = [r.health().model_version for r in list(tenants.values())]
+        known = [v for v in versions if v]
+        ready = bool(known) and len(known) == len(versions)
+        return Health(status="ok" if ready else "starting")
+
+    api.include_router(routes(service, lambda: api.request_id, health))
+    api.configure_openapi(
+        title="Vireo",
+        version="1.0.0",
+        description="What should this viewer watch next?",
+        security_schemes={"token": HTTPBearer(bearerFormat="JWT")},
+        security=[{"token": []}],
+    )
+    return api

@@ -1,0 +1,8 @@
+"""The recommender in Lambda."""
+
+from __future__ import annotations
+
+from recommend.app import build
+from vireo.homes import aws
+
+handler = build(aws.home()).resolve

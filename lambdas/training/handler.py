@@ -1,0 +1,6 @@
+"""What Lambda calls for every state of training."""
+
+from training.task import task
+from vireo.homes import aws
+
+handler = aws.home().handler(task(aws.home()))

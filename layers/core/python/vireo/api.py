@@ -1,0 +1,248 @@
+"""What every HTTP service of Vireo shares: who may call, one shape of error, and its documentation.
+
+Routes are Powertools routers. The same objects run in Lambda, one call at a time, and behind the
+laptop's gateway, in threads.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
+
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
+from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
+from aws_lambda_powertools.event_handler.middlewares.openapi_validation import (
+    OpenAPIRequestValidationMiddleware,
+)
+from aws_lambda_powertools.event_handler.openapi.exceptions import (
+    RequestUnsupportedContentType,
+    RequestValidationError,
+)
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
+from pydantic import BaseModel, Field
+
+from vireo.identity import Caller, Forbidden, Identity, Unauthenticated, require
+from vireo.ports import Conflict, Home, Refused, Unavailable
+
+log = logging.getLogger(__name__)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class FieldError(BaseModel):
+    """One thing that is wrong with what was sent."""
+
+    field: Annotated[str, Field(examples=["body.limit"])]
+    expected: Annotated[str, Field(examples=["Input should be less than or equal to 100"])]
+
+
+class Problem(BaseModel):
+    """What went wrong."""
+
+    code: Annotated[str, Field(examples=["invalid_request"])]
+    message: str
+    fields: list[FieldError] = []
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer that is not a success."""
+
+    error: Problem
+    request_id: str
+
+
+class ApiError(Exception):
+    """An error that a client can understand."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+#: What else an exception of the domain means to a client; subclasses mean the same.
+Meanings = Mapping[type[Exception], tuple[int, str]]
+_MEANINGS: Meanings = {
+    Unauthenticated: (401, "unauthenticated"),
+    Forbidden: (403, "forbidden"),
+    Conflict: (409, "conflict"),
+    Refused: (400, "refused"),
+    Unavailable: (503, "unavailable"),
+}
+_REASONS = {
+    400: "The request cannot be read",
+    401: "No valid token",
+    403: "The token does not allow this",
+    404: "There is no such thing",
+    405: "The path does not take this method",
+    409: "Somebody else changed it meanwhile",
+    415: "Only JSON is taken",
+    422: "Something in the request is not as it should be",
+    500: "Our fault",
+    503: "Not now; try again",
+}
+
+
+def scope(name: str | None) -> Callable[[F], F]:
+    """Mark a route with the scope that a token needs for it; None: it is open to everybody."""
+
+    def mark(function: F) -> F:
+        function.scope = name  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def documented(model: type[BaseModel], *errors: int) -> dict[int, Any]:
+    """A route's ``responses``: 200 with the model, and errors, those of every route included."""
+    found = {
+        status: {
+            "description": _REASONS[status],
+            "content": {"application/json": {"model": ErrorBody}},
+        }
+        for status in sorted({400, 401, 403, 415, 422, 500, 503, *errors})
+    }
+    ok = {"description": "Success", "content": {"application/json": {"model": model}}}
+    return {200: ok, **found}
+
+
+def answer(model: BaseModel, status: int = 200) -> Response[str]:
+    """The answer of a route: serialised once, by pydantic."""
+    return Response(status, "application/json", model.model_dump_json())
+
+
+class _AuthorisedValidation(OpenAPIRequestValidationMiddleware):
+    """Whoever may not call learns nothing of what the call would have to look like."""
+
+    def handler(self, app: Any, next_middleware: NextMiddleware) -> Response[Any]:
+        app.authorise(app.context["_route"].func)
+        return super().handler(app, next_middleware)
+
+
+class _State(threading.local):
+    """What Powertools keeps of the request that is being answered."""
+
+    def __init__(self) -> None:
+        self.current_event: Any = None
+        self.lambda_context: Any = None
+        self.context: dict[str, Any] = {}
+        self.processed_stack_frames: list[str] = []
+
+
+def _own(name: str) -> Any:
+    """An attribute of the resolver of which every thread has its own."""
+
+    def read(self: Any) -> Any:
+        return getattr(self.of_thread, name)
+
+    def write(self: Any, value: Any) -> None:
+        setattr(self.of_thread, name, value)
+
+    return property(read, write)
+
+
+class Api(APIGatewayRestResolver):
+    """A REST resolver that authorises first, answers errors in one shape, and may be shared.
+
+    Powertools keeps the current event in class attributes, which two threads would share. Here
+    every thread has its own, as in Powertools' own local resolver.
+    """
+
+    current_event = _own("current_event")
+    lambda_context = _own("lambda_context")
+    context = _own("context")
+    processed_stack_frames = _own("processed_stack_frames")
+
+    def __init__(self, home: Home, meanings: Meanings) -> None:
+        self.of_thread = _State()
+        super().__init__(enable_validation=True, json_body_deserializer=json.loads)
+        self._request_validation_middleware = _AuthorisedValidation()  # type: ignore[no-untyped-call]
+        self._identity = Identity(home)
+        self._means = {**_MEANINGS, **meanings}
+        self.exception_handler(Exception)(self._explain)
+        self.not_found(self._nothing_there)
+
+    def resolve(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        """Answer an event of API Gateway (REST, payload format 1.0)."""
+        self.current_event = APIGatewayProxyEvent(dict(event))
+        self.lambda_context = context
+        try:
+            return self._build_response(self._resolve())
+        finally:
+            self.context.clear()
+
+    def authorise(self, function: Callable[..., Any]) -> None:
+        """Find out who calls, and whether their token has the scope of the route."""
+        name = getattr(function, "scope", None)
+        if name is None:
+            return
+        authorizer = self.current_event.raw_event["requestContext"].get("authorizer") or {}
+        claims = authorizer.get("claims")
+        if not claims:
+            raise Unauthenticated("no token")
+        caller = self._identity.caller(claims)
+        require(caller, name)
+        self.context.update(caller=caller, scope=name)
+
+    def caller(self, user_id: str | None = None) -> Caller:
+        """Who calls, if they may ask about that user. Raises `Forbidden`."""
+        caller: Caller = self.context["caller"]
+        require(caller, self.context["scope"], user_id)
+        return caller
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request, as the gateway and the logs know it."""
+        return str(self.current_event.raw_event["requestContext"].get("requestId", ""))
+
+    def _explain(self, error: Exception) -> Response[str]:
+        """The answer to an exception."""
+        if isinstance(error, RequestValidationError):
+            return self._invalid(error)
+        if isinstance(error, RequestUnsupportedContentType):
+            return self._error(415, "unsupported_media_type", "the body must be JSON")
+        if isinstance(error, ApiError):
+            return self._error(error.status, error.code, str(error))
+        for kind in type(error).__mro__:
+            if kind in self._means:
+                status, code = self._means[kind]
+                return self._error(status, code, str(error) or _REASONS[status])
+        log.exception("unexpected error in %s", self.request_id, exc_info=error)
+        return self._error(500, "internal_error", "something went wrong on our side")
+
+    def _invalid(self, error: RequestValidationError) -> Response[str]:
+        errors = error.errors()
+        if any(e["type"] == "json_invalid" for e in errors):
+            return self._error(400, "invalid_json", "the body is not JSON")
+        fields = [
+            FieldError(field=".".join(str(part) for part in e["loc"]), expected=e["msg"])
+            for e in errors[:50]
+        ]
+        return self._error(422, "invalid_request", _REASONS[422], fields)
+
+    def _nothing_there(self, _: NotFoundError) -> Response[str]:
+        path = self._remove_prefix(self.current_event.path)
+        routes = [*self._static_routes, *self._dynamic_routes]
+        methods = sorted({r.method for r in routes if r.rule.match(path)})
+        if not methods:
+            return self._error(404, "not_found", "there is nothing at this path")
+        allowed = ", ".join(methods)
+        refused = self._error(405, "method_not_allowed", f"this path takes {allowed}")
+        refused.headers["Allow"] = allowed
+        return refused
+
+    def _error(
+        self, status: int, code: str, message: str, fields: list[FieldError] | None = None
+    ) -> Response[str]:
+        problem = Problem(code=code, message=message, fields=fields or [])
+        return answer(ErrorBody(error=problem, request_id=self.request_id), status)
+
+    @staticmethod
+    def _compile_regex(rule: str, base_regex: str = "") -> re.Pattern[str]:
+        """A path parameter is anything between slashes, as our identifiers are."""
+        pattern = re.sub(r"<(\w+)>", r"(?P<\1>[^/]+)", rule)
+        return re.compile(f"^{pattern}/*$")

@@ -1,0 +1,22 @@
+"""The documentation page of the API, whole in one file: it loads nothing from anywhere."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from aws_lambda_powertools.event_handler.openapi import swagger_ui
+
+
+@cache
+def page(document: str) -> str:
+    """Powertools' Swagger UI for an OpenAPI document in JSON."""
+    folder = Path(swagger_ui.__file__).parent
+    return swagger_ui.generate_swagger_html(
+        document.replace("</", "<\\/"),  # else a description could close the script it stands in
+        (folder / "swagger-ui-bundle.min.js").read_text(encoding="utf-8"),
+        (folder / "swagger-ui.min.css").read_text(encoding="utf-8"),
+        "",
+        None,
+        persist_authorization=True,
+    )

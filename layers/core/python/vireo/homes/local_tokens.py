@@ -1,0 +1,101 @@
+"""Tokens on a laptop: the claims of a Cognito access token, signed with a key of the folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+from uuid import NAMESPACE_URL, uuid4, uuid5
+
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from vireo.identity import SCOPES, Unauthenticated, register_client
+from vireo.ports import Home
+
+ISSUER = "https://laptop.invalid/vireo"
+_ALGORITHM = "RS256"
+
+
+class LocalTokens:
+    """Makes and verifies tokens with an RSA key that is made when first needed."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "token-key.pem"
+        if not path.exists():
+            _make_key(path)
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise ValueError(f"{path} holds no RSA key")
+        self._private = key
+        self._public = key.public_key()
+
+    def issue(
+        self,
+        home: Home,
+        *,
+        tenant: str,
+        client: str,
+        scopes: Sequence[str] = SCOPES,
+        user: str | None = None,
+        seconds: float = 3600,
+    ) -> str:
+        """A token for a machine client, or for an end user that came through it.
+
+        Registers whose the client is. Raises `vireo.ports.Conflict` if it is another tenant's.
+        """
+        register_client(home, client, tenant)
+        now = home.open(tenant).clock.now()
+        claims: dict[str, Any] = {
+            "iss": ISSUER,
+            "client_id": client,
+            # A user's subject is made by the pool, so that nobody chooses one that is a client's.
+            "sub": client if user is None else str(uuid5(NAMESPACE_URL, f"{ISSUER}/{user}")),
+            "token_use": "access",
+            "scope": " ".join(scopes),
+            "iat": int(now),
+            "auth_time": int(now),
+            "exp": int(now + seconds),
+            "jti": str(uuid4()),
+            "version": 2,
+        }
+        if user is not None:
+            claims["username"] = user
+        return jwt.encode(claims, self._private, algorithm=_ALGORITHM)
+
+    def verify(self, token: str) -> Mapping[str, Any]:
+        """The claims of a token. Raises `Unauthenticated` unless it is ours, whole and alive."""
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                self._public,
+                algorithms=[_ALGORITHM],
+                issuer=ISSUER,
+                options={"require": ["exp", "iss", "sub", "client_id", "token_use"]},
+            )
+        except jwt.PyJWTError as error:
+            raise Unauthenticated(str(error)) from error
+        if claims["token_use"] != "access":
+            raise Unauthenticated("not an access token")
+        return claims
+
+
+def _make_key(path: Path) -> None:
+    """A new key, readable by its owner only. Of two processes that make one, the first wins."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    with NamedTemporaryFile(dir=path.parent, prefix=".") as file:  # made with mode 0600
+        file.write(pem)
+        file.flush()
+        try:
+            os.link(file.name, path)
+        except FileExistsError:
+            return

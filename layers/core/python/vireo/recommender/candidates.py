@@ -1,0 +1,202 @@
+"""Stage 1. From all videos to a few hundred: several sources, merged, each scoring every row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from vireo.recommender.features import VIDEO_FEATURES
+from vireo.recommender.neighbours import Votes
+from vireo.recommender.slate import (
+    FRESH,
+    NEIGHBOURS,
+    OPENERS,
+    POPULARITY,
+    PROPOSERS,
+    SOURCES,
+    TOWER,
+    Floats,
+    Request,
+    Slate,
+    standardised,
+)
+from vireo.recommender.snapshot import Snapshot
+from vireo.vectors import Bits, Rows, best, clear, has
+
+#: Weights of the sources when the bundle brings none: [with a history, without].
+DEFAULT_BLEND = np.array([[0, 1, 0.5, 0.1, 0.1], [0, 1, 0, 0.5, 0.5]], np.float32)
+_RECENT = VIDEO_FEATURES.index("log_recent")
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """How many candidates each source proposes; ``manifest.config["retrieval"]``."""
+
+    tower: int = 300
+    neighbours: int = 150
+    openers: int = 50
+    popularity: int = 100
+    fresh: int = 20
+    neighbour_history: int = 50  #: how many of the last videos speak for their neighbours
+    neighbour_decay: float = 1.0  #: how much less the video before speaks
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Self:
+        """From a manifest's config; what it does not say is default."""
+        given = config.get("retrieval", {})
+        return cls(**{f.name: given[f.name] for f in fields(cls) if f.name in given})
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Ask every source."""
+
+    name: ClassVar[str] = "candidates"
+
+    def __call__(self, request: Request, slate: Slate) -> Slate:
+        """See `candidates`; what came in is no matter."""
+        return candidates(request)
+
+    def otherwise(self, request: Request, slate: Slate) -> Slate:
+        """When a source breaks: what is popular."""
+        return popular_only(request, eligible_for(request))
+
+
+def candidates(request: Request, retrieval: Retrieval | None = None) -> Slate:
+    """Candidates of every source that the bundle has, without what the viewer must not see.
+
+    A row appears once, in ascending order; `Slate.score` is the blend of the retrieval scores.
+    """
+    snapshot, model = request.snapshot, request.snapshot.model
+    eligible = eligible_for(request)
+    if request.tuning.popularity_only:
+        return popular_only(request, eligible)
+    sizes = retrieval or Retrieval.of(snapshot.bundle.config)
+    query = encode_viewer(request)
+    proposals = [
+        (POPULARITY, _first(model.popular_in(request.country), eligible, sizes.popularity)),
+        (OPENERS, _first(model.openers, eligible, sizes.openers)),
+        (FRESH, _first(_fresh(request), eligible, sizes.fresh)),
+    ]
+    if query is not None and snapshot.index is not None:
+        proposals.append((TOWER, snapshot.index.search(query, sizes.tower, eligible)[0]))
+    with _votes(request, sizes) as votes:
+        if votes is not None:
+            rows = votes.rows[has(eligible, votes.rows)]
+            found = best(rows, votes.scores[rows], sizes.neighbours)[0]
+            proposals.append((NEIGHBOURS, found))
+        rows, proposed = _merge(proposals)
+        scores = _scores(snapshot, rows, query, votes)
+    return Slate(rows, scores, proposed, retrieval_score(request, scores))
+
+
+def _votes(request: Request, sizes: Retrieval) -> AbstractContextManager[Votes | None]:
+    """What the neighbours of the recent history say; None without a history or a table."""
+    table = request.snapshot.model.neighbours
+    heard = request.history[-sizes.neighbour_history :]
+    if table is None or not len(heard):
+        return nullcontext()
+    strength = sizes.neighbour_decay ** np.arange(len(heard), dtype=np.float32)[::-1]
+    return table.votes(heard, strength)
+
+
+def eligible_for(request: Request) -> Bits:
+    """Bitmap of what this viewer may be shown and has not watched."""
+    bits = request.snapshot.eligible(request.country, request.rating).copy()
+    clear(bits, request.watched)
+    clear(bits, request.excluded)
+    return bits
+
+
+def encode_viewer(request: Request) -> Floats | None:
+    """The viewer's query vector [d + 1]; None when the bundle has no tower."""
+    tower, index = request.snapshot.model.user_tower, request.snapshot.index
+    if tower is None or index is None:
+        return None
+    return tower.encode(
+        index.take(request.history)[:, :-1],
+        request.times,
+        request.now,
+        age=request.age,
+        country=request.country,
+        language=request.language,
+        device=request.device,
+    )
+
+
+def popular_only(request: Request, eligible: Bits) -> Slate:
+    """The popular of the viewer's country in order of popularity, then those of the world."""
+    model = request.snapshot.model
+    rows = np.concatenate([model.popular_in(request.country), model.popular_in(0)])
+    rows = rows[np.sort(np.unique(rows, return_index=True)[1])]
+    rows = _first(rows, eligible, len(rows))
+    score = -np.arange(len(rows), dtype=np.float32)
+    proposed = np.full(len(rows), 1 << POPULARITY, np.uint8)
+    return Slate(rows, _scores(request.snapshot, rows, None, None), proposed, score)
+
+
+def retrieval_score(request: Request, scores: Floats) -> Floats:
+    """Per-request z-scores of the sources, weighted for the pause before the request."""
+    score: Floats = _weights(request, "retrieval_blend")[-len(SOURCES) :] @ standardised(scores)
+    return score
+
+
+def blend_weights(request: Request) -> Floats:
+    """Weights of the ranker and of every source: [1 + len(SOURCES)]."""
+    return _weights(request, "blend")
+
+
+def _weights(request: Request, name: str) -> Floats:
+    blend = request.snapshot.bundle.arrays.get(name)
+    weights: Floats = (
+        DEFAULT_BLEND[int(not len(request.history))] if blend is None else blend[request.bucket]
+    )
+    return weights
+
+
+def _first(rows: Rows, eligible: Bits, k: int) -> Rows:
+    kept: Rows = rows[has(eligible, rows)][:k]
+    return kept
+
+
+def _fresh(request: Request) -> Rows:
+    """Those published in the last days, newest first."""
+    rows, published = request.snapshot.newest
+    oldest = request.now - 86400 * request.tuning.fresh_days
+    fresh: Rows = rows[(published >= oldest) & (published <= request.now)]
+    return fresh
+
+
+def _merge(proposals: list[tuple[int, Rows]]) -> tuple[Rows, Any]:
+    """Each row once, ascending, with the bits of those who proposed it."""
+    rows = np.concatenate([r for _, r in proposals]).astype(np.int32)
+    bits = np.repeat(
+        np.array([1 << s for s, _ in proposals], np.uint8), [len(r) for _, r in proposals]
+    )
+    unique, inverse = np.unique(rows, return_inverse=True)
+    proposed = np.zeros(len(unique), np.uint8)
+    np.bitwise_or.at(proposed, inverse, bits)
+    return unique, proposed
+
+
+def _scores(snapshot: Snapshot, rows: Rows, query: Floats | None, votes: Votes | None) -> Floats:
+    """What each source says of every row: [len(SOURCES), k]."""
+    model, n = snapshot.model, snapshot.n
+    scores = np.full((len(SOURCES), len(rows)), np.nan, np.float32)
+    if query is not None and snapshot.index is not None:
+        scores[TOWER] = snapshot.index.take(rows) @ query
+    if votes is not None:
+        scores[NEIGHBOURS] = votes.at(rows)
+    base = rows < n
+    opener = snapshot.bundle.arrays.get("opener_score")
+    if opener is not None:
+        scores[OPENERS, base] = opener[rows[base]]
+    scores[POPULARITY, base] = model.features[rows[base], _RECENT]
+    return scores
+
+
+assert len(PROPOSERS) <= 8, "proposers are bits of one byte"

@@ -1,0 +1,80 @@
+"""What operators switch without a deploy: tuning, experiments and campaigns, read from records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from vireo.ports import Item, Records, Table
+from vireo.recommender.campaigns import Campaign
+from vireo.recommender.experiments import Experiment, assignments, tuned
+from vireo.recommender.tuning import Tuning
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The switches at a moment, and the names of rows that could not be read as such."""
+
+    tuning: Tuning = field(default_factory=Tuning)
+    experiments: tuple[Experiment, ...] = ()
+    campaigns: tuple[Campaign, ...] = ()
+    problems: tuple[str, ...] = ()
+    _tuned: dict[tuple[str, ...], Tuning] = field(default_factory=dict, repr=False, compare=False)
+
+    def tuning_for(self, user_id: str) -> tuple[Tuning, dict[str, str]]:
+        """The settings of one user, and the variant of every experiment that made them so."""
+        if not self.experiments:
+            return self.tuning, {}
+        variants = assignments(self.experiments, user_id)
+        names = {experiment: variant.name for experiment, variant in variants.items()}
+        key = tuple(f"{e}/{v}" for e, v in names.items())
+        if key not in self._tuned:
+            self._tuned[key] = tuned(self.tuning, variants.values())
+        return self._tuned[key], names
+
+
+def read(records: Records) -> Controls:
+    """Rows of SETTINGS: ``tuning``; ``experiments``/name; ``campaigns``/id.
+
+    A row that is not valid is left out and named in `Controls.problems`: one operator's mistake
+    must not stop the rest.
+    """
+    problems: list[str] = []
+    found = records.get(Table.SETTINGS, "tuning")
+    tuning = _valid(Tuning, found.item, "tuning", problems) if found else None
+    experiments = [
+        _valid(Experiment, item, f"experiments/{name}", problems)
+        for name, item in _rows(records, "experiments")
+    ]
+    campaigns = [
+        _valid(Campaign, item, f"campaigns/{name}", problems)
+        for name, item in _rows(records, "campaigns")
+    ]
+    chosen = sorted((c for c in campaigns if c), key=lambda c: (-c.priority, c.campaign_id))
+    return Controls(
+        tuning or Tuning(),
+        tuple(e for e in experiments if e),
+        tuple(chosen),
+        tuple(problems),
+    )
+
+
+def _rows(records: Records, key: str) -> Iterator[tuple[str, Item]]:
+    after: str | None = ""
+    while after is not None:
+        page = records.query(Table.SETTINGS, key, after=after)
+        yield from ((r.sort, r.item) for r in page.records)
+        after = page.after
+
+
+def _valid(model: type[M], item: dict[str, Any], name: str, problems: list[str]) -> M | None:
+    try:
+        return model.model_validate(item)
+    except ValidationError:
+        problems.append(name)
+        return None

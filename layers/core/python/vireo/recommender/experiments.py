@@ -1,0 +1,66 @@
+"""Who is in which variant: decided by hashing, so it needs no memory and never changes its mind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from vireo.catalogue import Identifier
+from vireo.recommender.tuning import Tuning
+
+
+class Variant(BaseModel):
+    """One arm of an experiment: its weight, and what it changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Identifier
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    tuning: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _is_tuning(self) -> Self:
+        Tuning.model_validate(self.tuning)
+        return self
+
+
+class Experiment(BaseModel):
+    """Variants that share the viewers by weight."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Identifier
+    active: bool = True
+    variants: Annotated[tuple[Variant, ...], Field(min_length=1, max_length=20)]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len({v.name for v in self.variants}) < len(self.variants):
+            raise ValueError("two variants share a name")
+        return self
+
+    def assign(self, user_id: str) -> Variant:
+        """The variant of a user: independent of other experiments and of the order of calls."""
+        digest = blake2b(f"{self.name}\0{user_id}".encode(), digest_size=8).digest()
+        share = int.from_bytes(digest, "little") / 2**64 * sum(v.weight for v in self.variants)
+        for variant in self.variants:
+            share -= variant.weight
+            if share < 0:
+                return variant
+        return self.variants[-1]
+
+
+def assignments(experiments: Iterable[Experiment], user_id: str) -> dict[str, Variant]:
+    """Variant of every active experiment, by its name."""
+    return {e.name: e.assign(user_id) for e in experiments if e.active}
+
+
+def tuned(base: Tuning, variants: Iterable[Variant]) -> Tuning:
+    """The settings with what the variants change; of two that change one setting, the later."""
+    changes: dict[str, Any] = {}
+    for variant in variants:
+        changes |= variant.tuning
+    return Tuning.model_validate(base.model_dump() | changes) if changes else base

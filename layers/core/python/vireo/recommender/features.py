@@ -1,0 +1,245 @@
+"""What the ranker reads of a candidate: one function per feature, the same when it was trained.
+
+`FEATURES` names every feature once, in the order of the matrix: numbers first, categorical codes
+last. Unknown is NaN for a number and code 0 for a category; the trees know both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vireo.columns import Columns
+from vireo.recommender.slate import NEIGHBOURS, OPENERS, POPULARITY, TOWER, Request, Slate
+from vireo.recommender.slate import standardised as z_scores
+
+Floats = NDArray[np.float32]
+
+#: Per-video features as of a bundle, the columns of its ``features`` array.
+VIDEO_FEATURES = (
+    "log_duration",  # log1p of seconds
+    "log_views",  # log1p of positive events in all
+    "log_recent",  # log1p of positive events lately (the window that ``popular`` uses)
+    "trend",  # log of recent views per day over those of all time
+    "popularity_rank",  # 0 (the least) … 1 (the most) by recent views
+    "like_rate",  # likes, comments and shares per watch, shrunk
+    "ctr",  # clicks or watches per impression, shrunk
+    "completion",  # mean fraction watched
+    "opener",  # log of how often it follows a long pause
+    "channel_views",  # log1p of positive events of the channel
+)
+
+DAY = 86400.0
+#: How much less the event before counts for a taste: over a history, and at the moment.
+TASTE, MOOD = 0.97, 0.7
+
+
+def video_features(columns: Columns, known: Mapping[str, NDArray[Any]] | None = None) -> Floats:
+    """The ``features`` array [n, Fv] from those that are known, by name; the others are NaN.
+
+    A video that nobody has watched yet is given no more than its duration.
+    """
+    known = dict(known or {})
+    known.setdefault("log_duration", np.log1p(columns.duration))
+    if extra := known.keys() - set(VIDEO_FEATURES):
+        raise ValueError(f"no such features: {sorted(extra)}")
+    features = np.full((len(columns), len(VIDEO_FEATURES)), np.nan, np.float32)
+    for name, values in known.items():
+        features[:, VIDEO_FEATURES.index(name)] = values
+    return features
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the feature functions share about one request and its k candidates."""
+
+    request: Request
+    slate: Slate
+
+    @cached_property
+    def video(self) -> Floats:
+        """[Fv, k]: row by row, as features are made."""
+        return np.ascontiguousarray(self.request.snapshot.features(self.slate.rows).T)
+
+    @cached_property
+    def columns(self) -> tuple[NDArray[Any], ...]:
+        """Category, channel, language and publishing time of the candidates."""
+        return self.request.snapshot.take(
+            self.slate.rows, "category", "channel", "language", "published"
+        )
+
+    @cached_property
+    def past(self) -> tuple[NDArray[Any], ...]:
+        """Category, channel and language of the history."""
+        return self.request.snapshot.take(self.request.history, "category", "channel", "language")
+
+    @cached_property
+    def past_video(self) -> Floats:
+        """[h, Fv] of the history."""
+        return self.request.snapshot.features(self.request.history)
+
+    @cached_property
+    def taste(self) -> NDArray[np.float64]:
+        """Weights [h] of the history, the newest counts most; they sum to 1."""
+        return _decayed(TASTE, len(self.request.history))
+
+    @cached_property
+    def mood(self) -> NDArray[np.float64]:
+        """Like `taste`, over the last few."""
+        return _decayed(MOOD, len(self.request.history))
+
+    @cached_property
+    def channels(self) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+        """Channels as small codes: of the history [h], of the candidates [k] (0: not seen)."""
+        seen, codes = np.unique(self.past[1], return_inverse=True)
+        theirs = self.columns[1]
+        at = np.minimum(np.searchsorted(seen, theirs), len(seen) - 1)
+        known = (seen[at] == theirs) & (theirs != 0)
+        return codes + 1, np.where(known, at + 1, 0), len(seen) + 1
+
+    @cached_property
+    def z(self) -> Floats:
+        """z-scores of the sources over this slate."""
+        return z_scores(self.slate.scores)
+
+    def share(self, codes: Any, theirs: Any, weights: Any, size: int) -> Any:
+        """How much of the (weighted) history has the same code as each candidate."""
+        if not len(codes):
+            return np.nan
+        return np.bincount(codes, weights, size)[theirs]
+
+    def gap(self, codes: Any, theirs: Any, size: int) -> Any:
+        """How many events ago the candidate's code was last seen: log1p, NaN never."""
+        last = np.full(size, np.nan)
+        last[codes] = np.log1p(np.arange(len(codes) - 1, -1, -1))  # the newest is written last
+        return last[theirs]
+
+    def rank(self, source: int) -> Any:
+        """log1p of the place by a source's score (0 is best); NaN where it has none."""
+        scores = self.slate.scores[source]
+        place = np.empty(len(scores), np.float32)
+        place[np.argsort(-scores, kind="stable")] = np.log1p(np.arange(len(scores)))
+        return np.where(np.isnan(scores), np.float32(np.nan), place)
+
+    def against(self, feature: str) -> Any:
+        """A video's feature minus its mean over the history."""
+        j = VIDEO_FEATURES.index(feature)
+        past = self.past_video[:, j]
+        known = ~np.isnan(past)
+        if not known.any():
+            return np.nan
+        weights = self.taste[known]
+        return self.video[j] - (past[known] @ weights) / weights.sum()
+
+
+def _decayed(decay: float, length: int) -> NDArray[np.float64]:
+    weights = decay ** np.arange(length - 1, -1, -1, dtype=np.float64)
+    return weights / weights.sum() if length else weights
+
+
+def _age(f: Facts) -> Any:
+    age: Any = np.maximum(f.request.now - f.columns[3], 0)
+    return np.log1p(age / DAY)
+
+
+def _mean_seconds(f: Facts) -> float:
+    viewer = f.request.viewer
+    return math.log1p(viewer.seconds / viewer.watches) if viewer.seconds > 0 else math.nan
+
+
+def _categories(f: Facts) -> int:
+    return f.request.snapshot.bundle.vocabulary.size("categories")
+
+
+def _hour(f: Facts) -> float:
+    return 2 * math.pi * (f.request.now % DAY) / DAY
+
+
+def _same_language(f: Facts) -> Any:
+    if f.request.language == 0:
+        return np.nan
+    return np.where(f.columns[2] == 0, np.nan, f.columns[2] == f.request.language)
+
+
+def _languages(f: Facts) -> Any:
+    size = f.request.snapshot.bundle.vocabulary.size("languages")
+    return f.share(f.past[2], f.columns[2], f.taste, size)
+
+
+def _proposals(f: Facts) -> Any:
+    return np.bitwise_count(f.slate.proposed)
+
+
+def _of_video(j: int) -> Callable[[Facts], Any]:
+    return lambda f: f.video[j]
+
+
+NUMBERS: dict[str, Callable[[Facts], Any]] = {
+    # the video, as of the bundle
+    **{name: _of_video(j) for j, name in enumerate(VIDEO_FEATURES)},
+    "age": _age,
+    # the viewer
+    "viewer_age": lambda f: f.request.age if f.request.age >= 0 else np.nan,
+    "log_watched": lambda f: math.log1p(len(f.request.viewer.watched)),
+    "mean_watch_seconds": _mean_seconds,
+    # the context
+    "hour_sin": lambda f: math.sin(_hour(f)),
+    "hour_cos": lambda f: math.cos(_hour(f)),
+    "weekday": lambda f: (f.request.now // DAY + 3) % 7,  # Monday is 0
+    "log_pause": lambda f: np.nan if f.request.pause is None else math.log1p(f.request.pause),
+    # the viewer and the video
+    "category_taste": lambda f: f.share(f.past[0], f.columns[0], f.taste, _categories(f)),
+    "category_mood": lambda f: f.share(f.past[0], f.columns[0], f.mood, _categories(f)),
+    "category_gap": lambda f: f.gap(f.past[0], f.columns[0], _categories(f)),
+    "channel_taste": lambda f: (
+        f.share(f.channels[0], f.channels[1], f.taste, f.channels[2]) if len(f.past[1]) else np.nan
+    ),
+    "channel_gap": lambda f: (
+        f.gap(f.channels[0], f.channels[1], f.channels[2]) if len(f.past[1]) else np.nan
+    ),
+    "same_language": _same_language,
+    "language_taste": _languages,
+    "duration_against": lambda f: f.against("log_duration"),
+    "views_against": lambda f: f.against("log_views"),
+    "recent_against": lambda f: f.against("log_recent"),
+    # retrieval
+    "tower": lambda f: f.slate.scores[TOWER],
+    "neighbours": lambda f: f.slate.scores[NEIGHBOURS],
+    "tower_z": lambda f: f.z[TOWER],
+    "neighbours_z": lambda f: f.z[NEIGHBOURS],
+    "openers_z": lambda f: f.z[OPENERS],
+    "tower_rank": lambda f: f.rank(TOWER),
+    "neighbours_rank": lambda f: f.rank(NEIGHBOURS),
+    "popularity_place": lambda f: f.rank(POPULARITY),
+    "country_place": lambda f: np.log1p(
+        f.request.snapshot.model.places(f.request.country, f.slate.rows)
+    ),
+    "proposals": _proposals,
+}
+
+CODES: dict[str, Callable[[Facts], Any]] = {
+    "category": lambda f: f.columns[0],
+    "language": lambda f: f.columns[2],
+    "country": lambda f: f.request.country,
+    "viewer_language": lambda f: f.request.language,
+    "device": lambda f: f.request.device,
+}
+
+#: Every feature in the order of the matrix, and which of them hold codes.
+FEATURES = (*NUMBERS, *CODES)
+CATEGORICAL = tuple(CODES)
+
+
+def features(request: Request, slate: Slate) -> Floats:
+    """The feature matrix of a slate: float32 [k, len(FEATURES)] (in memory feature by feature)."""
+    facts = Facts(request, slate)
+    matrix = np.empty((len(FEATURES), len(slate)), np.float32)
+    for j, function in enumerate((*NUMBERS.values(), *CODES.values())):
+        matrix[j] = function(facts)
+    return matrix.T

@@ -1,0 +1,131 @@
+"""What the recommender's routes take and answer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from vireo.catalogue import Country, Identifier, Language, Moment, Profile, Video
+
+Limit = Annotated[int, Field(ge=1, le=100, description="how many videos to answer at most")]
+
+
+class Model(BaseModel):
+    """Frozen, and strict about names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Context(Model):
+    """Where and on what the viewer watches now; it overrides the profile."""
+
+    device: Annotated[Identifier | None, Field(examples=["phone"])] = None
+    country: Country | None = None
+    language: Language | None = None
+
+
+class SessionWatch(Model):
+    """A video watched in this session, which the event stream may not have delivered yet."""
+
+    video_id: Identifier
+    at: Moment | None = None
+    seconds: Annotated[float, Field(ge=0, le=172_800, allow_inf_nan=False)] | None = None
+    fraction: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+
+
+class RecommendRequest(Model):
+    """Who asks, for how many, and what the store does not know yet."""
+
+    user_id: Identifier
+    limit: Limit = 20
+    context: Context = Context()
+    session: Annotated[
+        tuple[SessionWatch, ...], Field(max_length=100, description="oldest first")
+    ] = ()
+    exclude: Annotated[tuple[Identifier, ...], Field(max_length=500)] = ()
+    debug: bool = False
+
+
+class Item(Model):
+    """One video of an answer."""
+
+    video_id: Identifier
+    title: str
+    score: float | None  #: None for what was not scored
+    slot: Literal["organic", "promoted", "explore"]
+    reason: Annotated[str, Field(examples=["Because you watched Alpine lakes"])]
+    campaign_id: Identifier | None = None
+
+
+class StageReport(Model):
+    """What one stage did."""
+
+    stage: str
+    milliseconds: float
+    kept: int
+    removed: dict[str, int]
+
+
+class Recommendations(Model):
+    """What to watch next, best first."""
+
+    request_id: str
+    user_id: Identifier
+    model_version: str
+    items: tuple[Item, ...]
+    experiments: dict[str, str] = {}
+    degraded: Annotated[
+        tuple[str, ...], Field(description="what this answer had to do without")
+    ] = ()
+    stages: tuple[StageReport, ...] | None = None
+
+
+class Listing(Model):
+    """Videos for nobody in particular, best first."""
+
+    request_id: str
+    model_version: str
+    items: tuple[Item, ...]
+    degraded: tuple[str, ...] = ()
+
+
+class VideoBatch(Model):
+    """Many videos at once, each whole."""
+
+    videos: Annotated[tuple[Video, ...], Field(min_length=1, max_length=500)]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len({v.video_id for v in self.videos}) < len(self.videos):
+            raise ValueError("a video_id comes twice")
+        return self
+
+
+class BatchStored(Model):
+    """How many videos of a batch are in the catalogue now: all."""
+
+    stored: int
+
+
+class User(Model):
+    """A viewer's profile, and how much is known of what they watched."""
+
+    user_id: Identifier
+    profile: Profile
+    watched: int
+    likes: int
+    last_active: Moment | None = None
+
+
+class Erased(Model):
+    """Someone or something is gone."""
+
+    deleted: Literal[True] = True
+
+
+class Health(Model):
+    """Whether there is a model to answer with."""
+
+    status: Literal["ok", "starting"]
+    model_version: str | None = None

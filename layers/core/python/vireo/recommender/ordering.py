@@ -1,0 +1,136 @@
+"""Stage 4. From scores to a list: variety, freshness, promoted and exploration slots."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import ClassVar
+
+import numpy as np
+
+from vireo.recommender.campaigns import Campaign, Reserve
+from vireo.recommender.candidates import eligible_for
+from vireo.recommender.slate import EXPLORE, ORGANIC, PROMOTED, SOURCES, Floats, Request, Slate
+from vireo.vectors import has
+
+DAY = 86400.0
+
+
+def boosted(request: Request, slate: Slate) -> Floats:
+    """Scores with a bonus for the fresh, in units of the scores' spread."""
+    tuning = request.tuning
+    if not tuning.fresh_boost or not len(slate):
+        return slate.score
+    (published,) = request.snapshot.take(slate.rows, "published")
+    fresh = published >= request.now - DAY * tuning.fresh_days
+    bonus = np.float32(tuning.fresh_boost) * slate.score.std()
+    score: Floats = slate.score + np.where(fresh, bonus, np.float32(0))
+    return score
+
+
+def diverse(request: Request, slate: Slate, k: int) -> list[int]:
+    """Positions of the k best, at most a share of them of one category or channel.
+
+    A video of unknown category or channel counts for none. When the rules leave fewer than k, the
+    best of those that they held back fill the list.
+    """
+    categories, channels = request.snapshot.take(slate.rows, "category", "channel")
+    of_category, of_channel = categories.tolist(), channels.tolist()
+    most_category = max(1, math.ceil(request.tuning.category_share * k))
+    most_channel = max(1, math.ceil(request.tuning.channel_share * k))
+    by_category: Counter[int] = Counter()
+    by_channel: Counter[int] = Counter()
+    chosen: list[int] = []
+    held: list[int] = []
+    for j in np.lexsort((slate.rows, -slate.score)).tolist():
+        if len(chosen) == k:
+            break
+        category, channel = of_category[j], of_channel[j]
+        if by_category[category] >= most_category or by_channel[channel] >= most_channel:
+            held.append(j)
+            continue
+        chosen.append(j)
+        by_category[category] += category != 0
+        by_channel[channel] += channel != 0
+    return chosen + held[: k - len(chosen)]
+
+
+def explored(request: Request, slate: Slate, chosen: list[int]) -> tuple[list[int], set[int]]:
+    """Give some places of the list to candidates that score alone would not show.
+
+    Which ones is drawn by hashing viewer and hour: the same request has the same answer, and the
+    draw moves on. Lists under five have no room for it.
+
+    Returns:
+        positions in the slate, and which of them are explorations.
+    """
+    k = len(chosen)
+    rest = sorted(set(range(len(slate))) - set(chosen), key=lambda j: int(slate.rows[j]))
+    slots = min(request.tuning.explore_slots, k // 5, len(rest))
+    if not slots:
+        return chosen, set()
+    seed = blake2b(f"{request.user_id}\0{request.now // 3600}".encode(), digest_size=8).digest()
+    rng = np.random.default_rng(int.from_bytes(seed, "little"))
+    drawn = [rest[j] for j in rng.permutation(len(rest))[:slots].tolist()]
+    listed = chosen[: k - slots]
+    for nth, position in enumerate(drawn, 1):
+        listed.insert(nth * k // (slots + 1), position)
+    return listed, set(drawn)
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """Put the list together."""
+
+    campaigns: Sequence[Campaign] = ()  #: in order of priority
+    reserve: Reserve | None = None
+    name: ClassVar[str] = "ordering"
+
+    def __call__(self, request: Request, slate: Slate) -> Slate:
+        """The final list, best first, every candidate labelled with its slot."""
+        slate = replace(slate, score=boosted(request, slate))
+        listed, drawn = explored(request, slate, diverse(request, slate, request.limit))
+        slots = np.array([EXPLORE if j in drawn else ORGANIC for j in listed], np.uint8)
+        ordered = slate.take(np.array(listed, np.intp))
+        return self._promote(request, replace(ordered, slots=slots))
+
+    def otherwise(self, request: Request, slate: Slate) -> Slate:
+        """When a rule of ordering breaks: by score, nothing promoted."""
+        best = slate.top(request.limit)
+        return replace(best, slots=np.full(len(best), ORGANIC, np.uint8))
+
+    def _promote(self, request: Request, slate: Slate) -> Slate:
+        """Campaigns take the promoted places in order of priority, each at most one."""
+        places = [p for p in sorted(request.tuning.promoted_positions) if p < request.limit]
+        fitting = [c for c in self.campaigns if c.is_for(request)] if places else []
+        if self.reserve is None or not fitting:
+            return slate
+        eligible = eligible_for(request)
+        for campaign in fitting:
+            rows = request.snapshot.rows(campaign.keys)
+            rows = rows[rows >= 0]
+            free = [r for r in rows[has(eligible, rows)].tolist() if r not in slate.campaigns]
+            if places and free and self.reserve(campaign, request):
+                slate = _inserted(slate, free[0], places.pop(0), campaign.campaign_id)
+        return slate.take(np.arange(min(len(slate), request.limit)))
+
+
+def _inserted(slate: Slate, row: int, place: int, campaign_id: str) -> Slate:
+    """The slate with a promoted row at that place; an organic one of the same video gives way."""
+    slate = slate.take(slate.rows != row)
+    place = min(place, len(slate))
+    slots = np.zeros(len(slate), np.uint8) if slate.slots is None else slate.slots
+    nan = np.float32(np.nan)
+    return replace(
+        slate,
+        rows=np.insert(slate.rows, place, row),
+        scores=np.insert(slate.scores, place, np.full(len(SOURCES), nan), axis=1),
+        proposed=np.insert(slate.proposed, place, 0),
+        score=np.insert(slate.score, place, nan),
+        features=None,
+        slots=np.insert(slots, place, PROMOTED),
+        campaigns={**slate.campaigns, row: campaign_id},
+    )

@@ -1,0 +1,57 @@
+"""Why a video is in the list, in words for the person who reads it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vireo.recommender.slate import EXPLORE, PROMOTED, TOWER, Request, Slate
+from vireo.vectors import Rows
+
+DAY = 86400.0
+#: How far back "because you watched" may reach, and how popular "popular" is.
+RECALLED, POPULAR = 20, 30
+
+
+def reasons(request: Request, slate: Slate) -> list[str]:
+    """One sentence for every video of an ordered slate; the most telling that is true."""
+    snapshot = request.snapshot
+    because = _because(request, slate.rows)
+    (published,) = snapshot.take(slate.rows, "published")
+    new = published >= request.now - DAY * request.tuning.fresh_days
+    popular = snapshot.model.places(request.country, slate.rows) < POPULAR
+    country = request.country and snapshot.model.has_popular(request.country)
+    here = snapshot.bundle.vocabulary.countries[request.country - 1] if country else None
+    picked = (slate.proposed & (1 << TOWER)).astype(bool) & (len(request.history) > 0)
+    slots = slate.slots if slate.slots is not None else np.zeros(len(slate), np.uint8)
+
+    def reason(j: int) -> str:
+        telling = (
+            (slots[j] == PROMOTED, "Promoted"),
+            (slots[j] == EXPLORE, "Something different"),
+            (because[j] is not None, f"Because you watched {because[j]}"),
+            (new[j], "New this week" if request.tuning.fresh_days <= 7 else "New"),
+            (popular[j] and here is not None, f"Popular in {here}"),
+            (not popular[j] and picked[j], "Picked for you"),
+        )
+        return next((words for true, words in telling if true), "Popular now")
+
+    return [reason(j) for j in range(len(slate))]
+
+
+def _because(request: Request, rows: Rows) -> list[str | None]:
+    """Title of the video of the recent history that speaks most for each row, if one does."""
+    table, n = request.snapshot.model.neighbours, request.snapshot.n
+    history = request.history[-RECALLED:]
+    history = history[history < n]
+    if table is None or not len(history) or not len(rows):
+        return [None] * len(rows)
+    targets, weights, counts = table.entries(history)
+    order = np.argsort(rows)
+    at = order[np.minimum(np.searchsorted(rows, targets, sorter=order), len(rows) - 1)]
+    named = np.flatnonzero((rows[at] == targets) & (weights > 0))
+    best = np.full(len(rows), -1)
+    speakers = np.repeat(np.arange(len(history)), counts)[named]
+    ascending = np.lexsort((speakers, weights[named]))  # the strongest is written last
+    best[at[named][ascending]] = speakers[ascending]
+    (titles,) = request.snapshot.take(history, "titles")
+    return [titles[j].decode() if j >= 0 else None for j in best.tolist()]

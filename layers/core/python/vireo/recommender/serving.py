@@ -1,0 +1,146 @@
+"""What a process serves at a moment: it follows the pointer, the overlay and the controls."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from vireo import bundle
+from vireo.bundle import BundleRefused
+from vireo.ports import Ports, Unavailable
+from vireo.recommender import controls
+from vireo.recommender.changes import Changes
+from vireo.recommender.controls import Controls
+from vireo.recommender.patience import Patience
+from vireo.recommender.snapshot import Model, Overlay, Snapshot
+
+log = logging.getLogger(__name__)
+
+#: Seconds between polls, and the age from which a snapshot is called stale. A poll that fails once
+#: is repeated before that.
+EVERY, STALE = 10.0, 30.0
+#: How long requests wait for a poll: while the snapshot is fresh enough, and when it is stale.
+BRIEFLY, AT_MOST = 0.05, 1.0
+
+
+class NoModel(Exception):
+    """No bundle has been published yet, or none that can be read: there is nothing to serve."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A snapshot with the controls of the same moment."""
+
+    snapshot: Snapshot
+    controls: Controls
+    checked: float  #: monotonic seconds: everything older than this is in it
+
+
+class _Track:
+    """A model, the changes since, and the overlay that they make."""
+
+    def __init__(self, model: Model, changes: Changes) -> None:
+        self.model = model
+        self.changes = changes
+        self._overlay: Overlay | None = None
+        self._seen = 0
+
+    def overlay(self) -> Overlay:
+        """Encoded anew only when there are news."""
+        if self._overlay is None or self._seen < self.changes.news:
+            self._seen = self.changes.news
+            self._overlay = Overlay.of(self.model, self.changes.videos.values(), self.changes.texts)
+        return self._overlay
+
+
+class Serving:
+    """The view of one tenant in this process. Any number of threads may ask for it."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self._patience = Patience(workers=2)
+        self._lock = threading.Lock()
+        self._refreshing: Future[None] | None = None
+        self._started = 0.0
+        self._view: View | None = None
+        self._track: _Track | None = None
+        self._refused: str | None = None
+
+    def view(self) -> tuple[View, list[str]]:
+        """What to serve now, and what of it is out of date.
+
+        Every `EVERY` seconds one request starts a poll, for which requests wait `BRIEFLY`; a new
+        bundle is loaded beside the requests, and they get it when it is ready.
+
+        Raises:
+            NoModel: there is nothing to serve yet.
+        """
+        view = self._view
+        now = self._ports.clock.monotonic()
+        if view is None or now - view.checked >= EVERY:
+            self._wait(self._begin(now), view, now)
+            view = self._view
+        if view is None:
+            raise NoModel("no model has been published")
+        return view, ["overlay"] if now - view.checked > STALE else []
+
+    @property
+    def version(self) -> str | None:
+        """The bundle that was served last."""
+        return self._view.snapshot.bundle.version if self._view else None
+
+    def _begin(self, now: float) -> Future[None]:
+        with self._lock:
+            if self._refreshing is None or self._refreshing.done():
+                self._started = now
+                self._refreshing = self._patience.start(self._refresh)
+            return self._refreshing
+
+    def _wait(self, refreshing: Future[None], view: View | None, now: float) -> None:
+        limit = None
+        if view is not None:
+            limit = BRIEFLY if now - view.checked < STALE else AT_MOST
+            limit = max(0.0, limit - (now - self._started))
+        try:
+            self._patience.wait(refreshing, limit)
+        except Unavailable:
+            self._ports.meter.count("OverlayLate")
+
+    def _refresh(self) -> None:
+        try:
+            if self._track is not None:
+                self._view = self._poll(self._track)
+            self._follow()
+        except Exception:
+            log.exception("the bundle's pointer or overlay could not be read")
+            self._ports.meter.count("OverlayFailed")
+
+    def _follow(self) -> None:
+        """Load the bundle that the pointer names, if it is another; then let go of the old."""
+        pointer = bundle.current(self._ports.records)
+        served = self._track.model.bundle.version if self._track else None
+        if pointer is None or pointer.version in (served, self._refused):
+            return
+        try:
+            found = bundle.fetch(self._ports.blobs, pointer.version, Path(self._ports.scratch))
+        except BundleRefused:
+            log.exception("bundle %s is refused; %s serves on", pointer.version, served)
+            self._ports.meter.count("BundleRefused")
+            self._refused = pointer.version
+            return
+        track = _Track(Model(found), Changes(self._ports.records, found.manifest.watermark))
+        self._view = self._poll(track)
+        self._track = track
+
+    def _poll(self, track: _Track) -> View:
+        clock = self._ports.clock
+        checked, now = clock.monotonic(), clock.now()
+        track.changes.poll(now)
+        switches = controls.read(self._ports.records)
+        for name in switches.problems:
+            log.warning("setting %s is not valid and was left out", name)
+            self._ports.meter.count("SettingRefused")
+        return View(Snapshot(track.model, track.overlay(), now), switches, checked)

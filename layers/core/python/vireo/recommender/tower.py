@@ -1,0 +1,248 @@
+"""The two towers on the request path: a viewer and a new video become vectors, in plain numpy.
+
+`vireo.training.tower_model` is the same arithmetic in JAX, with the names of the weights; a test
+holds the two together. A score is the inner product of a viewer's and a video's vector, whose last
+component is the video's bias (the viewer's last component is 1).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+HOUR, DAY, WEEK = 3600.0, 86400.0, 604800.0
+#: Pause before a request: in session, the same day, the same week, later (or no history at all).
+PAUSE_EDGES = (HOUR, DAY, WEEK)
+PAUSE_BUCKETS = len(PAUSE_EDGES) + 1
+#: Pause before an event within the history; the first event of a viewer is in the last bucket.
+HISTORY_PAUSE_EDGES = (1.0, 15.0, 60.0, 300.0, HOUR, DAY)
+HISTORY_PAUSE_BUCKETS = len(HISTORY_PAUSE_EDGES) + 1
+#: Years; bucket 0 stands for "unknown".
+AGE_EDGES = (13, 18, 25, 35, 45, 55, 65)
+AGE_BUCKETS = len(AGE_EDGES) + 2
+#: Seconds; bucket 0 stands for "unknown".
+DURATION_EDGES = (15, 30, 60, 120, 240, 480, 900, 1800, 3600, 6000, 9000)
+DURATION_BUCKETS = len(DURATION_EDGES) + 2
+
+#: Item vectors are trained as outputs, with small entries; as inputs they are brought to unit size.
+INPUT_SCALE = 2.8
+#: Decay per item of the four running sums, each scaled so that its variance is one.
+DECAYS = (0.5, 0.8, 0.95, 0.99)
+#: Which of the running sums forms the attention's query, beside the last item.
+QUERY_DECAY = 1
+NORM_EPSILON = 1e-5
+
+
+def pause_bucket(pause: float | None) -> int:
+    """Bucket of the seconds before a request; None: the viewer has no history."""
+    return PAUSE_BUCKETS - 1 if pause is None else bisect_right(PAUSE_EDGES, pause)
+
+
+def pause_buckets(pauses: NDArray[np.float64]) -> NDArray[np.int8]:
+    """`pause_bucket` of many; NaN stands for no history."""
+    return np.searchsorted(PAUSE_EDGES, pauses, side="right").astype(np.int8)
+
+
+def history_pause_buckets(pauses: NDArray[np.float64]) -> NDArray[np.int8]:
+    """Bucket of the seconds between an event and the one before; NaN: there is none before."""
+    return np.searchsorted(HISTORY_PAUSE_EDGES, pauses, side="right").astype(np.int8)
+
+
+def age_bucket(age: int) -> int:
+    """Bucket of an age in years; negative: unknown."""
+    return 0 if age < 0 else 1 + bisect_right(AGE_EDGES, age)
+
+
+def duration_buckets(seconds: Floats) -> NDArray[np.int8]:
+    """Bucket of a video's duration; NaN: unknown."""
+    known = 1 + np.searchsorted(DURATION_EDGES, seconds, side="right")
+    return np.where(np.isnan(seconds), 0, known).astype(np.int8)
+
+
+def decay_weights(length: int) -> Floats:
+    """Weights of the running sums by distance from the newest item: [4, length]."""
+    decays = np.array(DECAYS)[:, None]
+    weights: Floats = (decays ** np.arange(length) * np.sqrt(1 - decays**2)).astype(np.float32)
+    return weights
+
+
+@dataclass(frozen=True)
+class UserTower:
+    """A viewer's recent history, the pauses in it and the profile → a query vector.
+
+    Arrays are named in `vireo.training.tower_model`; those by distance are kept reversed, so that
+    their last column belongs to the newest item and a history of h items takes the last h columns.
+    """
+
+    length: int  #: items of the history that are read, the start included
+    start: Floats  #: [d] stands before the first item of every history
+    pause: Floats  #: [7, d]
+    query: Floats  #: [2 d, heads × d]
+    distance: Floats  #: [heads, length], newest last
+    decays: Floats  #: [4, length], newest last
+    hidden: Floats  #: [(1 + heads + 4) d, hidden]
+    profile: tuple[
+        Floats, Floats, Floats, Floats
+    ]  #: age (with the bias), country, language, device
+    out: Floats  #: [hidden, d]
+    out_bias: Floats  #: [d]
+    scale: Floats  #: [4, d] by the pause before the request
+    shift: Floats  #: [4, d]
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """The tower of a bundle's arrays, named without their ``tower/`` prefix."""
+        d = len(arrays["start"])
+        length = arrays["distance"].shape[1]
+        norm_scale, norm_shift = arrays["norm/scale"], arrays["norm/shift"]
+        request_scale = arrays["request/scale"]
+        return cls(
+            length=length,
+            start=_ready(arrays["start"] * INPUT_SCALE),
+            pause=_ready(arrays["pause"]),
+            query=_ready(arrays["query"] / np.sqrt(d)),
+            distance=_ready(arrays["distance"][:, ::-1]),
+            decays=_ready(decay_weights(length)[:, ::-1]),
+            hidden=_ready(arrays["hidden/w"]),
+            profile=(
+                _ready(arrays["age"] + arrays["hidden/b"]),
+                _ready(arrays["country"]),
+                _ready(arrays["language"]),
+                _ready(arrays["device"]),
+            ),
+            out=_ready(arrays["out/w"]),
+            out_bias=_ready(arrays["out/b"]),
+            scale=_ready(request_scale * norm_scale),
+            shift=_ready(request_scale * norm_shift + arrays["request/shift"]),
+        )
+
+    def encode(
+        self,
+        vectors: Floats,
+        times: NDArray[np.float64],
+        now: float,
+        *,
+        age: int,
+        country: int,
+        language: int,
+        device: int,
+    ) -> Floats:
+        """The query vector of one request: float32 [d + 1], its last component 1.
+
+        Args:
+            vectors: [h, d] of the viewed items, oldest first, without the bias; h may be 0.
+            times: [h] unix seconds of those events, ascending.
+            now: unix seconds of the request.
+            age: years, -1 unknown.
+            country: a code of the vocabulary, like language and device; 0 unknown.
+        """
+        x = self._inputs(vectors, times)
+        n, d = x.shape
+        last = x[-1]
+        sums = self.decays[:, -n:] @ x
+        query = np.concatenate((last, sums[QUERY_DECAY])) @ self.query
+        attention = query.reshape(-1, d) @ x.T
+        attention += self.distance[:, -n:]
+        attention -= attention.max(axis=1, keepdims=True)
+        np.exp(attention, out=attention)
+        attention /= attention.sum(axis=1, keepdims=True)
+        y = np.concatenate((last, (attention @ x).ravel(), sums.ravel())) @ self.hidden
+        for table, code in zip(
+            self.profile, (age_bucket(age), country, language, device), strict=True
+        ):
+            y += table[code if code < len(table) else 0]
+        np.maximum(y, 0, out=y)
+        z = y @ self.out
+        z += self.out_bias
+        z += last
+        z -= z.sum() / d
+        z *= 1 / np.sqrt(z @ z / d + NORM_EPSILON)
+        bucket = pause_bucket(now - float(times[-1]) if len(times) else None)
+        encoded = np.ones(d + 1, np.float32)
+        np.multiply(z, self.scale[bucket], out=encoded[:d])
+        encoded[:d] += self.shift[bucket]
+        return encoded
+
+    def _inputs(self, vectors: Floats, times: NDArray[np.float64]) -> Floats:
+        """The last items, each with the pause before it; the start first when it is in reach."""
+        h = len(vectors)
+        kept = min(h, self.length)
+        started = kept < self.length
+        x = np.empty((kept + started, len(self.start)), np.float32)
+        if started:
+            np.add(self.start, self.pause[-1], out=x[0])
+        if kept:
+            np.multiply(vectors[h - kept :], np.float32(INPUT_SCALE), out=x[started:])
+            buckets = np.full(kept, HISTORY_PAUSE_BUCKETS - 1)
+            known = times[max(0, h - kept - 1) :]  # one more, when there is one: its pause is known
+            buckets[kept - len(known) + 1 :] = np.searchsorted(
+                HISTORY_PAUSE_EDGES, known[1:] - known[:-1], side="right"
+            )
+            x[started:] += self.pause[buckets]
+        return x
+
+
+@dataclass(frozen=True)
+class ContentTower:
+    """What is known of a video before anybody watched it → its vector."""
+
+    category: Floats  #: [categories, hidden], with the bias of the layer
+    language: Floats  #: [languages, hidden]
+    duration: Floats  #: [13, hidden]
+    text: Floats  #: [512, hidden]
+    out: Floats  #: [hidden, d]
+    out_bias: Floats  #: [d]
+    neutral: np.float32  #: the bias of a video of which nobody knows how popular it is
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """The tower of a bundle's arrays, named without their ``tower/`` prefix."""
+        return cls(
+            category=_ready(arrays["content/category"] + arrays["content/b"]),
+            language=_ready(arrays["content/language"]),
+            duration=_ready(arrays["content/duration"]),
+            text=_ready(arrays["content/text"]),
+            out=_ready(arrays["content/out/w"]),
+            out_bias=_ready(arrays["content/out/b"]),
+            neutral=np.float32(arrays["content/neutral"]),
+        )
+
+    def encode(
+        self,
+        category: NDArray[np.int16],
+        language: NDArray[np.int16],
+        duration: Floats,
+        text: Floats,
+    ) -> Floats:
+        """Vectors of m videos: float32 [m, d + 1], the last component a neutral bias.
+
+        Args:
+            category: [m] codes of the vocabulary.
+            language: [m] codes of the vocabulary.
+            duration: [m] seconds, NaN unknown.
+            text: [m, 512] of `vireo.text.embed`.
+        """
+        y = text @ self.text
+        y += self.category[_known(category, self.category)]
+        y += self.language[_known(language, self.language)]
+        y += self.duration[duration_buckets(duration)]
+        np.maximum(y, 0, out=y)
+        vectors = np.full((len(y), self.out.shape[1] + 1), self.neutral, np.float32)
+        vectors[:, :-1] = y @ self.out + self.out_bias
+        return vectors
+
+
+def _known(codes: NDArray[np.int16], table: Floats) -> NDArray[np.int16]:
+    """Codes, 0 in place of those that came after the model was trained."""
+    return np.where(codes < len(table), codes, 0).astype(np.int16)
+
+
+def _ready(array: NDArray[Any]) -> Floats:
+    return np.ascontiguousarray(array, dtype=np.float32)

@@ -1,0 +1,39 @@
+"""What may be changed without a deploy: sizes, rules and ordering, also for a variant only."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vireo.catalogue import Country
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=1000)]
+
+
+class Tuning(BaseModel):
+    """The settings of one request. An experiment's variant overrides some of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    popularity_only: bool = False
+    use_ranker: bool = True
+    keep_filtered: Annotated[int, Field(ge=1, le=1000)] = 200
+    keep_ranked: Annotated[int, Field(ge=1, le=1000)] = 50
+
+    unknown_age: Annotated[int, Field(ge=0, le=120)] = 17
+    region_rating: dict[Country, Annotated[int, Field(ge=0, le=21)]] = {}
+    max_age_days: Annotated[float, Field(gt=0)] | None = None
+
+    category_share: Share = 0.5
+    channel_share: Share = 0.25
+    fresh_days: Annotated[float, Field(ge=0)] = 7.0
+    fresh_boost: Annotated[float, Field(ge=0, le=10)] = 0.1
+    explore_slots: Annotated[int, Field(ge=0, le=10)] = 1
+    promoted_positions: tuple[Annotated[int, Field(ge=0, le=100)], ...] = (2, 8)
+
+    def highest_rating(self, age: int | None, country: str | None) -> int:
+        """The highest age rating that a viewer of that age (None: unknown) may see there."""
+        own = self.unknown_age if age is None else age
+        return min(own, self.region_rating.get(country, own) if country else own)

@@ -1,0 +1,86 @@
+"""Viewers' records: read on every request, changed by their profile, erased everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from vireo.catalogue import Profile
+from vireo.keys import key_of
+from vireo.ports import Conflict, Delete, Ports, Put, Table
+from vireo.recommender.models import User
+from vireo.viewer import Viewer
+
+#: A profile and the event stream may write at once; each retry reads what the other wrote.
+_ATTEMPTS = 5
+
+
+class UnknownUser(LookupError):
+    """There is no user of that id."""
+
+
+class Viewers:
+    """Viewers of one tenant: one packed row each, ``VIEWERS``/user id, field ``viewer``."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._records = ports.records
+        self._clock = ports.clock
+
+    def read(self, user_id: str) -> Viewer | None:
+        """The viewer, None if there is none. Raises ValueError for a record of another version."""
+        found = self._records.get(Table.VIEWERS, user_id)
+        return None if found is None else Viewer.unpack(found.item["viewer"])
+
+    def get(self, user_id: str) -> User:
+        """What the API tells of a user. Raises `UnknownUser`."""
+        viewer = self.read(user_id)
+        if viewer is None:
+            raise UnknownUser(user_id)
+        return _user(user_id, viewer)
+
+    def put_profile(self, user_id: str, profile: Profile) -> User:
+        """Set the profile; what the viewer did stays.
+
+        Raises:
+            Conflict: others kept writing the same row.
+        """
+        for attempt in range(_ATTEMPTS):
+            found = self._records.get(Table.VIEWERS, user_id)
+            viewer = Viewer() if found is None else Viewer.unpack(found.item["viewer"])
+            viewer = replace(viewer, profile=profile)
+            expect = 0 if found is None else found.version
+            try:
+                item = {"viewer": viewer.pack()}
+                self._records.put(Table.VIEWERS, user_id, "", item, expect=expect)
+            except Conflict:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+            else:
+                return _user(user_id, viewer)
+        raise AssertionError("unreachable")
+
+    def erase(self, user_id: str) -> None:
+        """Forget a person: the record now, their collected events at the next preprocessing.
+
+        Events are in immutable files, so the erasure is noted (REGISTRY, ``erased``, hex key of the
+        id) and preprocessing drops what this key did before that moment. Erasing again, or someone
+        unknown, is no error: their events may exist without a record.
+        """
+        note = {"at": self._clock.now()}
+        self._records.write(
+            [
+                Delete(Table.VIEWERS, user_id, ""),
+                Put(Table.REGISTRY, "erased", f"{key_of(user_id):016x}", note),
+            ]
+        )
+
+
+def _user(user_id: str, viewer: Viewer) -> User:
+    last = datetime.fromtimestamp(viewer.times[-1], UTC) if len(viewer.times) else None
+    return User(
+        user_id=user_id,
+        profile=viewer.profile,
+        watched=len(viewer.watched),
+        likes=viewer.likes,
+        last_active=last,
+    )

@@ -1,0 +1,88 @@
+"""Every setting that a function reads from its environment; no variable's name is typed twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vireo.ports import Table
+
+_PREFIX = "VIREO_"
+Seconds = Annotated[float, Field(gt=0, le=900)]
+
+
+class WrongSettings(Exception):
+    """The environment lacks a variable, has one too many, or one of the wrong form."""
+
+
+class Settings(BaseModel):
+    """What a deployment tells its functions. Field ``bucket`` is the variable ``VIREO_BUCKET``.
+
+    The stacks write it with `as_env`, the functions read it with `from_env`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    environment: str = "dev"
+    #: Tables by name, one for each `vireo.ports.Table`.
+    videos_table: str
+    viewers_table: str
+    overlay_table: str
+    registry_table: str
+    settings_table: str
+    bucket: str
+    stream: str
+    #: ``rediss://…`` of the cache; without one every look-up is a miss.
+    redis_url: str | None = None
+    #: ARN of the training state machine; only those who start it or look at it have it.
+    training_machine: str | None = None
+    metrics_namespace: str = "Vireo"
+    #: A folder that the function may write to, for memory-mapped bundles.
+    scratch: str = "/tmp"
+
+    #: Time limits, each for one attempt, and how often to try.
+    record_seconds: Seconds = 0.5
+    blob_seconds: Seconds = 10.0
+    stream_seconds: Seconds = 2.0
+    cache_seconds: Seconds = 0.05
+    connect_seconds: Seconds = 0.5
+    attempts: Annotated[int, Field(ge=1, le=10)] = 2
+
+    def table(self, table: Table) -> str:
+        """The name of a table."""
+        return str(getattr(self, f"{table.value}_table"))
+
+    def machine(self, name: str) -> str | None:
+        """The ARN of a state machine; None when this function does not know it."""
+        arn: str | None = getattr(self, f"{name}_machine", None)
+        return arn
+
+    def as_env(self) -> dict[str, str]:
+        """Environment variables that `from_env` turns into equal settings."""
+        return {_variable(k): str(v) for k, v in self.model_dump(exclude_none=True).items()}
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """The settings of this process. Raises `WrongSettings`, naming every wrong variable."""
+        fields = {_variable(name): name for name in cls.model_fields}
+        ours = {name: value for name, value in environ.items() if name.startswith(_PREFIX)}
+        try:
+            return cls.model_validate({fields.get(k, k): v for k, v in ours.items()})
+        except ValidationError as error:
+            raise WrongSettings(
+                "; ".join(_complaint(str(e["loc"][0]), e["msg"], e["type"]) for e in error.errors())
+            ) from None
+
+
+def _variable(field: str) -> str:
+    return _PREFIX + field.upper()
+
+
+def _complaint(field: str, message: str, kind: str) -> str:
+    if kind == "missing":
+        return f"{_variable(field)} is not set"
+    if kind == "extra_forbidden":
+        return f"{field} is no setting"
+    return f"{_variable(field)}: {message}"

@@ -1,0 +1,199 @@
+"""A bundle in memory from fitted retrieval models and everything known at a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vireo.bundle import Bundle
+from vireo.recommender.candidates import Retrieval
+from vireo.recommender.features import video_features
+from vireo.training.activity import Activity, completion, counters
+from vireo.training.log import Log
+
+DAY = 86400.0
+#: "Lately" is the last week, or as far back as this many events lie.
+RECENT_DAYS, RECENT_EVENTS = 7.0, 5000
+#: How many rows the static lists of a bundle hold.
+POPULAR, TRENDING, OPENERS = 500, 200, 300
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What retrieval has learned from a log: every array is by row of the log's videos."""
+
+    tower: Mapping[str, NDArray[Any]]  #: weights of the user and the content tower
+    vectors: NDArray[np.float32]  #: [n, d + 1], the bias last
+    neighbours: Mapping[str, NDArray[Any]]  #: CSR: indptr, indices, weights
+    opener_score: NDArray[np.float32]  #: [n], log
+
+
+def assemble(
+    log: Log,
+    activity: Activity | None,
+    fitted: Fitted,
+    *,
+    version: str,
+    now: float,
+    retrieval: Retrieval,
+    extra: Mapping[str, NDArray[Any]] | None = None,
+    watermark: float | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Bundle:
+    """A bundle that knows what was known at ``now`` (unix seconds) and nothing later.
+
+    Args:
+        log: the events before ``now`` that retrieval was fitted on; popularity is counted in it.
+        activity: everything that happened; what is not before ``now`` is not looked at.
+        fitted: the retrieval models.
+        version: of the bundle.
+        now: the moment.
+        retrieval: how many candidates each source proposes.
+        extra: further arrays: the ranker's and the blends'.
+        watermark: catalogue changes up to this moment are in it (``now`` if not given).
+        config: further entries for the manifest.
+    """
+    recent = _recent(log, now)
+    features = _features(log, activity, fitted, recent, now)
+    arrays: dict[str, NDArray[Any]] = {
+        "features": features,
+        "vectors": np.ascontiguousarray(fitted.vectors, np.float32),
+        "popular": _popular(log, recent),
+        "trending": _trending(log, recent, now),
+        "openers": _best(fitted.opener_score, OPENERS, among=np.unique(log.video)),
+        "opener_score": fitted.opener_score.astype(np.float32),
+        **{f"tower/{name}": array for name, array in fitted.tower.items()},
+        **{f"neighbours/{name}": array for name, array in fitted.neighbours.items()},
+        **(extra or {}),
+    }
+    return Bundle.build(
+        version=version,
+        created_at=now,
+        watermark=now if watermark is None else watermark,
+        vocabulary=log.vocabulary,
+        columns=log.videos,
+        arrays=arrays,
+        config={"retrieval": asdict(retrieval), **(config or {})},
+    )
+
+
+@dataclass(frozen=True)
+class _Recent:
+    """The latest part of a log."""
+
+    video: NDArray[np.int32]
+    country: NDArray[np.int16]  #: of the viewer
+    days: float
+
+
+def _recent(log: Log, now: float) -> _Recent:
+    start = min(
+        int(np.searchsorted(log.time, now - RECENT_DAYS * DAY)), max(0, len(log) - RECENT_EVENTS)
+    )
+    since = float(log.time[start]) if len(log) else now
+    return _Recent(
+        video=log.video[start:],
+        country=log.people.country[log.user[start:]],
+        days=max((now - since) / DAY, 1 / 24),
+    )
+
+
+def _features(
+    log: Log, activity: Activity | None, fitted: Fitted, recent: _Recent, now: float
+) -> NDArray[np.float32]:
+    n = log.n_videos
+    views = np.bincount(log.video, minlength=n)
+    lately = np.bincount(recent.video, minlength=n)
+    known: dict[str, NDArray[Any]] = {
+        "log_views": np.log1p(views),
+        "log_recent": np.log1p(lately),
+        "trend": _trend(log, views, lately, recent.days, now),
+        "popularity_rank": _rank(lately + views / (1.0 + views.max(initial=0))),
+        "opener": fitted.opener_score,
+        "channel_views": _channel_views(log, views),
+    }
+    if activity is not None:
+        counts = counters(activity, now)
+        known["ctr"] = counts.click_rate
+        liked = counts.likes + counts.comments + counts.shares
+        known["like_rate"] = _shrunk(liked, counts.views, prior=20.0)
+        known["completion"] = completion(activity, now)
+    return video_features(log.videos, known)
+
+
+def _trend(
+    log: Log,
+    views: NDArray[np.int64],
+    lately: NDArray[np.int64],
+    days: float,
+    now: float,
+) -> NDArray[np.float64]:
+    """Log of recent views per day over those of all time; +3 keeps rare videos near zero."""
+    first = np.full(log.n_videos, now)
+    np.minimum.at(first, log.video, log.time)
+    life = np.maximum((now - first) / DAY, days)
+    return np.log((lately + 3) / days) - np.log((views + 3 * life / days) / life)
+
+
+def _rank(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Place among all, 0 … 1, equal values sharing the lowest."""
+    return np.searchsorted(np.sort(values), values) / max(1, len(values) - 1)
+
+
+def _channel_views(log: Log, views: NDArray[np.int64]) -> NDArray[np.float64]:
+    channels, codes = np.unique(log.videos.channel, return_inverse=True)
+    totals = np.log1p(np.bincount(codes, views, minlength=len(channels)))[codes]
+    return np.where(log.videos.channel == 0, np.nan, totals)
+
+
+def _shrunk(
+    successes: NDArray[np.int64], trials: NDArray[np.int64], *, prior: float
+) -> NDArray[np.float64]:
+    """Rate with ``prior`` average trials added; NaN when nobody was ever tried."""
+    total = int(trials.sum())
+    overall = int(successes.sum()) / total if total else np.nan
+    return (successes + prior * overall) / (trials + prior)
+
+
+def _popular(log: Log, recent: _Recent) -> NDArray[np.int32]:
+    """Most watched lately by country code, row 0 worldwide: int32 [C + 1, POPULAR], -1 padded.
+
+    All-time views break ties, so that a quiet week still fills the list.
+    """
+    n, countries = log.n_videos, log.vocabulary.size("countries")
+    ever = np.bincount(log.video, minlength=n) / (1.0 + len(log))
+    popular = np.full((countries, min(POPULAR, max(1, n))), -1, np.int32)
+    for code in range(countries):
+        watched = recent.video if code == 0 else recent.video[recent.country == code]
+        counts = np.bincount(watched, minlength=n)
+        among = np.flatnonzero(counts if code else counts + ever)
+        best = _best(counts + ever, popular.shape[1], among=among)
+        popular[code, : len(best)] = best
+    return popular
+
+
+def _trending(log: Log, recent: _Recent, now: float) -> NDArray[np.int32]:
+    """Videos with more views lately than their earlier rate promised, in standard deviations.
+
+    Views are Poisson: (seen − expected) / √(expected + 1).
+    """
+    n = log.n_videos
+    lately = np.bincount(recent.video, minlength=n)
+    before = np.bincount(log.video, minlength=n) - lately
+    start = now - recent.days * DAY
+    first = np.full(n, now)
+    np.minimum.at(first, log.video, log.time)
+    days = np.maximum((start - first) / DAY, recent.days)
+    expected = before / days * recent.days
+    surprise = (lately - expected) / np.sqrt(expected + 1)
+    return _best(surprise, TRENDING, among=np.flatnonzero(lately))
+
+
+def _best(scores: NDArray[np.floating], k: int, *, among: NDArray[np.integer]) -> NDArray[np.int32]:
+    """The k rows of ``among`` with the highest scores, best first, ties in order of row."""
+    order = np.lexsort((among, -scores[among]))[:k]
+    return among[order].astype(np.int32)

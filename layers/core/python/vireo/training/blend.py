@@ -1,0 +1,78 @@
+"""How much the final score trusts the ranker and every source, by the pause before the request."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+PAUSE_BUCKETS = 4
+#: Pulls the weights of a bucket towards those of all requests, as so many requests would.
+SHRINKAGE = 50.0
+#: A small pull to zero, so that a source that says nothing gets nothing.
+RIDGE = 1e-3
+
+
+def fit_blend(
+    scores: NDArray[np.float32],
+    relevant: NDArray[np.bool_],
+    offsets: NDArray[np.int64],
+    bucket: NDArray[np.int8],
+) -> NDArray[np.float32]:
+    """Non-negative weights of z-scored sources: float32 [PAUSE_BUCKETS, s].
+
+    Maximises the log-probability of the relevant candidates under a softmax over their slate
+    (ListNet's top-one loss, Cao et al. 2007), first for all requests, then for each bucket with a
+    pull towards the weights of all; a bucket without requests has those.
+
+    Args:
+        scores: [m, s] z-scores within each slate.
+        relevant: [m].
+        offsets: [q + 1] slates as ranges of candidates; each holds a relevant one.
+        bucket: [q] of the pause before the request.
+    """
+    s = scores.shape[1]
+    if not len(bucket):
+        return np.ones((PAUSE_BUCKETS, s), np.float32)
+    every = np.ones(len(bucket), bool)
+    general = _fit(scores, relevant, offsets, every, np.full(s, 0.5), anchor=None)
+    weights = [
+        _fit(scores, relevant, offsets, bucket == b, general, anchor=general)
+        for b in range(PAUSE_BUCKETS)
+    ]
+    return np.stack(weights).astype(np.float32)
+
+
+def _fit(
+    scores: NDArray[np.float32],
+    relevant: NDArray[np.bool_],
+    offsets: NDArray[np.int64],
+    asked: NDArray[np.bool_],
+    start: NDArray[np.float64],
+    anchor: NDArray[np.float64] | None,
+) -> NDArray[np.float64]:
+    if not asked.any():
+        return start
+    sizes = np.diff(offsets)
+    keep = np.repeat(asked, sizes)
+    X, good = scores[keep].astype(np.float64), relevant[keep]
+    bounds = np.concatenate([[0], np.cumsum(sizes[asked])])
+    begins, group = bounds[:-1], np.repeat(np.arange(len(bounds) - 1), sizes[asked])
+    share = good / np.add.reduceat(good.astype(float), begins)[group]  # 1 over a slate's relevant
+    requests = len(begins)
+
+    def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        y = X @ w
+        y -= np.maximum.reduceat(y, begins)[group]
+        e = np.exp(y)
+        total = np.add.reduceat(e, begins)
+        value = -(share @ y - np.log(total).sum()) / requests
+        gradient = ((e / total[group] - share) @ X) / requests
+        pull = w if anchor is None else w - anchor
+        strength = RIDGE if anchor is None else SHRINKAGE / requests
+        return value + 0.5 * strength * float(pull @ pull), gradient + strength * pull
+
+    bounds_of = [(0.0, None)] * X.shape[1]
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds_of)
+    weights: NDArray[np.float64] = found.x
+    return weights

@@ -1,0 +1,145 @@
+"""From accepted models to a bundle that serves: brought up to date, checked, switched, recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vireo import bundle as bundles
+from vireo.bundle import Bundle, Pointer
+from vireo.ports import Ports, Table
+from vireo.recommender.features import features
+from vireo.training import protocols, recipe
+from vireo.training import ranker as ranking
+from vireo.training.assembly import assemble
+from vireo.training.evaluation import CUT, Challenger
+from vireo.training.examples import Progress
+from vireo.training.preprocess import Prepared
+from vireo.training.replay import Replay
+from vireo.training.run import Decision, Run
+
+#: How far the packed trees may be from CatBoost itself, and on how many requests that is tried.
+TOLERANCE, CHECKED = 1e-6, 50
+
+
+class Unfit(Exception):
+    """The published bundle does not do what the models did; it does not serve."""
+
+
+def in_production(ports: Ports) -> Bundle | None:
+    """The bundle that serves, None before the first deployment."""
+    pointer = bundles.current(ports.records)
+    if pointer is None:
+        return None
+    return bundles.fetch(ports.blobs, pointer.version, Path(ports.scratch))
+
+
+def build(
+    run: Run, prepared: Prepared, challenger: Challenger, *, now: float, progress: Progress
+) -> Bundle:
+    """The bundle that is to serve: the accepted models, gone on to the latest events.
+
+    The test period has done its work, and a feed cannot wait for the next run to learn of its
+    latest days: the towers go on over all events for a few epochs, what has a closed form is solved
+    again, and the ranker and the blends stay as they were judged.
+    """
+    config = challenger.config
+    fitted, _ = recipe.fit_retrieval(
+        prepared.log,
+        config,
+        seed=run.seed,
+        epochs=config.final_epochs,
+        start=challenger.params,
+        progress=progress,
+    )
+    return assemble(
+        prepared.log,
+        prepared.activity,
+        fitted,
+        version=run.run_id,
+        now=now,
+        retrieval=config.retrieval,
+        extra=recipe.ranker_arrays(challenger.ranker),
+        watermark=float(run.metrics["catalogue_read_at"]),
+        config={"run": run.run_id, "events": len(prepared.log)},
+    )
+
+
+def publish(
+    run: Run,
+    bundle: Bundle,
+    challenger: Challenger,
+    prepared: Prepared,
+    ports: Ports,
+    *,
+    expect: Pointer | None,
+) -> None:
+    """Write the bundle, load it as a server would, try it, and only then let it serve.
+
+    Raises:
+        Unfit: it does not answer, or not as CatBoost does.
+        vireo.ports.Conflict: another deployment was faster; nothing was switched.
+    """
+    manifest = bundles.publish(bundle, ports.blobs)
+    loaded = bundles.fetch(ports.blobs, bundle.version, Path(ports.scratch))
+    check(loaded, challenger, prepared)
+    for name in ("report.html", "report.json"):
+        text = ports.blobs.read(f"{run.artifacts['report']}/{name}")
+        ports.blobs.write(f"bundles/{bundle.version}/{name}", text)
+    ports.records.put(
+        Table.REGISTRY,
+        "models",
+        bundle.version,
+        {
+            "run": run.run_id,
+            "created_at": manifest.created_at,
+            "watermark": manifest.watermark,
+            "videos": len(bundle.columns),
+            "events": len(prepared.log),
+            "bytes": sum(entry.bytes for entry in manifest.files.values()),
+            "metrics": _plain(run.metrics),
+        },
+    )
+    bundles.switch(ports.records, bundle.version, expect=expect)
+
+
+def check(bundle: Bundle, challenger: Challenger, prepared: Prepared) -> None:
+    """Answer some of the latest requests; the ranker's scores must be those of CatBoost itself."""
+    _, test = protocols.boundaries(prepared.log, CUT)
+    following, _ = protocols.asked_between(prepared.log, test, len(prepared.log), cap=1, seed=0)
+    replay = Replay(bundle, prepared.log, prepared.activity)
+    model = ranking.load(challenger.ranker.model) if challenger.ranker.model else None
+    for request, slate in replay.slates(following.sample(CHECKED, 0), "ranked"):
+        if not len(slate) or not np.isfinite(slate.score).all():
+            raise Unfit("a viewer of the log got no list, or scores that are no numbers")
+        trees = request.snapshot.model.ranker
+        if (trees is None) != (model is None):
+            raise Unfit("the ranker is missing, or is not the one that was judged")
+        if trees is not None and model is not None:
+            matrix = features(request, slate)
+            gap = np.abs(trees.predict(matrix) - model.predict(ranking.frame(matrix))).max()
+            if gap > TOLERANCE:
+                raise Unfit(f"packed trees and CatBoost differ by {gap:.1e}")
+
+
+def record(run: Run, ports: Ports, decision: Decision) -> None:
+    """Keep what was decided about a run, so that refusals can be looked up as well."""
+    ports.records.put(
+        Table.REGISTRY,
+        "runs",
+        run.run_id,
+        {
+            "at": ports.clock.now(),
+            "trigger": run.trigger,
+            "deploy": decision.deploy,
+            "reasons": list(decision.reasons),
+        },
+    )
+
+
+def _plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What belongs to a model: figures by protocol and system."""
+    return {name: metrics[name] for name in ("temporal", "successive") if name in metrics}

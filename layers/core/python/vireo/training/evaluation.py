@@ -1,0 +1,203 @@
+"""The challenger on events that it has not seen, beside baselines and the model in production."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vireo.bundle import Bundle
+from vireo.ports import Blobs
+from vireo.training import artifacts, metrics, protocols, recipe, report
+from vireo.training import ranker as ranking
+from vireo.training.assembly import Fitted, assemble
+from vireo.training.backtest import Evaluation, StageSystem, System, fitted_baselines
+from vireo.training.backtest import evaluate as side_by_side
+from vireo.training.examples import Progress
+from vireo.training.gates import Champion, Contest, Evidence, Thresholds, accepted, judge
+from vireo.training.preprocess import Prepared
+from vireo.training.protocols import Requests, Split
+from vireo.training.ranker import Ranker
+from vireo.training.recipe import RecipeConfig
+from vireo.training.replay import Replay
+from vireo.training.run import Run
+
+OURS = "Vireo"
+RETRIEVAL = "Vireo, retrieval alone"
+BLENDED = "Vireo, without the ranker"
+#: Requests of a protocol that are asked at most, drawn by the run's seed.
+MOST_REQUESTS = 3000
+CUT = 0.8
+
+
+@dataclass(frozen=True)
+class Challenger:
+    """What the parallel steps have made."""
+
+    config: RecipeConfig
+    fitted: Fitted
+    params: Mapping[str, NDArray[Any]]  #: of the towers, to go on from
+    losses: tuple[float, ...]
+    ranker: Ranker
+
+    @classmethod
+    def load(cls, run: Run, blobs: Blobs, config: RecipeConfig) -> Self:
+        """From the artifacts of a run."""
+        arrays, towers = artifacts.load(blobs, run.artifacts["retrieval"])
+        return cls(
+            config=config,
+            fitted=recipe.fitted_of(arrays),
+            params=artifacts.group(arrays, "params"),
+            losses=tuple(towers["losses"]),
+            ranker=ranking.of_artifact(*artifacts.load(blobs, run.artifacts["ranker"])),
+        )
+
+    def bundle(self, run: Run, prepared: Prepared) -> Bundle:
+        """What would have served when the test period began."""
+        _, test = protocols.boundaries(prepared.log, CUT)
+        return assemble(
+            prepared.log.until(test),
+            prepared.activity,
+            self.fitted,
+            version=run.run_id,
+            now=float(prepared.log.time[test]),
+            retrieval=self.config.retrieval,
+            extra=recipe.ranker_arrays(self.ranker),
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out, for the run document and for people."""
+
+    accepted: bool
+    reasons: tuple[str, ...]  #: of a refusal
+    metrics: Mapping[str, Any]
+    html: str
+    document: bytes
+
+
+def evaluate(
+    run: Run,
+    prepared: Prepared,
+    challenger: Challenger,
+    champion: Bundle | None,
+    progress: Progress,
+) -> Outcome:
+    """Ask everybody the same requests, and let the gates judge."""
+    log, thresholds = prepared.log, Thresholds.model_validate(run.gates)
+    replay = Replay(challenger.bundle(run, prepared), log, prepared.activity)
+    splits = [
+        _sampled(protocols.temporal(log, CUT), run.seed),
+        _sampled(protocols.successive(log, CUT, seed=run.seed), run.seed),
+    ]
+    rivals = fitted_baselines(log, splits[0], tune=False, progress=lambda what: progress(0.1, what))
+    ours = [
+        StageSystem(OURS, "ranked", replay),
+        StageSystem(BLENDED, "ranked", replay.without_ranker),
+        StageSystem(RETRIEVAL, "retrieval", replay),
+    ]
+    reigning = None if champion is None else Replay(champion, log, prepared.activity)
+    evaluations, contests = [], []
+    for j, split in enumerate(splits):
+        systems: list[System] = [*ours, *rivals]
+        if reigning is not None:
+            systems.append(StageSystem(champion_name(reigning), "ranked", reigning))
+        share = 0.2 + 0.35 * j
+
+        def told(what: str, share: float = share, split: Split = split) -> None:
+            progress(share, f"{split.protocol}: {what}")
+
+        found = side_by_side(systems, split, log, seed=run.seed, progress=told)
+        evaluations.append(found)
+        contests.append(_contest(found, [r.name for r in rivals], reigning))
+    evidence = _evidence(prepared, splits[0].test, replay, evaluations[0], contests)
+    verdicts = judge(evidence, thresholds)
+    contents = report.Contents(
+        title=f"Training run {run.run_id}",
+        run={
+            "run": run.run_id,
+            "tenant": run.tenant,
+            "trigger": run.trigger,
+            "seed": run.seed,
+            "in production": champion.version if champion is not None else "none",
+        },
+        ours=OURS,
+        verdicts=verdicts,
+        evaluations=[e.as_dict() for e in evaluations],
+        data=asdict(prepared.report),
+        losses={"two-tower": {"training loss": challenger.losses}},
+        importance=challenger.ranker.importance,
+        config=asdict(challenger.config),
+    )
+    return Outcome(
+        accepted=accepted(verdicts),
+        reasons=tuple(f"{v.gate}: {v.why}" for v in verdicts if not v.passed),
+        metrics={e.protocol: _figures(e) for e in evaluations},
+        html=report.render(contents),
+        document=report.document(contents),
+    )
+
+
+def champion_name(reigning: Replay) -> str:
+    """As tables call the model in production."""
+    return f"in production ({reigning.bundle.version})"
+
+
+def _sampled(split: Split, seed: int) -> Split:
+    return replace(split, test=split.test.sample(MOST_REQUESTS, seed))
+
+
+def _contest(found: Evaluation, rivals: list[str], reigning: Replay | None) -> Contest:
+    champion = None
+    if reigning is not None:
+        champion = Champion(
+            version=reigning.bundle.version,
+            values=found[champion_name(reigning)].values,
+            watermark=reigning.bundle.manifest.watermark,
+        )
+    return Contest(
+        protocol=found.protocol,
+        requests=found.requests,
+        values=found[OURS].values,
+        baselines={name: found[name].values for name in rivals},
+        champion=champion,
+    )
+
+
+def _evidence(
+    prepared: Prepared,
+    requests: Requests,
+    replay: Replay,
+    found: Evaluation,
+    contests: list[Contest],
+) -> Evidence:
+    """What the levels of the gates are about: the candidate sets of one protocol's requests."""
+    log = prepared.log
+    _, test = protocols.boundaries(log, CUT)
+    retrieved, _ = replay.candidates(requests, "retrieval")
+    ranked, scores = replay.candidates(requests, "ranked")
+    return Evidence(
+        n_events=test,
+        n_videos=log.n_videos,
+        requests=requests,
+        retrieval_recall=found[RETRIEVAL].values["recall@100"],
+        retrieval_ndcg=metrics.candidate_ndcg(retrieved, requests),
+        ranker_auc=metrics.auc(scores, metrics.hits(ranked, requests)),
+        ranker_ndcg=metrics.candidate_ndcg(ranked, requests),
+        contests=contests,
+    )
+
+
+def _figures(found: Evaluation) -> dict[str, dict[str, float]]:
+    """The means of every system, for the run document."""
+    return {
+        answers.name: {
+            name: round(float(np.nanmean(values)), 4) for name, values in answers.values.items()
+        }
+        for answers in found.answers
+        if len(found.requests)
+    }

@@ -1,0 +1,100 @@
+"""What the ranker learns from: candidates that serving returned, and what was watched next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vireo.recommender.features import FEATURES, features
+from vireo.recommender.slate import SOURCES, standardised
+from vireo.training.protocols import Requests
+from vireo.training.replay import Replay
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """q slates, one after the other, with m candidates in all."""
+
+    features: NDArray[np.float32]  #: [m, len(FEATURES)]
+    sources: NDArray[np.float32]  #: [m, len(SOURCES)] z-scores within the slate
+    relevant: NDArray[np.bool_]  #: [m]
+    offsets: NDArray[np.int64]  #: [q + 1]
+    bucket: NDArray[np.int8]  #: [q] of the pause before the request
+    user: NDArray[np.int32]  #: [q]
+    found: float  #: share of the requests with a target among the candidates
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def group(self) -> NDArray[np.int64]:
+        """The slate of every candidate: int64 [m]."""
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+    def thinned(self, negatives: int, seed: int) -> Self:
+        """All relevant candidates and, by slate, at most so many of the others, drawn by seed."""
+        draw = np.random.default_rng(seed).random(len(self.relevant))
+        draw[self.relevant] = -1
+        order = np.lexsort((draw, self.group))
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order)) - self.offsets[:-1][self.group]
+        positives = np.bincount(self.group, self.relevant, len(self)).astype(np.int64)
+        keep = place < (positives + negatives)[self.group]
+        counts = np.bincount(self.group[keep], minlength=len(self))
+        return type(self)(
+            self.features[keep],
+            self.sources[keep],
+            self.relevant[keep],
+            np.concatenate([[0], np.cumsum(counts)]),
+            self.bucket,
+            self.user,
+            self.found,
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The slates of all parts."""
+        sizes = np.concatenate([np.diff(p.offsets) for p in parts])
+        asked = np.array([len(p) for p in parts], float)
+        return cls(
+            np.concatenate([p.features for p in parts]),
+            np.concatenate([p.sources for p in parts]),
+            np.concatenate([p.relevant for p in parts]),
+            np.concatenate([[0], np.cumsum(sizes)]),
+            np.concatenate([p.bucket for p in parts]),
+            np.concatenate([p.user for p in parts]),
+            float(np.average([p.found for p in parts], weights=asked)) if asked.sum() else 0.0,
+        )
+
+
+def collect(replay: Replay, requests: Requests, progress: Progress | None = None) -> Examples:
+    """Slates after filtering, with features; those without a target are left out."""
+    matrices, sources, relevant, sizes, buckets, users = [], [], [], [], [], []
+    bounds = requests.target_offsets
+    for j, (request, slate) in enumerate(replay.slates(requests, "filtered")):
+        targets = replay.rows_of(requests.target[bounds[j] : bounds[j + 1]])
+        hit = np.isin(slate.rows, targets)
+        if hit.any() and not hit.all():
+            matrices.append(features(request, slate))
+            sources.append(standardised(slate.scores).T)
+            relevant.append(hit)
+            sizes.append(len(slate))
+            buckets.append(request.bucket)
+            users.append(requests.user[j])
+        if progress is not None and (j % 100 == 99 or j == len(requests) - 1):
+            progress((j + 1) / len(requests), "candidates of past requests")
+    return Examples(
+        np.concatenate([np.zeros((0, len(FEATURES)), np.float32), *matrices]),
+        np.concatenate([np.zeros((0, len(SOURCES)), np.float32), *sources]),
+        np.concatenate([np.zeros(0, bool), *relevant]),
+        np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        np.array(buckets, np.int8),
+        np.array(users, np.int32),
+        len(sizes) / max(1, len(requests)),
+    )

@@ -1,0 +1,184 @@
+"""The ranker: CatBoost on what retrieval really returned, over windows that roll through the past.
+
+For every window the retrieval models are those that were fitted on what came before it, so the
+ranker learns what their scores are worth on events that they have not seen: what it meets when it
+serves. The last window is not learned from: it says when to stop, and how to blend.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from catboost import CatBoostRanker, Pool
+from numpy.typing import NDArray
+
+from vireo.recommender.features import CATEGORICAL, FEATURES
+from vireo.recommender.trees import pack
+from vireo.training.artifacts import group
+from vireo.training.blend import fit_blend
+from vireo.training.examples import Examples, Progress
+
+#: Fewer slates than this teach a ranker nothing that retrieval does not know.
+LEAST_SLATES = 50
+
+
+@dataclass(frozen=True)
+class RankerConfig:
+    """CatBoost's parameters; training stops early on the last window."""
+
+    loss: str = "YetiRank"
+    iterations: int = 1000
+    learning_rate: float = 0.1
+    depth: int = 6
+    l2: float = 3.0
+    patience: int = 40  #: iterations without a gain after which training stops
+    negatives: int = 60  #: candidates that were not watched, by slate; all are used to stop
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """A fitted ranker and the blends with and without it."""
+
+    arrays: Mapping[str, NDArray[Any]]  #: packed trees; empty when there was too little to learn
+    blend: NDArray[np.float32]  #: [4, 1 + sources], the ranker's weight first
+    retrieval_blend: NDArray[np.float32]  #: [4, sources]
+    importance: Mapping[str, float]  #: by feature, adding up to 100
+    trees: int
+    model: bytes  #: CatBoost's own file, to check the packed trees against; empty without trees
+
+
+def fit(
+    learn: Examples,
+    judge: Examples,
+    config: RankerConfig,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+) -> Ranker:
+    """Fit trees on ``learn``, stop by ``judge``, and blend what they say there with the sources."""
+    retrieval = fit_blend(judge.sources, judge.relevant, judge.offsets, judge.bucket)
+    if min(len(learn), len(judge)) < LEAST_SLATES:
+        blend = np.hstack([np.zeros((len(retrieval), 1), np.float32), retrieval])
+        return Ranker({}, blend, retrieval, {}, 0, b"")
+    model = CatBoostRanker(
+        loss_function=config.loss,
+        eval_metric="NDCG:top=10;type=Base",
+        iterations=config.iterations,
+        learning_rate=config.learning_rate,
+        depth=config.depth,
+        l2_leaf_reg=config.l2,
+        random_seed=seed,
+        one_hot_max_size=255,
+        early_stopping_rounds=config.patience,
+        thread_count=config.threads,
+        allow_writing_files=False,
+        logging_level="Silent",
+    )
+    callbacks = [_Reporter(config.iterations, progress)] if progress is not None else None
+    model.fit(
+        _pool(learn.thinned(config.negatives, seed)), eval_set=_pool(judge), callbacks=callbacks
+    )
+    said = within_slates(model.predict(_pool(judge)), judge.offsets)
+    scores = np.column_stack([said, judge.sources])
+    return Ranker(
+        arrays=pack(_as_json(model)),
+        blend=fit_blend(scores, judge.relevant, judge.offsets, judge.bucket),
+        retrieval_blend=retrieval,
+        importance=dict(zip(FEATURES, map(float, model.get_feature_importance(type="PredictionValuesChange")), strict=True))
+        if model.tree_count_
+        else {},
+        trees=int(model.tree_count_),
+        model=_as_file(model),
+    )
+
+
+def as_artifact(ranker: Ranker) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Arrays and a document, for the next step."""
+    arrays: dict[str, NDArray[Any]] = {
+        **{f"trees/{name}": array for name, array in ranker.arrays.items()},
+        "blend": ranker.blend,
+        "retrieval_blend": ranker.retrieval_blend,
+        "model": np.frombuffer(ranker.model, np.uint8),
+    }
+    return arrays, {"importance": dict(ranker.importance), "trees": ranker.trees}
+
+
+def of_artifact(arrays: Mapping[str, NDArray[Any]], document: Mapping[str, Any]) -> Ranker:
+    """The inverse of `as_artifact`."""
+    return Ranker(
+        arrays=group(arrays, "trees"),
+        blend=arrays["blend"],
+        retrieval_blend=arrays["retrieval_blend"],
+        importance=document["importance"],
+        trees=document["trees"],
+        model=arrays["model"].tobytes(),
+    )
+
+
+def within_slates(values: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
+    """z-scores of ``values`` [m] within each slate; 0 where a slate has no spread."""
+    begins, sizes = offsets[:-1], np.diff(offsets)
+    centred = values - np.repeat(np.add.reduceat(values, begins) / sizes, sizes)
+    spread = np.sqrt(np.add.reduceat(centred**2, begins) / sizes)
+    scale = np.repeat(np.where(spread > 1e-12, spread, np.inf), sizes)
+    z: NDArray[np.float32] = (centred / scale).astype(np.float32)
+    return z
+
+
+def frame(features: NDArray[np.float32]) -> pd.DataFrame:
+    """A feature matrix as CatBoost is to see it: codes as integers, all else as numbers."""
+    table = pd.DataFrame(np.asarray(features), columns=list(FEATURES))
+    return table.astype(dict.fromkeys(CATEGORICAL, np.int32))
+
+
+def load(model: bytes) -> CatBoostRanker:
+    """The model of `Ranker.model`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ranker.cbm"
+        path.write_bytes(model)
+        return CatBoostRanker().load_model(str(path))
+
+
+def _pool(examples: Examples) -> Pool:
+    return Pool(
+        frame(examples.features),
+        examples.relevant.astype(np.float32),
+        group_id=examples.group,
+        cat_features=list(CATEGORICAL),
+    )
+
+
+def _as_json(model: CatBoostRanker) -> Mapping[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ranker.json"
+        model.save_model(str(path), format="json")
+        exported: Mapping[str, Any] = json.loads(path.read_text())
+        return exported
+
+
+def _as_file(model: CatBoostRanker) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ranker.cbm"
+        model.save_model(str(path))
+        return path.read_bytes()
+
+
+class _Reporter:
+    """CatBoost's callback, as progress."""
+
+    def __init__(self, iterations: int, progress: Progress) -> None:
+        self._iterations, self._progress = iterations, progress
+
+    def after_iteration(self, info: Any) -> bool:
+        """Report, and go on."""
+        if info.iteration % 10 == 0:
+            self._progress(info.iteration / self._iterations, f"{info.iteration} trees")
+        return True

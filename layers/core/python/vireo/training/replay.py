@@ -1,0 +1,178 @@
+"""A log asked of the serving code: its candidates, features and lists, as a viewer would get them.
+
+Training and evaluation go through the very stages that serve, over a bundle that knows only what
+came before; so there is nothing that a model meets when serving and did not meet here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vireo.bundle import Bundle
+from vireo.catalogue import Profile
+from vireo.recommender.candidates import candidates
+from vireo.recommender.filtering import Filtering
+from vireo.recommender.ordering import Ordering
+from vireo.recommender.ranking import Ranking, rank
+from vireo.recommender.slate import Request, Slate
+from vireo.recommender.snapshot import Model, Snapshot
+from vireo.recommender.tuning import Tuning
+from vireo.training.activity import Activity, Watching
+from vireo.training.log import Log
+from vireo.training.protocols import Requests
+from vireo.viewer import HISTORY_CAP, WATCHED_CAP, Viewer
+
+#: How far a slate goes: what retrieval returned, what the filters left, all of it ranked, or what
+#: the viewer gets in the end.
+Stage = Literal["retrieval", "filtered", "ranked", "final"]
+#: Availability is judged anew this often over the replayed time, as a serving process polls.
+REFRESHES = 50
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One bundle and one log. The bundle may be older and know other videos than the log."""
+
+    bundle: Bundle
+    log: Log
+    activity: Activity | None = None
+    tuning: Tuning = field(default_factory=lambda: Tuning(explore_slots=0))
+
+    def slates(
+        self, requests: Requests, stage: Stage, *, limit: int = 20
+    ) -> Iterator[tuple[Request, Slate]]:
+        """Every request and its slate after that stage, in the order of ``requests``."""
+        for request in self._asked(requests, limit):
+            yield request, _run(request, stage)
+
+    def lists(self, requests: Requests, stage: Stage, k: int) -> NDArray[np.int32]:
+        """Rows of the log's videos, best first, -1 where a list has ended: int32 [r, k]."""
+        lists = np.full((len(requests), k), -1, np.int32)
+        for j, (_, slate) in enumerate(self.slates(requests, stage, limit=min(k, 100))):
+            rows = slate.rows if stage == "final" else slate.top(k).rows
+            rows = self._log_rows[rows[:k]]
+            rows = rows[rows >= 0]
+            lists[j, : len(rows)] = rows
+        return lists
+
+    def candidates(
+        self, requests: Requests, stage: Stage
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """All candidates after a stage, best first, with their scores: [r, most of any request].
+
+        Rows of the log's videos, -1 where a list has ended or the log does not know one; NaN there.
+        """
+        slates = [slate.top(len(slate)) for _, slate in self.slates(requests, stage)]
+        width = max((len(s) for s in slates), default=0)
+        rows = np.full((len(slates), width), -1, np.int32)
+        scores = np.full((len(slates), width), np.nan, np.float32)
+        for j, slate in enumerate(slates):
+            rows[j, : len(slate)] = self._log_rows[slate.rows]
+            scores[j, : len(slate)] = slate.score
+        scores[rows < 0] = np.nan
+        return rows, scores
+
+    @property
+    def without_ranker(self) -> Self:
+        """The same bundle, its ranker not asked: retrieval's own blend has the last word."""
+        tuning = self.tuning.model_copy(update={"use_ranker": False})
+        return replace(self, tuning=tuning)
+
+    def rows_of(self, log_rows: NDArray[np.integer]) -> NDArray[np.int32]:
+        """The bundle's rows of the log's videos, -1 for those it does not know."""
+        rows: NDArray[np.int32] = self._bundle_rows[log_rows]
+        return rows
+
+    @cached_property
+    def _model(self) -> Model:
+        return Model(self.bundle)
+
+    @cached_property
+    def _bundle_rows(self) -> NDArray[np.int32]:
+        return self.bundle.columns.rows(self.log.videos.keys)
+
+    @cached_property
+    def _log_rows(self) -> NDArray[np.int32]:
+        return self.log.videos.rows(self.bundle.columns.keys)
+
+    @cached_property
+    def _watching(self) -> Watching | None:
+        return None if self.activity is None else Watching.of(self.activity, self.log.n_users)
+
+    def _asked(self, requests: Requests, limit: int) -> Iterator[Request]:
+        """The requests as serving would see them: profiles, histories, and what is available."""
+        if not len(requests):
+            return
+        histories = requests.histories(self.log)
+        keys, words = self.log.videos.keys, self.log.vocabulary
+        order, _ = self.log.histories()
+        first, last = float(requests.time.min()), float(requests.time.max())
+        period = max((last - first) / REFRESHES, 1.0)
+        snapshots: dict[int, Snapshot] = {}
+        for j in range(len(requests)):
+            now = float(requests.time[j])
+            tick = int((now - first) // period)
+            if tick not in snapshots:
+                snapshots[tick] = Snapshot.of(self._model, at=first + tick * period)
+            past = slice(histories.offsets[j], histories.offsets[j + 1])
+            device = self._device(order, requests, j)
+            yield Request.of(
+                snapshots[tick],
+                self._viewer(
+                    int(requests.user[j]), keys[histories.video[past]], histories.time[past], now
+                ),
+                now,
+                limit=limit,
+                device=words.devices[device - 1] if device else None,
+                tuning=self.tuning,
+            )
+
+    def _device(self, order: NDArray[np.int64], requests: Requests, j: int) -> int:
+        """The device of the viewer's latest event: the one they most likely hold now."""
+        if requests.stop[j] == requests.start[j]:
+            return 0
+        return int(self.log.device[order[requests.stop[j] - 1]])
+
+    def _viewer(
+        self, user: int, keys: NDArray[np.uint64], times: NDArray[np.float64], now: float
+    ) -> Viewer:
+        people, words = self.log.people, self.log.vocabulary
+        age, country, language = (
+            int(people.age[user]),
+            int(people.country[user]),
+            int(people.language[user]),
+        )
+        watches, seconds = (
+            (len(keys), 0.0) if self._watching is None else self._watching.before(user, now)
+        )
+        return Viewer(
+            profile=Profile.model_construct(
+                age=None if age < 0 else age,
+                country=words.countries[country - 1] if country else None,
+                language=words.languages[language - 1] if language else None,
+                joined_at=None,
+            ),
+            keys=keys[-HISTORY_CAP:],
+            times=times[-HISTORY_CAP:],
+            watched=keys[-WATCHED_CAP:],
+            watches=watches,
+            seconds=seconds,
+        )
+
+
+def _run(request: Request, stage: Stage) -> Slate:
+    slate = candidates(request)
+    if stage == "retrieval":
+        return slate
+    slate = Filtering()(request, slate)
+    if stage == "filtered":
+        return slate
+    if stage == "ranked":
+        return rank(request, slate)
+    return Ordering()(request, Ranking()(request, slate))

@@ -1,0 +1,154 @@
+"""The steps of ``statemachines/training.asl.json``: a run document in, a run document out.
+
+A step that has finished is not done again: its document is kept as a blob, so a state machine that
+is started again after a crash goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from vireo.bundle import current
+from vireo.ports import Missing, Ports
+from vireo.training import artifacts, deployment, evaluation, generator, protocols, recipe
+from vireo.training import ranker as ranking
+from vireo.training.collected import EVENTS, into_home, read_home, stored_viewer
+from vireo.training.examples import Progress
+from vireo.training.log import Log
+from vireo.training.preprocess import Prepared
+from vireo.training.run import Decision, Run
+
+Step = Callable[[Run, Ports, Progress], Run]
+
+
+def preprocess(run: Run, ports: Ports, progress: Progress) -> Run:
+    """Collected events, catalogue and viewers to the arrays that models learn from.
+
+    Where nothing was collected, data are generated and put into the home first, so that a fresh
+    environment has something to serve.
+    """
+    if next(iter(ports.blobs.names(EVENTS)), None) is None:
+        progress(0.0, "no events yet: generating some")
+        into_home(
+            generator.generate(generator.Settings(seed=run.seed, end=_midnight(ports))), ports
+        )
+    read_at = ports.clock.now()
+    progress(0.4, "reading events, catalogue and viewers")
+    prepared = read_home(ports, lambda user: stored_viewer(ports.records, user))
+    artifacts.save_prepared(ports.blobs, run.prefix("prepared"), prepared)
+    progress(1.0, f"{len(prepared.log):,} interactions")
+    return run.with_artifact("prepared").with_metrics(
+        data=asdict(prepared.report), catalogue_read_at=read_at
+    )
+
+
+def two_tower(run: Run, ports: Ports, progress: Progress) -> Run:
+    """The retrieval models, fitted on everything before the test period."""
+    prepared, config = _prepared(run, ports), recipe.RecipeConfig.of(run.config)
+    learnt, _ = _parts(prepared.log)
+    fitted, towers = recipe.fit_retrieval(learnt, config, seed=run.seed, progress=progress)
+    artifacts.save(
+        ports.blobs,
+        run.prefix("retrieval"),
+        {
+            **{f"params/{name}": array for name, array in towers.params.items()},
+            **recipe.arrays_of(fitted),
+        },
+        {"losses": towers.losses, "epochs": towers.epochs},
+    )
+    return run.with_artifact("retrieval")
+
+
+def ranker(run: Run, ports: Ports, progress: Progress) -> Run:
+    """The ranker and the blends, from windows that roll over everything before the test period."""
+    prepared, config = _prepared(run, ports), recipe.RecipeConfig.of(run.config)
+    learnt, _ = _parts(prepared.log)
+    fitted = recipe.fit_ranker(learnt, prepared.activity, config, seed=run.seed, progress=progress)
+    arrays, document = ranking.as_artifact(fitted)
+    artifacts.save(ports.blobs, run.prefix("ranker"), arrays, document)
+    return run.with_artifact("ranker").with_metrics(trees=fitted.trees)
+
+
+def evaluate(run: Run, ports: Ports, progress: Progress) -> Run:
+    """The models on the test period, beside baselines and the model in production; the decision."""
+    prepared, config = _prepared(run, ports), recipe.RecipeConfig.of(run.config)
+    outcome = evaluation.evaluate(
+        run,
+        prepared,
+        evaluation.Challenger.load(run, ports.blobs, config),
+        deployment.in_production(ports),
+        progress,
+    )
+    report = run.prefix("report")
+    ports.blobs.write(f"{report}/report.html", outcome.html.encode())
+    ports.blobs.write(f"{report}/report.json", outcome.document)
+    decision = Decision(deploy=outcome.accepted, reasons=outcome.reasons)
+    deployment.record(run, ports, decision)
+    return (
+        run.with_artifact("report")
+        .with_metrics(**outcome.metrics)
+        .model_copy(update={"decision": decision})
+    )
+
+
+def deploy(run: Run, ports: Ports, progress: Progress) -> Run:
+    """Bring the models up to date, publish the bundle, check it, and let it serve."""
+    seen = current(ports.records)
+    if seen is not None and seen.version == run.run_id:
+        return run.model_copy(update={"version": run.run_id})
+    prepared, config = _prepared(run, ports), recipe.RecipeConfig.of(run.config)
+    challenger = evaluation.Challenger.load(run, ports.blobs, config)
+    bundle = deployment.build(run, prepared, challenger, now=ports.clock.now(), progress=progress)
+    deployment.publish(run, bundle, challenger, prepared, ports, expect=seen)
+    return run.model_copy(update={"version": bundle.version})
+
+
+def notify(run: Run, ports: Ports, progress: Progress) -> Run:
+    """Say that a run has failed, where the alarm listens, and keep the reason."""
+    ports.meter.count("TrainingFailed", trigger=run.trigger)
+    ports.blobs.write(run.prefix("failure.json"), orjson.dumps(run.failure or {}))
+    return run
+
+
+STEPS: Mapping[str, Step] = {
+    "preprocess": preprocess,
+    "two_tower": two_tower,
+    "ranker": ranker,
+    "evaluate": evaluate,
+    "deploy": deploy,
+    "notify": notify,
+}
+
+
+def perform(
+    name: str, document: Mapping[str, Any], ports: Ports, progress: Progress
+) -> dict[str, Any]:
+    """Run a step by name, or return what it returned when it was run before."""
+    run = Run.of(document)
+    kept = run.prefix(f"{name}.json")
+    try:
+        done: dict[str, Any] = orjson.loads(ports.blobs.read(kept))
+        return done
+    except Missing:
+        pass
+    done = STEPS[name](run, ports, progress).model_dump(mode="json")
+    ports.blobs.write(kept, orjson.dumps(done))
+    return done
+
+
+def _prepared(run: Run, ports: Ports) -> Prepared:
+    return artifacts.load_prepared(ports.blobs, run.artifacts["prepared"])
+
+
+def _parts(log: Log) -> tuple[Log, int]:
+    """The events before the test period, and the position at which it begins."""
+    _, test = protocols.boundaries(log, evaluation.CUT)
+    return log.until(test), test
+
+
+def _midnight(ports: Ports) -> float:
+    return ports.clock.now() // 86400 * 86400

@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""Train on the past of your own logs, ask about what followed, and print how good the answers were.
+
+    scripts/backtest.py --data DIR --split successive --out backtest.json
+
+Shown are our stages (retrieval alone; all ranked candidates before ordering rules; the final list)
+beside popularity, ItemKNN, EASE, a decayed Markov chain and session openers, all fitted on the
+same events, with intervals of the differences to popularity and EASE. Splits:
+
+temporal        everything after one moment is asked for at that moment (half of what follows the
+                cut tunes, the other half tests)
+successive      every event of the test period is asked for, given all that came before it
+leave-one-out   the last event of every viewer is asked for
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from vireo.training import baselines, protocols
+from vireo.training.backtest import (
+    KS,
+    Evaluation,
+    StageSystem,
+    System,
+    evaluate,
+    fitted_baselines,
+    list_lines,
+)
+from vireo.training.log import Log
+from vireo.training.metrics import BUCKETS, FINE
+
+STAGES = {
+    "ranked": "Ranked candidates",
+    "retrieval": "Retrieval alone",
+    "final": "Final list",
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read, split, fit, ask, print, write."""
+    options = _options(arguments)
+    log: Log = import_module("vireo.training.preprocess").read(options.data, now=time.time()).log
+    split = split_of(log, options)
+    _say(
+        f"{options.data}: {len(log):,} events, {log.n_users:,} viewers, {log.n_videos:,} videos; "
+        f"{options.split}: {int(split.fit.sum()):,} to learn from, {len(split.test):,} requests"
+    )
+    stages = list(STAGES) if options.stage == "all" else [options.stage]
+    systems: list[System] = []
+    if "ours" in options.systems:
+        systems += _ours(log, split, stages, options.seed)
+    names = [name for name in baselines.GRID if name in options.systems]
+    systems += fitted_baselines(log, split, names=names, tune=not options.untuned, progress=_say)
+    evaluation = evaluate(systems, split, log, seed=options.seed, progress=_say)
+    sys.stdout.write(table(evaluation))
+    if options.out:
+        _write_json(options.out, evaluation, options)
+    if options.lists:
+        for path, lines in list_files(options.lists, evaluation, log):
+            path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def split_of(log: Log, options: argparse.Namespace) -> protocols.Split:
+    """The requests that the options ask for."""
+    if options.split == "temporal":
+        return protocols.temporal(log, options.cut)
+    if options.split == "successive":
+        cap = options.cap or None
+        return protocols.successive(log, options.cut, cap=cap, seed=options.sample_seed)
+    return protocols.leave_one_out(log)
+
+
+def _ours(log: Log, split: protocols.Split, stages: Iterable[str], seed: int) -> list[StageSystem]:
+    """Our own model, trained on nothing but what may be learnt from."""
+    recipe, replay = (import_module(f"vireo.training.{m}") for m in ("recipe", "replay"))
+    learnt = protocols.known(log, split.fit)
+    # leave-one-out holds back events of all times; what to stop at and blend by is chosen by time
+    held_back = split.protocol == "leave-one-out"
+    train_until = int(0.9 * len(learnt)) if held_back else int(split.train.sum())
+    bundle = recipe.train(
+        learnt,
+        train_until=train_until,
+        validation_until=len(learnt),
+        config=recipe.Config(),
+        seed=seed,
+        progress=_say,
+    )
+    model = replay.Replay(bundle, log)
+    return [StageSystem(STAGES[stage], stage, model) for stage in stages]
+
+
+def table(evaluation: Evaluation) -> str:
+    """Everything as aligned text."""
+    figures = evaluation.as_dict()
+    metrics = [f"{m}@{k}" for m in ("recall", "ndcg", "hit") for k in KS]
+    width = max(18, *(len(s["name"]) for s in figures["systems"]))
+    lines = [
+        "",
+        f"{'system':{width}} " + " ".join(f"{m:>10}" for m in [*metrics, "cov@10", "cov@100"]),
+    ]
+    for system in figures["systems"]:
+        values = [system["by_pause"]["all"][m] for m in metrics]
+        values += [system["coverage"][f"@{k}"] for k in KS]
+        lines.append(f"{system['name']:{width}} " + " ".join(f"{v:10.4f}" for v in values))
+    for metric in ("hit@10", "hit@100", "ndcg@10"):
+        lines += ["", *_by_pause(figures, metric, width)]
+    if figures["differences"]:
+        lines += ["", "differences, with 95% intervals over viewers"]
+    lines += [
+        f"{d['system']:{width}} - {d['reference']:12} {d['metric']:10} {d['pause']:10} "
+        f"{d['mean']:+.4f} "
+        + (f"[{d['low']:+.4f}, {d['high']:+.4f}]" if d["viewers"] > 1 else "(one viewer)")
+        for d in figures["differences"]
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _by_pause(figures: dict[str, Any], metric: str, width: int) -> list[str]:
+    """One metric, a column per length of the pause before the request."""
+    asked = figures["systems"][0]["by_pause"]
+    pauses = [p for p in dict.fromkeys(("all", *FINE, *BUCKETS)) if p in asked]
+    counts = " ".join(f"{int(asked[p]['requests']):10,}" for p in pauses)
+    lines = [
+        f"{metric + ' after a pause':{width}} " + " ".join(f"{p:>10}" for p in pauses),
+        f"{'requests':{width}} {counts}",
+    ]
+    for system in figures["systems"]:
+        values = " ".join(f"{system['by_pause'][p][metric]:10.4f}" for p in pauses)
+        lines.append(f"{system['name']:{width}} {values}")
+    return lines
+
+
+def list_files(
+    path: Path, evaluation: Evaluation, log: Log
+) -> Iterable[tuple[Path, Iterable[str]]]:
+    """``path`` for the first system of the table; for the others, their names before the suffix."""
+    for j, answers in enumerate(evaluation.answers):
+        slug = "-".join(answers.name.lower().replace("+", " ").split())
+        target = path if j == 0 else path.with_name(f"{path.stem}.{slug}{path.suffix}")
+        yield target, list_lines(answers, evaluation, log)
+
+
+def _write_json(path: Path, evaluation: Evaluation, options: argparse.Namespace) -> None:
+    asked = ("split", "cut", "seed", "cap", "sample_seed", "stage", "untuned")
+    document = {"options": {k: getattr(options, k) for k in asked}, **evaluation.as_dict()}
+    path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--split", choices=("temporal", "successive", "leave-one-out"), default="temporal"
+    )
+    parser.add_argument("--cut", type=float, default=0.8, help="share of the events to train on")
+    parser.add_argument("--seed", type=int, default=1, help="of training and of the intervals")
+    parser.add_argument("--stage", choices=(*STAGES, "all"), default="all")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="figures as JSON")
+    parser.add_argument("--lists", type=Path, metavar="FILE", help="top-100 lists as text")
+    parser.add_argument(
+        "--systems",
+        type=lambda text: text.split(","),
+        default=["ours", *baselines.GRID],
+        help="comma list of: ours, " + ", ".join(baselines.GRID),
+    )
+    parser.add_argument(
+        "--cap", type=int, default=20, help="successive: requests of one viewer at most, 0 for all"
+    )
+    parser.add_argument("--sample-seed", type=int, default=0, help="successive: which of them")
+    parser.add_argument(
+        "--untuned", action="store_true", help="do not choose the baselines' settings on validation"
+    )
+    options = parser.parse_args(arguments)
+    if unknown := set(options.systems) - {"ours", *baselines.GRID}:
+        parser.error(f"unknown systems: {', '.join(sorted(unknown))}")
+    return options
+
+
+if __name__ == "__main__":
+    main()

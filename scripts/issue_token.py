@@ -1,0 +1,38 @@
+"""Prints a token for the laptop's API, and says whose its client is."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vireo.homes.local import home as local_home
+from vireo.homes.local_tokens import LocalTokens
+from vireo.identity import SCOPES
+
+
+def main() -> None:
+    """Read the options, print the token."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--state", type=Path, default=Path(".state"), help="the state folder")
+    parser.add_argument("--tenant", default="default")
+    parser.add_argument("--client", help="the client's id; laptop-<tenant> by default")
+    parser.add_argument("--user", help="an end user; without one the token is a machine's")
+    parser.add_argument("--scope", nargs="+", default=list(SCOPES), help="all by default")
+    parser.add_argument("--ttl", type=float, default=86_400, help="seconds it is good for")
+    options = parser.parse_args()
+    home = local_home(options.state)
+    print(
+        LocalTokens(options.state).issue(
+            home,
+            tenant=options.tenant,
+            client=options.client or f"laptop-{options.tenant}",
+            scopes=options.scope,
+            user=options.user,
+            seconds=options.ttl,
+        )
+    )
+    home.close()
+
+
+if __name__ == "__main__":
+    main()

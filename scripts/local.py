@@ -1,0 +1,205 @@
+"""All of Vireo on this machine: data, training, the API with its documentation.
+
+The first start generates data, runs the state machine that is deployed to AWS, and publishes a
+bundle; a later one finds all that in the state folder and serves at once. An interrupted start goes
+on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import secrets
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from progress import Progress
+from recommend.app import build
+from vireo import bundle as bundles
+from vireo.homes import local
+from vireo.homes.local_gateway import Gateway, serve
+from vireo.homes.local_tokens import LocalTokens
+from vireo.identity import SCOPES
+from vireo.ports import Execution, Missing, Ports
+
+TENANT = "default"
+#: What ``--size`` means: viewers, videos, events, and overrides of the training's configuration.
+SIZES: dict[str, tuple[int, int, int, dict[str, Any]]] = {
+    "small": (300, 1_000, 30_000, {"requests": 400, "tower": {"epochs": 8}}),
+    "default": (2_000, 10_000, 300_000, {}),
+    "large": (20_000, 50_000, 3_000_000, {}),
+}
+DAY = 86400
+
+
+def main() -> None:
+    """Seed, train, serve."""
+    options = _options()
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("vireo.access").setLevel(logging.INFO if options.log else logging.WARNING)
+    logging.getLogger("moto").setLevel(logging.CRITICAL)
+    functions: dict[str, Any] = {}
+    home = local.home(
+        options.state,
+        redis_url=os.environ.get("REDIS_URL"),
+        functions=functions,
+        definitions=Path(__file__).parent.parent / "statemachines",
+    )
+    try:
+        ports = home.open(TENANT)
+        if bundles.current(ports.records) is None:
+            with Progress() as progress:
+                _seed(ports, options, progress)
+                execution = _train(home, ports, options, functions, progress)
+            _tell(execution, ports, options.state)
+        if not options.no_serve:
+            _serve(home, options)
+    except KeyboardInterrupt:
+        print("\nStopped. `make local` goes on from here.", file=sys.stderr)
+    finally:
+        home.close()
+
+
+def _seed(ports: Ports, options: argparse.Namespace, progress: Progress) -> None:
+    """Generate data of the asked size and put them into the home, once."""
+    try:
+        ports.blobs.read("seeded.json")
+        return
+    except Missing:
+        pass
+    # Imported when needed: a start that only serves must not wait for it.
+    from vireo.training import generator  # noqa: PLC0415
+    from vireo.training.collected import into_home  # noqa: PLC0415
+
+    viewers, videos, events, _ = SIZES[options.size]
+    progress("data", 0.0, f"{viewers:,} viewers, {videos:,} videos, {events:,} events")
+    midnight = ports.clock.now() // DAY * DAY
+    settings = generator.Settings(viewers, videos, events, seed=options.seed, end=midnight)
+    data = generator.generate(settings)
+    parts = {"videos": 0.5, "viewers": 0.7, "events": 0.9}
+
+    def told(what: str, done: int, total: int) -> None:
+        progress("data", parts[what] + 0.1 * done / max(1, total), f"storing {what}")
+
+    into_home(data, ports, told)
+    ports.blobs.write("seeded.json", orjson.dumps({"size": options.size, "seed": options.seed}))
+    progress("data", 1.0, "stored")
+
+
+def _train(
+    home: local.LocalHome,
+    ports: Ports,
+    options: argparse.Namespace,
+    functions: dict[str, Any],
+    progress: Progress,
+) -> Execution:
+    """Run the training state machine and wait for it, showing what its steps are doing."""
+    from training.task import task  # noqa: PLC0415
+
+    functions["TrainingFunction"] = task(home, progress)
+    document = _document(ports, options)
+    name = f"{document['run_id']}-{secrets.token_hex(3)}"
+    ports.executions.start("training", name, document)
+    while True:
+        execution = ports.executions.describe("training", name)
+        if execution.status != "RUNNING":
+            return execution
+        time.sleep(0.2)
+
+
+def _document(ports: Ports, options: argparse.Namespace) -> dict[str, Any]:
+    """The run to do: the one that was begun, if one was."""
+    try:
+        begun: dict[str, Any] = orjson.loads(ports.blobs.read("first-run.json"))
+        return begun
+    except Missing:
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(ports.clock.now()))
+        document = {
+            "run_id": f"run-{stamp}",
+            "tenant": TENANT,
+            "trigger": "manual",
+            "seed": options.seed,
+            "config": SIZES[options.size][3],
+        }
+        ports.blobs.write("first-run.json", orjson.dumps(document))
+        return document
+
+
+def _tell(execution: Execution, ports: Ports, state: Path) -> None:
+    """Say how the training ended, and stop when there is nothing to serve."""
+    output = execution.output or {}
+    decision = output.get("decision") or {}
+    if execution.status == "SUCCEEDED" and decision.get("deploy"):
+        report = state / "blobs" / TENANT / f"bundles/{output['version']}/report.html"
+        print(f"\nPublished {output['version']}. Report: {report}")
+        return
+    if execution.status == "SUCCEEDED":
+        reasons = "\n".join(f"  - {reason}" for reason in decision.get("reasons", []))
+        raise SystemExit(f"\nThe gates refused the model:\n{reasons}")
+    raise SystemExit(
+        f"\nTraining ended as {execution.status}: {execution.error}: {execution.cause}"
+    )
+
+
+def _serve(home: local.LocalHome, options: argparse.Namespace) -> None:
+    """The gateway, until it is interrupted; the first recommendation comes over HTTP."""
+    tokens = LocalTokens(options.state)
+    token = tokens.issue(
+        home, tenant=TENANT, client="laptop-default", scopes=list(SCOPES), seconds=7 * DAY
+    )
+    api = build(home)
+    gateway = Gateway(api.resolve, tokens.verify, openapi=api.get_openapi_json_schema)
+    server = serve(gateway, port=options.port)
+    greeter = threading.Thread(
+        target=_greet, args=(server, token, options.port), name="greeting", daemon=True
+    )
+    greeter.start()
+    server.run()
+
+
+def _greet(server: Any, token: str, port: int) -> None:
+    """Ask for one recommendation as anybody would, and show how."""
+    while not server.started:
+        if server.should_exit:
+            return
+        time.sleep(0.05)
+    url = f"http://127.0.0.1:{port}/v1/recommendations"
+    body = '{"user_id": "u00001", "limit": 5, "context": {"device": "tv"}}'
+    asked = urllib.request.Request(  # noqa: S310 - our own server
+        url,
+        body.encode(),
+        {"authorization": f"Bearer {token}", "content-type": "application/json"},
+    )
+    with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
+        found = orjson.loads(answer.read())
+    print(f"\nFor viewer {found['user_id']}, by {found['model_version']}:")
+    for item in found["items"]:
+        print(f"  {item['score']:6.2f}  {item['title'][:48]:<48}  {item['reason']}")
+    print(
+        f"\nAsk yourself:\n\ncurl -s {url} \\\n  -H 'authorization: Bearer {token}' \\\n"
+        f"  -H 'content-type: application/json' \\\n  -d '{body}'\n\n"
+        f"Documentation: http://127.0.0.1:{port}/docs    Ctrl-C stops.",
+        flush=True,
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--state", type=Path, default=Path(".state"), help="where everything is")
+    parser.add_argument("--size", choices=sorted(SIZES), default="default")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--no-serve", action="store_true", help="stop after training")
+    parser.add_argument("--log", action="store_true", help="a line for every request")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Both homes, each empty for every test: what one does, the other must do."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from vireo.homes.aws import AwsHome, Clients
+from vireo.homes.clock import MovableClock
+from vireo.homes.local import home as local_home
+from vireo.homes.local_meter import LocalMeter
+from vireo.ports import Home, Ports, Table
+from vireo.settings import Settings
+
+#: Ends at once, or fails, or waits: what its document says.
+MACHINE: dict[str, Any] = {
+    "StartAt": "How",
+    "States": {
+        "How": {
+            "Type": "Choice",
+            "Choices": [
+                {"Variable": "$.how", "StringEquals": "fail", "Next": "Failed"},
+                {"Variable": "$.how", "StringEquals": "wait", "Next": "Waited"},
+            ],
+            "Default": "Done",
+        },
+        "Waited": {"Type": "Wait", "Seconds": 2, "Next": "Done"},
+        "Failed": {"Type": "Fail", "Error": "TooBad", "Cause": "as asked"},
+        "Done": {"Type": "Pass", "End": True},
+    },
+}
+_names = itertools.count()
+
+
+class OneAtATime(Clients):
+    """moto, unlike AWS, loses updates when threads call it at once: here each call is atomic."""
+
+    _calling = Lock()
+
+    def _make(self, service: str) -> Any:
+        client = super()._make(service)
+        call = client._make_api_call
+
+        def alone(*args: Any, **kwargs: Any) -> Any:
+            with self._calling:
+                return call(*args, **kwargs)
+
+        client._make_api_call = alone
+        return client
+
+
+def make_tables(settings: Settings) -> None:
+    client = boto3.client("dynamodb")
+    for table in Table:
+        client.create_table(
+            TableName=settings.table(table),
+            KeySchema=[
+                {"AttributeName": "pk", "KeyType": "HASH"},
+                {"AttributeName": "sk", "KeyType": "RANGE"},
+            ],
+            AttributeDefinitions=[
+                {"AttributeName": "pk", "AttributeType": "S"},
+                {"AttributeName": "sk", "AttributeType": "S"},
+            ],
+            BillingMode="PAY_PER_REQUEST",
+        )
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[tuple[Settings, Clients]]:
+    """An AWS account on moto, with what a deployment makes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+        with mock_aws(config={"stepfunctions": {"execute_state_machine": True}}):
+            machine = boto3.client("stepfunctions").create_state_machine(
+                name="training",
+                definition=json.dumps(MACHINE),
+                roleArn="arn:aws:iam::123456789012:role/machine",
+            )
+            settings = Settings(
+                bucket="vireo",
+                stream="events",
+                training_machine=machine["stateMachineArn"],
+                record_seconds=5,
+                **{f"{table}_table": f"vireo-{table}" for table in Table},
+            )
+            make_tables(settings)
+            boto3.client("s3").create_bucket(
+                Bucket="vireo", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+            )
+            boto3.client("kinesis").create_stream(StreamName="events", ShardCount=2)
+            yield settings, OneAtATime(settings)
+
+
+@pytest.fixture
+def clock() -> MovableClock:
+    return MovableClock()
+
+
+@pytest.fixture
+def meter() -> LocalMeter:
+    return LocalMeter()
+
+
+@pytest.fixture(params=["local", "aws"])
+def home(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: MovableClock, meter: LocalMeter
+) -> Iterator[Home]:
+    if request.param == "local":
+        (tmp_path / "training.asl.json").write_text(json.dumps(MACHINE))
+        local = local_home(tmp_path / "state", clock=clock, meter=meter, definitions=tmp_path)
+        yield local
+        local.close()
+    else:
+        settings, clients = request.getfixturevalue("account")
+        settings = settings.model_copy(update={"scratch": str(tmp_path)})
+        aws = AwsHome(settings, clock=clock, meter=meter)
+        aws.clients = clients
+        yield aws
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant that no other test has written to."""
+    return f"tenant-{next(_names)}"
+
+
+@pytest.fixture
+def ports(home: Home, tenant: str) -> Ports:
+    return home.open(tenant)

@@ -1,0 +1,144 @@
+"""Systems are asked the same, held to the same rules, and printed, written and compared."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+from scripts import backtest as command
+from tests import oracles_evaluation as oracle
+from vireo.training import baselines, metrics
+from vireo.training.backtest import (
+    Answers,
+    BaselineSystem,
+    Evaluation,
+    StageSystem,
+    answer,
+    evaluate,
+    fitted_baselines,
+    list_lines,
+)
+from vireo.training.log import Log
+from vireo.training.protocols import Requests, Split, successive, temporal
+
+
+class Staged:
+    """In the place of a trained model: stages that are popularity with something left out."""
+
+    def __init__(self, log: Log, split: Split) -> None:
+        self.popularity = fitted_baselines(log, split, names=["Popularity"])[0]
+
+    def lists(self, requests: Requests, stage: str, k: int) -> metrics.Lists:
+        lists = self.popularity.lists(requests, k)
+        return lists if stage == "ranked" else lists[:, ::-1].copy()
+
+
+def evaluated(log: Log, split: Split) -> Evaluation:
+    model = Staged(log, split)
+    stages = [StageSystem(s.title(), s, model) for s in ("ranked", "final")]
+    baseline = fitted_baselines(log, split, names=["Popularity", "EASE"], tune=False)
+    return evaluate([*stages, *baseline], split, log, draws=200)
+
+
+def test_ours_are_compared_with_the_references() -> None:
+    log = oracle.random_log(0, n=900)
+    evaluation = evaluated(log, successive(log))
+    pairs = {(c.system, c.reference) for c in evaluation.comparisons}
+    assert pairs == {
+        (s, r) for s in ("Ranked", "Final") for r in ("Popularity", "EASE")
+    }  # fmt: skip
+    for c in evaluation.comparisons:
+        chosen = metrics.in_pause(evaluation.requests, c.pause)
+        ours, theirs = (evaluation[n].values[c.metric][chosen] for n in (c.system, c.reference))
+        assert c.interval.mean == pytest.approx((ours - theirs).mean())
+        if (c.system, c.reference) == ("Ranked", "Popularity"):
+            assert c.interval.mean == 0
+
+
+def test_figures_are_means_over_requests() -> None:
+    log = oracle.random_log(1, n=900)
+    split = temporal(log)
+    figures = evaluated(log, split).as_dict()
+    assert figures["protocol"] == "temporal"
+    assert figures["viewers"] == figures["requests"] == len(split.test)
+    assert figures["targets"] == split.test.n_targets.sum()
+    popularity = baselines.tuned(baselines.GRID["Popularity"], log, split)
+    lists = baselines.rank(popularity, log, split.test, 100)
+    values = metrics.per_request(lists, split.test)
+    shown = next(s for s in figures["systems"] if s["name"] == "Popularity")
+    assert shown["by_pause"]["all"]["ndcg@10"] == values["ndcg@10"].mean()
+    assert shown["coverage"]["@10"] == metrics.coverage(lists, log.n_videos, 10)
+
+
+def test_a_system_that_recommends_the_seen_is_refused() -> None:
+    log = oracle.random_log(2)
+    split = temporal(log)
+
+    class Stale:
+        name = "Stale"
+
+        def lists(self, requests: Requests, k: int) -> metrics.Lists:
+            histories = requests.histories(log)
+            return histories.video[histories.offsets[:-1], None]
+
+    with pytest.raises(ValueError, match="Stale recommends what its viewer has met"):
+        answer(Stale(), split.test, log)
+
+
+def test_lists_carry_the_ids_of_the_data() -> None:
+    log = oracle.random_log(3)
+    split = successive(log, cap=2)
+    lists = np.full((len(split.test), 3), -1, np.int32)
+    lists[:, :2] = [0, 1]
+    answers = Answers("X", lists, {})
+    evaluation = Evaluation("successive", split.test, log.n_videos, [answers], [])
+    lines = [line.split() for line in list_lines(answers, evaluation, log)]
+    asked: dict[str, int] = {}
+    for (name, *videos), user in zip(lines, split.test.user.tolist(), strict=True):
+        number = asked.get(log.people.ids[user].decode(), 0)
+        assert name == f"{log.people.ids[user].decode()}#{number}"
+        asked[log.people.ids[user].decode()] = number + 1
+        assert videos == [v.decode() for v in log.videos.ids[:2]]
+    whole = Evaluation("temporal", split.test, log.n_videos, [answers], [])
+    assert next(iter(list_lines(answers, whole, log))).split()[0] == lines[0][0].split("#")[0]
+
+
+def test_the_command_prints_and_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = oracle.random_log(4, n=900)
+    prepared = Namespace(read=lambda folder, now: Namespace(log=log))
+    monkeypatch.setattr(command, "import_module", lambda name: prepared)
+    command.main(
+        ["--data", "anywhere", "--split", "successive", "--systems", "Popularity,Openers,EASE",
+         "--out", str(tmp_path / "out.json"), "--lists", str(tmp_path / "lists.txt")]
+    )  # fmt: skip
+    printed = capsys.readouterr().out
+    for words in ("recall@100", "Openers", "hit@10 after a pause", "differences"):
+        assert words in printed
+    document = orjson.loads((tmp_path / "out.json").read_bytes())
+    assert document["options"]["split"] == "successive"
+    assert [s["name"] for s in document["systems"]] == ["Popularity", "EASE", "Openers"]
+    figure = document["systems"][0]["by_pause"]["all"]["ndcg@10"]
+    assert f"{figure:.4f}" in printed
+    files = sorted(p.name for p in tmp_path.iterdir())
+    assert files == ["lists.ease.txt", "lists.openers.txt", "lists.txt", "out.json"]
+    assert len((tmp_path / "lists.txt").read_text().splitlines()) == document["requests"]
+
+
+def test_the_command_knows_its_systems(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["--data", "x", "--systems", "ours,Oracle"])
+    assert "unknown systems: Oracle" in capsys.readouterr().err
+
+
+def test_baselines_are_named_systems() -> None:
+    log = oracle.random_log(5)
+    split = temporal(log)
+    told: list[str] = []
+    systems = fitted_baselines(log, split, progress=told.append)
+    assert [s.name for s in systems] == list(baselines.GRID)
+    assert told == [f"fitting {name}" for name in baselines.GRID]
+    assert all(isinstance(s, BaselineSystem) for s in systems)

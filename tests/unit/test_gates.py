@@ -1,0 +1,199 @@
+"""Gates let through what has learnt, refuse what has not, and say why in plain words."""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests import oracles_evaluation as oracle
+from vireo.training import baselines, metrics
+from vireo.training.gates import (
+    Champion,
+    Contest,
+    Evidence,
+    Thresholds,
+    Verdict,
+    accepted,
+    judge,
+)
+from vireo.training.log import Log
+from vireo.training.protocols import Requests, known, successive, temporal
+
+Values = NDArray[np.float64]
+THRESHOLDS = Thresholds(least_events=1000, least_viewers=30)
+
+
+def taste_log(strength: float, viewers: int = 200, videos: int = 400, each: int = 30) -> Log:
+    """Viewers of twenty tastes; ``strength`` is the share of events that follow the taste."""
+    rng = np.random.default_rng(0)
+    users = np.repeat(np.arange(viewers), each)
+    own = (users % 20) + 20 * rng.integers(0, videos // 20, len(users))
+    watched = np.where(rng.random(len(users)) < strength, own, rng.integers(0, videos, len(users)))
+    times = rng.random(len(users)) * 1e6
+    return oracle.make_log(users.tolist(), watched.tolist(), times.tolist(), videos)
+
+
+def evidence_on(log: Log, champion: Champion | None = None) -> Evidence:
+    """EASE in the place of both models, with popularity as its rival."""
+    split = temporal(log)
+    fitted = known(log, split.fit)
+    model, popularity = baselines.EASE(50).fit(fitted), baselines.Popularity().fit(fitted)
+
+    def contest(requests: Requests, protocol: str) -> Contest:
+        def values(baseline: baselines.Baseline) -> dict[str, Values]:
+            return metrics.per_request(baselines.rank(baseline, log, requests, 100), requests)
+
+        return Contest(
+            protocol, requests, values(model), {"Popularity": values(popularity)}, champion
+        )
+
+    candidates = baselines.rank(model, log, split.test, 200)
+    relevant = metrics.hits(candidates, split.test)
+    scores = model.score(split.test.histories(log))
+    ranked = np.where(candidates < 0, np.nan, np.take_along_axis(scores, candidates, axis=1))
+    live = successive(log).test
+    return Evidence(
+        n_events=len(fitted),
+        n_videos=log.n_videos,
+        requests=split.test,
+        retrieval_recall=metrics.per_request(candidates, split.test)["recall@100"],
+        retrieval_ndcg=metrics.candidate_ndcg(candidates, split.test),
+        ranker_auc=metrics.auc(ranked, relevant),
+        ranker_ndcg=metrics.candidate_ndcg(candidates, split.test),
+        contests=[contest(split.test, "temporal"), contest(live, "successive")],
+    )
+
+
+@cache
+def learnt() -> Evidence:
+    return evidence_on(taste_log(0.9))
+
+
+def by_gate(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> dict[str, Verdict]:
+    return {v.gate: v for v in judge(evidence, thresholds)}
+
+
+def test_what_has_learnt_passes() -> None:
+    verdicts = judge(learnt(), THRESHOLDS)
+    assert accepted(verdicts), [v for v in verdicts if not v.passed]
+    assert len({v.gate for v in verdicts}) == len(verdicts)
+    assert all(v.why for v in verdicts)
+    assert "[" in by_gate(learnt())["ranker AUC, candidates"].why
+
+
+def test_random_data_is_refused_with_reasons() -> None:
+    verdicts = by_gate(evidence_on(taste_log(0.0)))
+    assert not accepted(list(verdicts.values()))
+    # a hundred of 400 random videos have a recall of a quarter, so a fixed level is no proof
+    assert verdicts["retrieval Recall@100"].passed
+    for gate in (
+        "retrieval better than chance",
+        "temporal: learns more than popularity",
+        "ranker AUC, candidates",
+    ):
+        assert not verdicts[gate].passed
+    assert "do not show" in verdicts["retrieval better than chance"].why
+    assert "below 0.6" in verdicts["ranker AUC, candidates"].why
+
+
+def test_too_little_data_is_refused_and_said() -> None:
+    few = evidence_on(taste_log(0.9, viewers=20, each=12))
+    verdicts = by_gate(few)
+    assert not verdicts["enough events"].passed
+    assert "too few, 1,000 are needed" in verdicts["enough events"].why
+    assert not verdicts["enough viewers"].passed
+    nothing = replace(few, requests=few.requests.take(slice(0, 0)), contests=[])
+    assert not accepted(judge(nothing, THRESHOLDS))
+    assert not accepted([])
+
+
+def test_a_loss_in_one_pause_bucket_refuses() -> None:
+    contest = learnt().contests[1]
+    late = metrics.in_pause(contest.requests, "1 h–1 day")
+    rng = np.random.default_rng(0)
+    ours = contest.values["ndcg@10"]
+    better = ours - 0.2 + 0.3 * late + rng.normal(0, 0.05, len(ours))
+    contest = replace(contest, baselines=dict(contest.baselines, Rival={"ndcg@10": better}))
+    verdicts = by_gate(replace(learnt(), contests=[contest]))
+    lost = verdicts["successive: not below Rival after 1 h–1 day"]
+    assert not lost.passed
+    assert lost.value == pytest.approx(-0.1, abs=0.02)
+    assert lost.why.endswith("worse")
+    others = [v for g, v in verdicts.items() if "Rival" in g and v is not lost]
+    assert others
+    assert all(v.passed for v in others)
+
+
+def test_a_loss_within_the_interval_does_not_refuse() -> None:
+    contest = learnt().contests[1]
+    noise = np.random.default_rng(0).normal(0.002, 0.5, len(contest.requests))
+    rival = {"ndcg@10": contest.values["ndcg@10"] + noise}
+    contest = replace(contest, baselines=dict(contest.baselines, Rival=rival))
+    judged = by_gate(replace(learnt(), contests=[contest]))
+    verdicts = [v for g, v in judged.items() if "Rival" in g]
+    assert all(v.passed for v in verdicts)
+    assert any("no difference is shown" in v.why for v in verdicts)
+
+
+def test_buckets_with_few_viewers_decide_nothing() -> None:
+    contest = learnt().contests[1]
+    perfect = {"ndcg@10": np.ones(len(contest.requests))}
+    contest = replace(contest, baselines={"Oracle": perfect})
+    strict = THRESHOLDS.model_copy(
+        update={"least_viewers_in_bucket": 10_000, "beats_popularity": False}
+    )
+    verdicts = by_gate(replace(learnt(), contests=[contest]), strict)
+    asked = [v for g, v in verdicts.items() if "Oracle" in g]
+    assert all(v.passed and "too little evidence" in v.why for v in asked)
+    assert not all(
+        v.passed for g, v in by_gate(replace(learnt(), contests=[contest])).items() if "Oracle" in g
+    )
+
+
+@pytest.mark.parametrize(
+    ("lead", "margin", "passed", "words"),
+    [
+        (0.05, None, False, "worse"),
+        (-0.05, None, True, "better"),
+        (0.0, None, True, "no difference is shown"),
+        (0.0, 0.1, True, "rules out"),
+        (0.0, 0.001, False, "does not rule out"),
+    ],
+)
+def test_champion_and_challenger(
+    lead: float, margin: float | None, passed: bool, words: str
+) -> None:
+    contest = learnt().contests[1]
+    noise = np.random.default_rng(1).normal(0, 0.1, len(contest.requests))
+    theirs = {"ndcg@10": contest.values["ndcg@10"] + lead + noise - noise.mean()}
+    contest = replace(contest, champion=Champion("v7", theirs, watermark=0.0))
+    thresholds = THRESHOLDS.model_copy(update={"margin": margin})
+    verdict = by_gate(replace(learnt(), contests=[contest]), thresholds)[
+        "successive: not below the model in production"
+    ]
+    assert verdict.passed is passed
+    assert words in verdict.why
+    assert "v7" in verdict.why
+
+
+def test_a_champion_is_not_asked_what_it_has_seen() -> None:
+    contest = learnt().contests[1]
+    middle = float(np.median(contest.requests.time))
+    known_to_it = contest.requests.time <= middle
+    theirs = {"ndcg@10": np.where(known_to_it, 1.0, contest.values["ndcg@10"] - 0.1)}
+    gate = "successive: not below the model in production"
+    seen = replace(contest, champion=Champion("v7", theirs, watermark=middle))
+    assert by_gate(replace(learnt(), contests=[seen]))[gate].value == pytest.approx(0.1)
+    late = replace(contest, champion=Champion("v7", theirs, watermark=1e12))
+    verdict = by_gate(replace(learnt(), contests=[late]))[gate]
+    assert verdict.passed
+    assert "too little evidence: 0 viewers" in verdict.why
+
+
+def test_figures_that_nothing_speaks_for_refuse() -> None:
+    silent = replace(learnt(), ranker_auc=np.full(len(learnt().requests), np.nan))
+    verdict = by_gate(silent)["ranker AUC, candidates"]
+    assert not verdict.passed
+    assert "no request says anything" in verdict.why
