@@ -155,7 +155,8 @@ def openers(log: Log) -> NDArray[np.float32]:
     counts = np.bincount(log.video[order][opens], minlength=log.n_videos)
     watched = np.bincount(log.video, minlength=log.n_videos)
     expected = watched * (opens.sum() / max(1, len(log)))
-    return np.log(counts + 0.1 * expected + 1).astype(np.float32)
+    score: NDArray[np.float32] = np.log(counts + 0.1 * expected + 1).astype(np.float32)
+    return score
 
 
 def _interactions(log: Log) -> tuple[sparse.csr_matrix, NDArray[np.int64]]:

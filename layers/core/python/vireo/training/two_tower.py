@@ -104,7 +104,8 @@ def fit(
         _optimizer(config).init(params),
         jnp.zeros((), jnp.int32),
     )
-    shape = replace(config, epochs=0)  # fits of other lengths share what was compiled
+    # fits that differ in these only share what was compiled
+    shape = replace(config, epochs=0, patience=0, learning_rate=0.0)
     content = Content.of(log)
     key = jax.random.key(seed, impl=GENERATOR)
     judge = NextEvent(log, validation, config, seed) if validation is not None else None
