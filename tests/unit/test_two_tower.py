@@ -15,7 +15,6 @@ from vireo.recommender.tower import ContentTower
 from vireo.training.log import Log
 from vireo.training.tower_batches import Batches
 from vireo.training.tower_model import (
-    Batch,
     Content,
     Positions,
     TowerConfig,
@@ -238,7 +237,8 @@ def test_an_empty_log_is_refused() -> None:
 
 
 def test_presets_follow_density_and_size() -> None:
-    dense, sparse = TowerConfig.for_log(RING), TowerConfig.for_log(RING.until(60))
-    assert sparse.id_dropout > TowerConfig().id_dropout
-    assert dense.rows <= TowerConfig().rows
-    assert isinstance(next(Batches(RING, dense).epoch(np.random.default_rng(0))), Batch)
+    few = ring_log(n_users=60, n_videos=20, events=18)
+    dense, sparse = TowerConfig.for_log(few), TowerConfig.for_log(RING)
+    assert dense.id_dropout == TowerConfig().id_dropout < sparse.id_dropout
+    assert dense.epochs > sparse.epochs
+    assert dense.rows < TowerConfig().rows  # a small log takes smaller steps
