@@ -83,7 +83,8 @@ def towers(rng: np.random.Generator, hidden: int = 32, length: int = 20) -> dict
 
 def neighbours(n: int, rng: np.random.Generator, each: int = 8) -> dict[str, NDArray[Any]]:
     """A random table of neighbours."""
-    indices = np.concatenate([rng.choice(n, each, replace=False) for _ in range(n)])
+    rows = [rng.choice(n, each, replace=False) for _ in range(n)]
+    indices = np.concatenate([np.zeros(0, np.int64), *rows])
     return {
         "indptr": np.arange(0, n * each + 1, each, dtype=np.int64),
         "indices": indices.astype(np.int32),

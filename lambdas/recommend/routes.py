@@ -10,8 +10,8 @@ from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
 
 from vireo.api import answer, documented, scope
-from vireo.identity import CATALOGUE_READ, CATALOGUE_WRITE, RECOMMEND, USERS_READ, USERS_WRITE
 from vireo.catalogue import Country, Identifier, Language, Profile, Video, VideoBody
+from vireo.identity import CATALOGUE_READ, CATALOGUE_WRITE, RECOMMEND, USERS_READ, USERS_WRITE
 from vireo.recommender.models import (
     BatchStored,
     Context,

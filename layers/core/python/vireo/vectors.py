@@ -100,12 +100,15 @@ def best(rows: Rows, scores: Vectors, k: int) -> tuple[Rows, Vectors]:
     return rows[order], scores[order]
 
 
-def _parameters(index: Any, eligible: Bits | None) -> Any:
+def _parameters(index: Any, eligible: Bits | None, more: float) -> Any:
+    """Of n / ``more`` eligible rows k lie in ``more`` times as many lists, at the same cost."""
     # FAISS writes these signatures at import time, so its type stubs do not know them.
     f: Any = faiss
     selector = None if eligible is None else f.IDSelectorBitmap(eligible)
     if isinstance(index, faiss.IndexIVF):
-        return f.SearchParametersIVF(sel=selector, nprobe=index.nprobe)
+        return f.SearchParametersIVF(
+            sel=selector, nprobe=min(index.nlist, round(more * index.nprobe))
+        )
     return f.SearchParameters(sel=selector)
 
 
@@ -158,10 +161,11 @@ class LiveIndex:
         As many as exist, up to k: the eligibility is checked inside the search.
         """
         eligible = self._alive(eligible)
-        if eligible is not None and int(np.bitwise_count(eligible).sum()) < SCAN_BELOW:
+        count = len(self) if eligible is None else int(np.bitwise_count(eligible).sum())
+        if eligible is not None and count < SCAN_BELOW:
             rows = rows_in(eligible)
         else:
-            rows = self._probe(query, k, eligible)
+            rows = self._probe(query, k, eligible, len(self) / max(count, 1))
             new = np.arange(len(self.vectors), len(self), dtype=np.int32)
             rows = np.concatenate([rows, new if eligible is None else new[has(eligible, new)]])
         return best(rows, self.take(rows) @ query, k)
@@ -173,12 +177,12 @@ class LiveIndex:
         clear(bits, self.removed)
         return bits
 
-    def _probe(self, query: Vectors, k: int, eligible: Bits | None) -> Rows:
+    def _probe(self, query: Vectors, k: int, eligible: Bits | None, more: float) -> Rows:
         """Rows of the base only; one thread, as two under contention cost fifty times as much."""
         if not len(self.vectors):
             return np.zeros(0, np.int32)
         faiss.omp_set_num_threads(1)
-        parameters = _parameters(self.base, eligible)
+        parameters = _parameters(self.base, eligible, more)
         found = self.base.search(query[None], min(k, len(self.vectors)), params=parameters)[1][0]
         rows: Rows = found[found >= 0].astype(np.int32)
         return rows

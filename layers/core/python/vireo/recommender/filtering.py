@@ -77,10 +77,10 @@ class Filtering:
     name: ClassVar[str] = "filtering"
 
     def __call__(self, request: Request, slate: Slate) -> Slate:
-        """What every rule keeps, at most `Tuning.keep_filtered` of it, best first."""
+        """What every rule keeps: the best `Tuning.keep_filtered` of it, and the fresh."""
         for reason, rule in self.rules.items():
             slate = slate.keep(rule(request, slate), otherwise=reason)
-        return slate.top(request.tuning.keep_filtered)
+        return slate.top(request.tuning.keep_filtered, and_fresh=True)
 
     def otherwise(self, request: Request, slate: Slate) -> Slate:
         """When a rule breaks: the rules of safety alone, and whatever they refuse is refused."""

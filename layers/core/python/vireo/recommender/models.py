@@ -128,4 +128,3 @@ class Health(Model):
     """Whether there is a model to answer with."""
 
     status: Literal["ok", "starting"]
-    model_version: str | None = None

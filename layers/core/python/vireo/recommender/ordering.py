@@ -13,7 +13,16 @@ import numpy as np
 
 from vireo.recommender.campaigns import Campaign, Reserve
 from vireo.recommender.candidates import eligible_for
-from vireo.recommender.slate import EXPLORE, ORGANIC, PROMOTED, SOURCES, Floats, Request, Slate
+from vireo.recommender.slate import (
+    EXPLORE,
+    FRESH,
+    ORGANIC,
+    PROMOTED,
+    SOURCES,
+    Floats,
+    Request,
+    Slate,
+)
 from vireo.vectors import has
 
 DAY = 86400.0
@@ -62,7 +71,7 @@ def explored(request: Request, slate: Slate, chosen: list[int]) -> tuple[list[in
     """Give some places of the list to candidates that score alone would not show.
 
     Which ones is drawn by hashing viewer and hour: the same request has the same answer, and the
-    draw moves on. Lists under five have no room for it.
+    draw moves on. One place is for a new video, if there is one. Lists under five have no room.
 
     Returns:
         positions in the slate, and which of them are explorations.
@@ -74,7 +83,9 @@ def explored(request: Request, slate: Slate, chosen: list[int]) -> tuple[list[in
         return chosen, set()
     seed = blake2b(f"{request.user_id}\0{request.now // 3600}".encode(), digest_size=8).digest()
     rng = np.random.default_rng(int.from_bytes(seed, "little"))
-    drawn = [rest[j] for j in rng.permutation(len(rest))[:slots].tolist()]
+    mixed = [rest[j] for j in rng.permutation(len(rest)).tolist()]
+    fresh = [j for j in mixed if slate.proposed[j] >> FRESH & 1]
+    drawn = list(dict.fromkeys(fresh[:1] + mixed))[:slots]
     listed = chosen[: k - slots]
     for nth, position in enumerate(drawn, 1):
         listed.insert(nth * k // (slots + 1), position)

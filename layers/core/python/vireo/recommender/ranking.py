@@ -40,8 +40,9 @@ class Ranking:
     name: ClassVar[str] = "ranking"
 
     def __call__(self, request: Request, slate: Slate) -> Slate:
-        """The best of the ranked slate, best first."""
-        return rank(request, slate).top(max(request.tuning.keep_ranked, 2 * request.limit))
+        """The best of the ranked slate, best first, and the fresh."""
+        k = max(request.tuning.keep_ranked, 2 * request.limit)
+        return rank(request, slate).top(k, and_fresh=True)
 
     def otherwise(self, request: Request, slate: Slate) -> Slate:
         """When the ranker breaks: the order of retrieval, which every slate has."""

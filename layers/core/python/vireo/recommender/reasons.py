@@ -43,7 +43,7 @@ def _because(request: Request, rows: Rows) -> list[str | None]:
     table, n = request.snapshot.model.neighbours, request.snapshot.n
     history = request.history[-RECALLED:]
     history = history[history < n]
-    if table is None or not len(history) or not len(rows):
+    if request.tuning.popularity_only or table is None or not len(history) or not len(rows):
         return [None] * len(rows)
     targets, weights, counts = table.entries(history)
     order = np.argsort(rows)

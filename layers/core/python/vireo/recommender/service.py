@@ -20,7 +20,6 @@ from vireo.recommender.catalogue import Catalogue, UnknownVideo
 from vireo.recommender.filtering import Filtering
 from vireo.recommender.models import (
     Context,
-    Health,
     Item,
     Listing,
     Recommendations,
@@ -123,10 +122,10 @@ class Recommender:
         slate = listings.trending(request, category)
         return _listing(view, slate, request, degraded, request_id)
 
-    def health(self) -> Health:
+    @property
+    def ready(self) -> bool:
         """Whether this process has a model; asks no store."""
-        version = self._serving.version
-        return Health(status="ok" if version else "starting", model_version=version)
+        return self._serving.version is not None
 
     def _begin_reading(self, user_id: str) -> Future[Viewer | None] | None:
         try:

@@ -155,9 +155,17 @@ class Slate:
         gone = np.concatenate([before, self.rows[~mask]])
         return replace(kept, removed={**self.removed, otherwise: gone})
 
-    def top(self, k: int) -> Self:
-        """The k best by `score`, best first, equal ones in order of row."""
-        return self.take(np.lexsort((self.rows, -self.score))[:k])
+    def top(self, k: int, *, and_fresh: bool = False) -> Self:
+        """The k best by `score`, best first, equal ones in order of row.
+
+        With ``and_fresh`` also those below that were proposed because they are new: no model knows
+        them well enough to have them among the best, and exploration may show them.
+        """
+        order = np.lexsort((self.rows, -self.score))
+        kept = np.arange(len(order)) < k
+        if and_fresh:
+            kept |= (self.proposed[order] >> FRESH & 1) == 1
+        return self.take(order[kept])
 
 
 def standardised(values: Floats) -> Floats:

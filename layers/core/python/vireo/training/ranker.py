@@ -92,7 +92,13 @@ def fit(
         arrays=pack(_as_json(model)),
         blend=fit_blend(scores, judge.relevant, judge.offsets, judge.bucket),
         retrieval_blend=retrieval,
-        importance=dict(zip(FEATURES, map(float, model.get_feature_importance(type="PredictionValuesChange")), strict=True))
+        importance=dict(
+            zip(
+                FEATURES,
+                map(float, model.get_feature_importance(type="PredictionValuesChange")),
+                strict=True,
+            )
+        )
         if model.tree_count_
         else {},
         trees=int(model.tree_count_),

@@ -1,0 +1,201 @@
+"""A bundle is what was written, or it is refused; one deployment at a time moves the pointer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.worlds import NOW, bundle, catalogue
+from vireo import bundle as bundles
+from vireo.bundle import MANIFEST, Bundle, BundleRefused
+from vireo.homes.clock import MovableClock
+from vireo.homes.local import home
+from vireo.ports import Blobs, Conflict, Missing, Ports
+
+#: Small files keep the tests fast; every kind of array is there.
+SMALL = catalogue(12)
+
+
+@pytest.fixture
+def ports(tmp_path: Path) -> Ports:
+    return home(tmp_path / "home", clock=MovableClock(NOW)).open("default")
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    folder = tmp_path / "bundle"
+    bundles.write(bundle(SMALL), folder)
+    return folder
+
+
+def rewrite(folder: Path, **changes: Any) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(manifest | changes))
+
+
+def assert_equal(ours: Bundle, theirs: Bundle) -> None:
+    assert ours.arrays.keys() == theirs.arrays.keys()
+    for name, array in ours.arrays.items():
+        np.testing.assert_array_equal(array, theirs.arrays[name], err_msg=name)
+        assert array.dtype == theirs.arrays[name].dtype
+    assert ours.vocabulary == theirs.vocabulary
+    assert ours.manifest.model_copy(update={"files": {}}) == theirs.manifest.model_copy(
+        update={"files": {}}
+    )
+
+
+def test_what_is_loaded_is_what_was_written(written: Path) -> None:
+    made, loaded = bundle(SMALL), bundles.load(written)
+    assert_equal(made, loaded)
+    query = np.ones((1, 17), np.float32)
+    np.testing.assert_array_equal(made.index.search(query, 5)[1], loaded.index.search(query, 5)[1])
+
+
+def test_large_arrays_are_mapped(tmp_path: Path) -> None:
+    bundles.write(bundle(catalogue(1200)), tmp_path)
+    vectors = bundles.load(tmp_path).arrays["vectors"]
+    assert isinstance(vectors.base, np.memmap)
+
+
+def test_the_same_bundle_has_the_same_bytes(tmp_path: Path) -> None:
+    one, two = (bundles.write(bundle(SMALL), tmp_path / n) for n in ("one", "two"))
+    assert one == two
+    three = bundles.write(bundle(SMALL[::-1]), tmp_path / "three")
+    assert one == three, "the order of the videos changed the bundle"
+
+
+def test_a_flipped_byte_in_any_file_is_refused(written: Path) -> None:
+    for name in bundles.load(written).manifest.files:
+        data = (written / name).read_bytes()
+        for at in (0, len(data) // 2, len(data) - 1):
+            flipped = bytearray(data)
+            flipped[at] ^= 1
+            (written / name).write_bytes(flipped)
+            with pytest.raises(BundleRefused) as refused:
+                bundles.load(written)
+            assert refused.value.file == name
+        (written / name).write_bytes(data)
+    bundles.load(written)
+
+
+def test_a_missing_or_cut_file_is_refused(written: Path) -> None:
+    for name in [*bundles.load(written).manifest.files, MANIFEST]:
+        data = (written / name).read_bytes()
+        (written / name).write_bytes(data[:-1])
+        with pytest.raises(BundleRefused) as refused:
+            bundles.load(written)
+        assert refused.value.file == name
+        (written / name).unlink()
+        with pytest.raises(BundleRefused, match="missing") as refused:
+            bundles.load(written)
+        assert refused.value.file == name
+        (written / name).write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"schema_version": 2}, "schema 2"),
+        ({"embedder_id": "another"}, "embedder another"),
+        ({"surprise": 1}, "not a manifest"),
+        ({"files": {"../x.npy": {"sha256": "", "bytes": 0}}}, "leaves"),
+        ({"files": {"/x.npy": {"sha256": "", "bytes": 0}}}, "leaves"),
+        ({"files": {"x.pickle": {"sha256": "", "bytes": 0}}}, "neither"),
+    ],
+)
+def test_other_manifests_are_refused(written: Path, change: dict[str, Any], reason: str) -> None:
+    rewrite(written, **change)
+    with pytest.raises(BundleRefused, match=reason):
+        bundles.load(written)
+
+
+def test_arrays_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(BundleRefused, match="popular"):
+        bundle(SMALL, without=["popular"])
+    with pytest.raises(BundleRefused, match=r"vectors\.npy: 3 rows, expected 12"):
+        bundle(SMALL, vectors=np.ones((3, 17), np.float32))
+    with pytest.raises(BundleRefused, match="indptr"):
+        wrong: dict[str, Any] = {"neighbours/indptr": np.zeros(4, np.int64)}
+        bundle(SMALL, **wrong)
+
+
+class Watched:
+    """Blobs that remember in which order they were written."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self.uploaded: list[str] = []
+
+    def upload(self, path: str, name: str) -> None:
+        self.uploaded.append(name)
+        self._blobs.upload(path, name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._blobs, name)
+
+
+def test_published_is_fetched(ports: Ports, tmp_path: Path) -> None:
+    made, blobs = bundle(SMALL), Watched(ports.blobs)
+    bundles.publish(made, blobs)
+    assert blobs.uploaded[-1] == "bundles/b1/manifest.json"
+    for _ in range(2):  # from the blobs, then from the scratch folder
+        assert_equal(made, bundles.fetch(ports.blobs, "b1", tmp_path / "scratch"))
+    with pytest.raises(BundleRefused, match=r"manifest\.json: missing"):
+        bundles.fetch(ports.blobs, "b2", tmp_path / "scratch")
+
+
+def test_a_damaged_scratch_folder_is_fetched_again(ports: Ports, tmp_path: Path) -> None:
+    bundles.publish(bundle(SMALL), ports.blobs)
+    bundles.fetch(ports.blobs, "b1", tmp_path)
+    (tmp_path / "bundles/b1/vectors.npy").unlink()
+    assert len(bundles.fetch(ports.blobs, "b1", tmp_path).arrays["vectors"]) == 12
+
+
+def test_a_damaged_blob_is_refused_and_leaves_nothing_behind(ports: Ports, tmp_path: Path) -> None:
+    bundles.publish(bundle(SMALL), ports.blobs)
+    ports.blobs.write("bundles/b1/features.npy", b"no array")
+    with pytest.raises(BundleRefused, match=r"features\.npy"):
+        bundles.fetch(ports.blobs, "b1", tmp_path / "scratch")
+    assert list((tmp_path / "scratch/bundles").iterdir()) == []
+
+
+def test_a_crash_before_the_switch_changes_nothing(ports: Ports, tmp_path: Path) -> None:
+    bundles.publish(bundle(SMALL), ports.blobs)
+    first = bundles.switch(ports.records, "b1", expect=None)
+    folder = tmp_path / "half"
+    manifest = bundles.write(bundle(SMALL, version="b2"), folder)
+    for name in list(manifest.files)[:3]:  # killed in the middle of publishing
+        ports.blobs.upload(str(folder / name), f"bundles/b2/{name}")
+    shutil.rmtree(folder)
+    assert bundles.current(ports.records) == first
+    bundles.publish(bundle(SMALL, version="b2"), ports.blobs)  # and it can be done again
+    assert bundles.fetch(ports.blobs, "b2", tmp_path / "s").version == "b2"
+
+
+def test_the_pointer_moves_for_one_of_two_deployments(ports: Ports) -> None:
+    assert bundles.current(ports.records) is None
+    first = bundles.switch(ports.records, "b1", expect=None)
+    assert bundles.current(ports.records) == first
+    with pytest.raises(Conflict):
+        bundles.switch(ports.records, "b0", expect=None)
+    second = bundles.switch(ports.records, "b2", expect=first)
+    with pytest.raises(Conflict):
+        bundles.switch(ports.records, "b3", expect=first)
+    assert bundles.current(ports.records) == second
+    assert (second.version, second.previous) == ("b2", "b1")
+
+
+def test_rollback_goes_back_and_forth(ports: Ports) -> None:
+    with pytest.raises(Missing):
+        bundles.rollback(ports.records)
+    first = bundles.switch(ports.records, "b1", expect=None)
+    with pytest.raises(Missing):
+        bundles.rollback(ports.records)
+    bundles.switch(ports.records, "b2", expect=first)
+    assert bundles.rollback(ports.records).version == "b1"
+    assert bundles.rollback(ports.records).version == "b2"

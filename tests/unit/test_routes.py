@@ -1,0 +1,257 @@
+"""The routes through the very event that Lambda gets: answers, errors, scopes and threads."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from recommend.app import build
+from tests.worlds import NOW, bundle, catalogue
+from vireo import bundle as bundles
+from vireo.api import Api, ErrorBody
+from vireo.homes.clock import MovableClock
+from vireo.homes.local import home
+from vireo.identity import register_client
+from vireo.ports import Home
+from vireo.recommender.models import Listing, Recommendations
+
+READ = "vireo/recommend vireo/catalogue.read vireo/users.read"
+WRITE = "vireo/catalogue.write vireo/users.write"
+ROUTES = [
+    ("POST", "/v1/recommendations", {"user_id": "anna"}, "vireo/recommend"),
+    ("GET", "/v1/videos/v1/similar", None, "vireo/recommend"),
+    ("GET", "/v1/trending", None, "vireo/recommend"),
+    ("PUT", "/v1/videos/v1", {"title": "One"}, "vireo/catalogue.write"),
+    ("GET", "/v1/videos/v1", None, "vireo/catalogue.read"),
+    (
+        "POST",
+        "/v1/videos/batch",
+        {"videos": [{"video_id": "x", "title": "X"}]},
+        "vireo/catalogue.write",
+    ),
+    ("DELETE", "/v1/videos/v1", None, "vireo/catalogue.write"),
+    ("PUT", "/v1/users/anna", {"age": 30}, "vireo/users.write"),
+    ("GET", "/v1/users/anna", None, "vireo/users.read"),
+    ("DELETE", "/v1/users/anna", None, "vireo/users.write"),
+]
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    made = home(tmp_path_factory.mktemp("home"), clock=MovableClock(NOW))
+    register_client(made, "machine", "default")
+    register_client(made, "another", "elsewhere")
+    ports = made.open("default")
+    bundles.publish(bundle(catalogue(120)), ports.blobs)
+    bundles.switch(ports.records, "b1", expect=None)
+    return made
+
+
+@pytest.fixture(scope="module")
+def api(opened: Home) -> Api:
+    return build(opened)
+
+
+def claims(**more: Any) -> dict[str, Any]:
+    return {
+        "token_use": "access",
+        "client_id": "machine",
+        "sub": "machine",
+        "exp": str(int(NOW) + 3600),
+        "scope": f"{READ} {WRITE}",
+    } | more
+
+
+def call(
+    api: Api,
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    token: dict[str, Any] | None = None,
+    query: dict[str, str] | None = None,
+    content_type: str = "application/json",
+    request_id: str = "r-1",
+) -> tuple[int, dict[str, Any]]:
+    event = {
+        "resource": "/{proxy+}",
+        "path": path,
+        "httpMethod": method,
+        "headers": {"content-type": content_type},
+        "multiValueHeaders": {"content-type": [content_type]},
+        "queryStringParameters": query,
+        "multiValueQueryStringParameters": {k: [v] for k, v in (query or {}).items()} or None,
+        "requestContext": {
+            "requestId": request_id,
+            "path": path,
+            "stage": "$default",
+            "authorizer": {"claims": claims() if token is None else token},
+        },
+        "body": body if body is None or isinstance(body, str) else json.dumps(body),
+        "isBase64Encoded": False,
+    }
+    answer = api.resolve(event, None)
+    if answer["statusCode"] >= 400:
+        ErrorBody.model_validate_json(answer["body"])
+    return answer["statusCode"], json.loads(answer["body"])
+
+
+def test_recommendations(api: Api) -> None:
+    status, body = call(api, "POST", "/v1/recommendations", {"user_id": "anna", "limit": 5})
+    assert status == 200
+    assert len(Recommendations.model_validate_json(json.dumps(body)).items) == 5
+    assert body["request_id"] == "r-1"
+
+
+def test_lists(api: Api) -> None:
+    for path in ("/v1/trending", "/v1/videos/v5/similar"):
+        status, body = call(api, "GET", path, query={"limit": "3", "country": "DE", "age": "40"})
+        assert status == 200
+        assert len(Listing.model_validate_json(json.dumps(body)).items) == 3
+    assert call(api, "GET", "/v1/videos/nothing/similar")[0] == 404
+
+
+def test_the_life_of_a_video(api: Api) -> None:
+    path = "/v1/videos/a%22b"
+    assert call(api, "GET", path)[0] == 404
+    status, body = call(api, "PUT", path, {"title": "Ä title", "category": "music"})
+    assert (status, body["video_id"], body["title"]) == (200, "a%22b", "Ä title")
+    assert call(api, "GET", path) == (200, body)
+    assert call(api, "DELETE", path) == (200, {"deleted": True})
+    status, body = call(api, "DELETE", path)
+    assert (status, body["error"]["code"]) == (404, "unknown_video")
+    batch = {"videos": [{"video_id": f"n{j}", "title": "N"} for j in range(70)]}
+    assert call(api, "POST", "/v1/videos/batch", batch) == (200, {"stored": 70})
+    assert call(api, "GET", "/v1/videos/n69")[0] == 200
+
+
+def test_the_life_of_a_user(api: Api) -> None:
+    path = "/v1/users/boris"
+    assert call(api, "GET", path)[0] == 404
+    status, body = call(api, "PUT", path, {"age": 30, "country": "DE"})
+    assert (status, body["profile"]["age"], body["watched"]) == (200, 30, 0)
+    assert call(api, "GET", path) == (200, body)
+    assert call(api, "DELETE", path) == (200, {"deleted": True})
+    assert call(api, "GET", path)[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "fields"),
+    [
+        ("{", 400, []),
+        ("", 422, ["body"]),
+        (None, 422, ["body"]),
+        ([], 422, ["body"]),
+        ({}, 422, ["body.user_id"]),
+        ({"user_id": "a b"}, 422, ["body.user_id"]),
+        ({"user_id": "a", "limit": 101}, 422, ["body.limit"]),
+        (
+            {"user_id": "a", "limit": 0, "context": {"country": "de"}},
+            422,
+            ["body.limit", "body.context.country"],
+        ),
+        ({"user_id": "a", "surprise": 1}, 422, ["body.surprise"]),
+        (
+            {"user_id": "a", "session": [{"video_id": "v", "seconds": -1}]},
+            422,
+            ["body.session.0.seconds"],
+        ),
+    ],
+)
+def test_bad_bodies(api: Api, body: Any, status: int, fields: list[str]) -> None:
+    got, answer = call(api, "POST", "/v1/recommendations", body)
+    assert got == status
+    named = [f["field"] for f in answer["error"]["fields"]]
+    assert named == fields
+    assert all(f["expected"] for f in answer["error"]["fields"])
+    assert answer["request_id"] == "r-1"
+
+
+def test_bad_paths_queries_and_types(api: Api) -> None:
+    assert call(api, "GET", "/v1/trending", query={"limit": "many"})[0] == 422
+    assert call(api, "GET", "/v1/videos/a b")[0] == 422
+    assert call(api, "GET", "/v1/nothing")[0] == 404
+    status, body = call(api, "PATCH", "/v1/videos/v1")
+    assert (status, body["error"]["code"]) == (405, "method_not_allowed")
+    text = call(api, "POST", "/v1/recommendations", "hello", content_type="text/plain")
+    assert text[0] == 415
+
+
+@pytest.mark.parametrize(("method", "path", "body", "scope"), ROUTES)
+def test_every_route_wants_its_scope(
+    api: Api, method: str, path: str, body: Any, scope: str
+) -> None:
+    others = " ".join(s for s in f"{READ} {WRITE}".split() if s != scope)
+    assert call(api, method, path, body, token={})[0] == 401
+    assert call(api, method, path, body, token=claims(exp=str(int(NOW) - 1)))[0] == 401
+    assert call(api, method, path, body, token=claims(client_id="stranger"))[0] == 403
+    assert call(api, method, path, body, token=claims(scope=others))[0] == 403
+    assert call(api, method, path, "{", token=claims(scope=others))[0] == 403, "before the body"
+    assert call(api, method, path, body, token=claims(scope=scope))[0] in {200, 404}
+
+
+def test_every_route_is_marked(api: Api) -> None:
+    for route in [*api._static_routes, *api._dynamic_routes]:
+        assert hasattr(route.func, "scope"), route.path
+    assert call(api, "GET", "/health", token={}) == (200, {"status": "ok"})
+
+
+def test_an_end_user_may_name_themselves_only(api: Api) -> None:
+    anna = claims(sub="1234", username="anna")
+    assert call(api, "POST", "/v1/recommendations", {"user_id": "anna"}, token=anna)[0] == 200
+    assert call(api, "POST", "/v1/recommendations", {"user_id": "boris"}, token=anna)[0] == 403
+    assert call(api, "PUT", "/v1/users/anna", {"age": 3}, token=anna)[0] == 200
+    for method, body in (("GET", None), ("PUT", {"age": 9}), ("DELETE", None)):
+        assert call(api, method, "/v1/users/boris", body, token=anna)[0] == 403
+
+
+def test_tenants_do_not_see_each_other(api: Api) -> None:
+    other = claims(client_id="another", sub="another")
+    call(api, "PUT", "/v1/videos/secret", {"title": "Secret"})
+    assert call(api, "GET", "/v1/videos/secret", token=other)[0] == 404
+    status, body = call(api, "POST", "/v1/recommendations", {"user_id": "anna"}, token=other)
+    assert (status, body["error"]["code"]) == (503, "no_model")
+
+
+def test_our_faults_are_not_explained(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("the password is hunter2")
+
+    monkeypatch.setattr("vireo.recommender.catalogue.Catalogue.get", broken)
+    status, body = call(api, "GET", "/v1/videos/v1")
+    assert (status, body["error"]["code"]) == (500, "internal_error")
+    assert "hunter2" not in json.dumps(body)
+
+
+def test_threads_keep_their_requests_apart(api: Api) -> None:
+    def one(j: int) -> tuple[str, str, str]:
+        user = f"u{j}"
+        token = claims(sub="1", username=user)
+        status, body = call(
+            api, "POST", "/v1/recommendations", {"user_id": user}, token=token, request_id=f"r{j}"
+        )
+        assert status == 200
+        return user, body["user_id"], body["request_id"]
+
+    with ThreadPoolExecutor(8) as pool:
+        for j, (user, answered, request_id) in enumerate(pool.map(one, range(200))):
+            assert (user, request_id) == (answered, f"r{j}")
+
+
+def test_the_documentation_names_every_route_and_error(api: Api) -> None:
+    document = json.loads(api.get_openapi_json_schema())
+    for method, path, _, _ in ROUTES:
+        operations = [
+            operations[method.lower()]
+            for template, operations in document["paths"].items()
+            if method.lower() in operations
+            and template.split("/")[:3] == path.split("/")[:3]
+            and len(template.split("/")) == len(path.split("/"))
+        ]
+        assert operations, (method, path)
+        assert all({"401", "403", "422"} <= o["responses"].keys() for o in operations)
+    schemas = document["components"]["schemas"]
+    assert {"Recommendations", "Item", "ErrorBody", "VideoBody"} <= schemas.keys()

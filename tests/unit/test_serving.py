@@ -1,0 +1,314 @@
+"""What is served follows the pointer and the catalogue, whatever goes wrong on the way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.worlds import NOW, bundle, catalogue, video
+from vireo import bundle as bundles
+from vireo.catalogue import VideoBody
+from vireo.homes.clock import MovableClock
+from vireo.homes.local import home
+from vireo.homes.local_meter import LocalMeter
+from vireo.ports import Ports, Record, Table, Unavailable
+from vireo.recommender import changes, serving
+from vireo.recommender.catalogue import Catalogue, UnknownVideo
+from vireo.recommender.changes import Changes
+from vireo.recommender.serving import NoModel, Serving
+from vireo.vectors import has
+
+VIDEOS = catalogue(40)
+
+
+@pytest.fixture
+def clock() -> MovableClock:
+    return MovableClock(NOW)
+
+
+@pytest.fixture
+def meter() -> LocalMeter:
+    return LocalMeter()
+
+
+@pytest.fixture
+def ports(tmp_path: Path, clock: MovableClock, meter: LocalMeter) -> Ports:
+    return home(tmp_path, clock=clock, meter=meter).open("default")
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loaded test machine must not look like a slow store."""
+    monkeypatch.setattr(serving, "BRIEFLY", 30.0)
+    monkeypatch.setattr(serving, "AT_MOST", 30.0)
+
+
+class Store:
+    """Records behind a gate: they fail or hang when the test says so."""
+
+    def __init__(self, records: Any) -> None:
+        self._records = records
+        self.before: Callable[[], object] = lambda: None
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._records, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            self.before()
+            return method(*args, **options)
+
+        return call
+
+
+def fail() -> None:
+    raise Unavailable("down")
+
+
+def deploy(ports: Ports, version: str, **more: Any) -> None:
+    bundles.publish(bundle(VIDEOS, version=version, **more), ports.blobs)
+    bundles.switch(ports.records, version, expect=bundles.current(ports.records))
+
+
+def served(serving_: Serving) -> str:
+    view, stale = serving_.view()
+    assert not stale
+    return view.snapshot.bundle.version
+
+
+def shows(serving_: Serving, video_id: str) -> bool:
+    snapshot = serving_.view()[0].snapshot
+    row = snapshot.row(video_id)
+    return row >= 0 and bool(has(snapshot.eligible(0, 17), np.array([row], np.int32))[0])
+
+
+def test_nothing_is_served_before_the_first_deployment(ports: Ports) -> None:
+    serves = Serving(ports)
+    with pytest.raises(NoModel):
+        serves.view()
+    deploy(ports, "b1")
+    assert served(serves) == "b1"  # at once: whoever has nothing looks every time
+
+
+def test_the_pointer_is_followed(ports: Ports, clock: MovableClock) -> None:
+    deploy(ports, "b1")
+    serves = Serving(ports)
+    assert served(serves) == "b1"
+    deploy(ports, "b2", seed=1)
+    assert served(serves) == "b1"
+    clock.advance(serving.EVERY)
+    serves.view()
+    assert served(serves) == "b2"
+    bundles.rollback(ports.records)
+    clock.advance(serving.EVERY)
+    serves.view()
+    assert served(serves) == "b1"
+
+
+def test_a_refused_bundle_leaves_the_old_one(
+    ports: Ports, clock: MovableClock, meter: LocalMeter
+) -> None:
+    deploy(ports, "b1")
+    serves = Serving(ports)
+    assert served(serves) == "b1"
+    deploy(ports, "b2")
+    data = bytearray(ports.blobs.read("bundles/b2/vectors.npy"))
+    data[-1] ^= 1
+    ports.blobs.write("bundles/b2/vectors.npy", bytes(data))
+    for _ in range(5):
+        clock.advance(serving.EVERY)
+        assert served(serves) == "b1"
+    assert meter.total("BundleRefused") == 1, "what is refused is not downloaded again"
+    deploy(ports, "b3")
+    clock.advance(serving.EVERY)
+    serves.view()
+    assert served(serves) == "b3"
+
+
+def test_new_and_removed_videos_within_thirty_seconds(ports: Ports, clock: MovableClock) -> None:
+    deploy(ports, "b1")
+    serves, store = Serving(ports), Catalogue(ports)
+    assert shows(serves, "v7")
+    store.put_all(VIDEOS)
+    store.delete("v7")
+    store.put("fresh", VideoBody(title="A minute old"))
+    store.put("v8", VideoBody.model_validate({"title": "Adults", "age_rating": 18}))
+    clock.advance(30)
+    assert not shows(serves, "v7")
+    assert not shows(serves, "v8")
+    assert shows(serves, "fresh")
+    store.delete("fresh")
+    store.put("v7", VideoBody(title="Back again"))
+    clock.advance(30)
+    assert shows(serves, "v7")
+    assert not shows(serves, "fresh")
+    with pytest.raises(UnknownVideo):
+        store.get("fresh")
+    with pytest.raises(UnknownVideo):
+        store.delete("fresh")
+
+
+def test_a_new_process_knows_what_came_before_it(ports: Ports, clock: MovableClock) -> None:
+    deploy(ports, "b1")
+    store = Catalogue(ports)
+    store.put("one", VideoBody(title="One"))
+    clock.advance(9 * 3600)  # other hours are other partitions
+    store.put("two", VideoBody(title="Two"))
+    clock.advance(5)
+    serves = Serving(ports)
+    assert shows(serves, "one")
+    assert shows(serves, "two")
+
+
+def test_windows_open_and_close_by_themselves(ports: Ports, clock: MovableClock) -> None:
+    deploy(ports, "b1")
+    serves, store = Serving(ports), Catalogue(ports)
+    body = video(0, available_from=None).model_dump(exclude={"video_id"})
+    window = {"available_from": "2023-11-14T22:15:00Z", "available_until": "2023-11-14T22:17:00Z"}
+    store.put("timed", VideoBody.model_validate(body | window))
+    seen = []
+    for _ in range(10):  # from 22:13:20 on
+        clock.advance(30)
+        seen.append(shows(serves, "timed"))
+    assert seen == [False] * 3 + [True] * 4 + [False] * 3
+
+
+def test_a_failing_store_serves_what_was_known(
+    ports: Ports, clock: MovableClock, meter: LocalMeter
+) -> None:
+    deploy(ports, "b1")
+    store = Store(ports.records)
+    serves = Serving(replace(ports, records=store))
+    assert served(serves) == "b1"
+    store.before = fail
+    clock.advance(20)
+    assert served(serves) == "b1"
+    clock.advance(20)
+    view, stale = serves.view()
+    assert (view.snapshot.bundle.version, stale) == ("b1", ["overlay"])
+    assert meter.total("OverlayFailed") == 2
+    store.before = lambda: None
+    serves.view()
+    assert served(serves) == "b1"
+
+
+def test_a_hanging_store_holds_nobody_up(
+    ports: Ports, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(ports, "b1")
+    store, gate = Store(ports.records), threading.Event()
+    serves = Serving(replace(ports, records=store))
+    assert served(serves) == "b1"
+    monkeypatch.setattr(serving, "BRIEFLY", 0.01)
+    monkeypatch.setattr(serving, "AT_MOST", 0.01)
+    store.before = lambda: gate.wait(30)
+    clock.advance(40)
+    assert serves.view()[1] == ["overlay"]
+    monkeypatch.setattr(serving, "AT_MOST", 30.0)
+    clock.advance(40)  # the poll is still the one that began forty seconds ago
+    assert serves.view()[1] == ["overlay"]
+    gate.set()
+    for _ in range(500):
+        if not serves.view()[1]:
+            break
+        threading.Event().wait(0.01)
+    else:
+        pytest.fail("the poll never came back")
+
+
+def test_no_request_fails_while_bundles_are_swapped(ports: Ports, clock: MovableClock) -> None:
+    deploy(ports, "b0")
+    serves, failures, seen = Serving(ports), [], set()
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            try:
+                snapshot = serves.view()[0].snapshot
+                query = np.ones(17, np.float32)
+                assert snapshot.index is not None
+                rows, _ = snapshot.index.search(query, 5, snapshot.eligible(0, 17))
+                assert len(snapshot.take(rows, "ids")[0]) == 5
+                seen.add(snapshot.bundle.version)
+                done.wait(0.001)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the result
+                failures.append(error)
+                return
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for j in range(1, 4):
+        deploy(ports, f"b{j}", seed=j)
+        for _ in range(400):
+            clock.advance(serving.EVERY)
+            if serves.view()[0].snapshot.bundle.version == f"b{j}":
+                break
+            threading.Event().wait(0.005)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert serves.view()[0].snapshot.bundle.version == "b3"
+    assert len(seen) > 1
+
+
+def test_a_crash_in_the_middle_of_a_poll_loses_nothing(ports: Ports, clock: MovableClock) -> None:
+    """What one poll took in before it failed is in the overlay of the next."""
+    deploy(ports, "b1")
+    store = Store(ports.records)
+    serves = Serving(replace(ports, records=store))
+    serves.view()
+    Catalogue(ports).put("fresh", VideoBody(title="A minute old"))
+    calls = iter(range(1000))
+    store.before = lambda: fail() if next(calls) >= 1 else None
+    clock.advance(serving.EVERY)
+    serves.view()
+    store.before = lambda: None
+    clock.advance(serving.EVERY)
+    assert shows(serves, "fresh")
+
+
+def test_settings_are_followed(ports: Ports, clock: MovableClock, meter: LocalMeter) -> None:
+    deploy(ports, "b1")
+    serves = Serving(ports)
+    assert not serves.view()[0].controls.tuning.popularity_only
+    ports.records.put(Table.SETTINGS, "tuning", "", {"popularity_only": True})
+    ports.records.put(Table.SETTINGS, "campaigns", "x", {"nonsense": 1})
+    clock.advance(serving.EVERY)
+    assert serves.view()[0].controls.tuning.popularity_only
+    assert meter.total("SettingRefused") == 1
+
+
+def test_changes_may_come_twice_and_out_of_order(ports: Ports) -> None:
+    newer, older = video(1, title="new"), video(1, title="old")
+    rows = [
+        changes.entry(v.model_dump(mode="json"), at) for v, at in ((newer, NOW), (older, NOW - 9))
+    ]
+    for row in rows:
+        ports.records.write([row])
+    seen = Changes(ports.records, NOW - 100)
+    for row in rows:
+        seen._take(Record(row.key, row.sort, row.item, 1))
+    assert seen.videos["v1"].title == "new"
+    news = seen.news
+    seen.poll(NOW + 1)
+    seen.poll(NOW + 2)
+    assert seen.news == news
+    assert seen.videos["v1"].title == "new"
+
+
+def test_a_batch_is_stored_whole(ports: Ports) -> None:
+    store = Catalogue(ports)
+    many = catalogue(120)
+    assert store.put_all(many) == 120
+    assert [store.get(v.video_id) for v in many] == many
+    seen = Changes(ports.records, NOW - 10)
+    seen.poll(NOW)
+    assert seen.videos == {v.video_id: v for v in many}
+    assert seen.texts.keys() == seen.videos.keys()

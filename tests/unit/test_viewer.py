@@ -1,0 +1,145 @@
+"""A viewer's record, and what an event does to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vireo.catalogue import Profile
+from vireo.viewer import HISTORY_CAP, WATCHED_CAP, Event, EventType, Viewer, apply, merge_session
+
+EVENTS = st.builds(
+    Event,
+    st.sampled_from(list(EventType)),
+    st.integers(0, 30) | st.integers(2**63, 2**64 - 1),
+    st.floats(0, 4e9),
+    st.just(math.nan) | st.floats(0, 1e5),
+    st.just(math.nan) | st.floats(0, 1),
+)
+PROFILES = st.builds(
+    Profile,
+    age=st.none() | st.integers(0, 120),
+    country=st.none() | st.sampled_from(["DE", "US"]),
+    language=st.none() | st.sampled_from(["en", "zho-Hant1234"]),
+    joined_at=st.none()
+    | st.datetimes(datetime(1971, 1, 1), datetime(2099, 1, 1)).map(
+        lambda d: d.replace(microsecond=0, tzinfo=UTC)
+    ),
+)
+
+
+def after(events: Sequence[Event], viewer: Viewer | None = None) -> Viewer:
+    viewer = viewer or Viewer()
+    for event in events:
+        viewer = apply(viewer, event)
+    return viewer
+
+
+def watch(video: int, time: float = 0.0, **more: float) -> Event:
+    return Event(EventType.WATCH, video, time, **more)
+
+
+def assert_same(ours: Viewer, theirs: Viewer) -> None:
+    assert ours.pack() == theirs.pack()
+
+
+@given(PROFILES, st.lists(EVENTS, max_size=30))
+def test_unpacked_is_what_was_packed(profile: Profile, events: list[Event]) -> None:
+    viewer = replace(after(events), profile=profile)
+    back = Viewer.unpack(viewer.pack())
+    assert_same(back, viewer)
+    assert back.profile == profile
+    np.testing.assert_array_equal(back.keys, viewer.keys)
+    np.testing.assert_array_equal(back.times, viewer.times)
+    np.testing.assert_array_equal(back.watched, viewer.watched)
+    assert (back.watches, back.seconds, back.likes) == (
+        viewer.watches,
+        viewer.seconds,
+        viewer.likes,
+    )
+
+
+def test_other_records_are_refused() -> None:
+    record = after([watch(1), watch(2)]).pack()
+    for wrong in (b"", record[:-1], record + b"\0", b"\x02" + record[1:]):
+        with pytest.raises(ValueError, match="record"):
+            Viewer.unpack(wrong)
+
+
+@pytest.mark.parametrize(
+    ("event", "in_history", "watched"),
+    [
+        (watch(7), True, True),
+        (watch(7, seconds=30), True, True),
+        (watch(7, seconds=29), False, False),
+        (watch(7, seconds=5, fraction=0.3), True, True),
+        (watch(7, fraction=0.29), False, False),
+        (Event(EventType.LIKE, 7, 0), True, True),
+        (Event(EventType.COMMENT, 7, 0), True, True),
+        (Event(EventType.SHARE, 7, 0), True, True),
+        (Event(EventType.DISLIKE, 7, 0), False, True),
+        (Event(EventType.SKIP, 7, 0), False, False),
+        (Event(EventType.IMPRESSION, 7, 0), False, False),
+        (Event(EventType.CLICK, 7, 0), False, False),
+    ],
+)
+def test_what_an_event_does(event: Event, in_history: bool, watched: bool) -> None:
+    viewer = apply(Viewer(), event)
+    assert (viewer.keys.tolist() == [7]) == in_history
+    assert (viewer.watched.tolist() == [7]) == watched
+
+
+def test_counters() -> None:
+    viewer = after(
+        [
+            watch(1, seconds=40),
+            watch(1, seconds=2),
+            watch(2),
+            *(Event(kind, 3, 0) for kind in EventType if kind is not EventType.WATCH),
+        ]
+    )
+    assert (viewer.watches, viewer.seconds) == (3, 42)
+    assert (viewer.impressions, viewer.clicks, viewer.likes, viewer.skips) == (1, 1, 3, 2)
+
+
+def test_a_video_enters_once_and_at_its_place_in_time() -> None:
+    viewer = after([watch(1, 10), watch(2, 30), watch(3, 20), watch(1, 40)])
+    assert viewer.keys.tolist() == [1, 3, 2]
+    assert viewer.times.tolist() == [10, 20, 30]
+
+
+def test_a_record_is_bounded_whatever_was_done() -> None:
+    start = Viewer(
+        keys=np.arange(HISTORY_CAP, dtype=np.uint64),
+        times=np.arange(HISTORY_CAP, dtype=np.float64),
+        watched=np.arange(WATCHED_CAP, dtype=np.uint64),
+    )
+    viewer = after([watch(10**6 + j, 1e6 + j) for j in range(50)], start)
+    assert len(viewer.keys) == HISTORY_CAP
+    assert viewer.keys[-1] == 10**6 + 49
+    assert viewer.keys[0] == 50
+    assert len(viewer.watched) == WATCHED_CAP
+    assert viewer.watched[0] == 50
+    assert len(viewer.pack()) < 200_000
+
+
+@given(st.lists(EVENTS, max_size=12, unique_by=lambda e: (e.time, e.video)), st.randoms())
+def test_a_session_may_come_in_any_order(events: list[Event], random: object) -> None:
+    mixed = events.copy()
+    random.shuffle(mixed)  # type: ignore[attr-defined]
+    assert_same(merge_session(Viewer(), events), merge_session(Viewer(), mixed))
+
+
+def test_what_the_store_knows_already_counts_once() -> None:
+    session = [watch(1, 10, seconds=50), watch(2, 20, seconds=60)]
+    stored = after(session)
+    assert_same(merge_session(stored, session), stored)
+    assert_same(merge_session(after(session[:1]), session), stored)
+    assert_same(merge_session(Viewer(), session), stored)
