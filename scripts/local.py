@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from progress import Progress
 
 from recommend.app import build
 from vireo import bundle as bundles
 from vireo.homes import local
 from vireo.homes.local_gateway import Gateway, serve
 from vireo.homes.local_tokens import LocalTokens
+from vireo.homes.terminal import Progress
 from vireo.identity import SCOPES
 from vireo.ports import Execution, Missing, Ports
 
