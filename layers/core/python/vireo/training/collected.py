@@ -41,8 +41,9 @@ Progress = Callable[[str, int, int], None]
 def into_home(data: Dataset, ports: Ports, progress: Progress | None = None) -> None:
     """Put a data set into a home: catalogue, viewers as its events leave them, and the events.
 
-    A second time changes nothing more: records are replaced (a viewer's by what the data set tells
-    of them alone), and an event's file is named by its content. ``progress`` is called with what is written, how much of it is done, and of how much.
+    A second time changes nothing more: an event's file is named by its content, and records are
+    replaced, a viewer's by what the data set alone tells of them. ``progress`` is called with what
+    is written, how much of it is done, and of how much.
     """
     report = progress or (lambda what, done, total: None)
     events = _once(event_rows.by_time(data.events))
