@@ -12,7 +12,6 @@ from typing import ClassVar
 import numpy as np
 
 from vireo.recommender.campaigns import Campaign, Reserve
-from vireo.recommender.candidates import eligible_for
 from vireo.recommender.slate import (
     EXPLORE,
     FRESH,
@@ -119,11 +118,12 @@ class Ordering:
         fitting = [c for c in self.campaigns if c.is_for(request)] if places else []
         if self.reserve is None or not fitting:
             return slate
-        eligible = eligible_for(request)
         for campaign in fitting:
             rows = request.snapshot.rows(campaign.keys)
             rows = rows[rows >= 0]
-            free = [r for r in rows[has(eligible, rows)].tolist() if r not in slate.campaigns]
+            free = [
+                r for r in rows[has(request.eligible, rows)].tolist() if r not in slate.campaigns
+            ]
             if places and free and self.reserve(campaign, request):
                 slate = _inserted(slate, free[0], places.pop(0), campaign.campaign_id)
         return slate.take(np.arange(min(len(slate), request.limit)))

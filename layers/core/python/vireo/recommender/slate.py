@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from vireo.keys import Keys
 from vireo.recommender.tower import pause_bucket
 from vireo.recommender.tuning import Tuning
-from vireo.vectors import Rows
+from vireo.vectors import Bits, Rows, clear
 from vireo.viewer import Viewer
 
 if TYPE_CHECKING:
@@ -91,6 +92,14 @@ class Request:
             tuning=tuning,
             user_id=user_id,
         )
+
+    @cached_property
+    def eligible(self) -> Bits:
+        """Bitmap of what this viewer may be shown, has not watched, and is not excluded."""
+        bits = self.snapshot.eligible(self.country, self.rating).copy()
+        clear(bits, self.watched)
+        clear(bits, self.excluded)
+        return bits
 
     @property
     def pause(self) -> float | None:
