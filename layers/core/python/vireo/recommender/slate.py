@@ -47,7 +47,7 @@ class Request:
     rating: int  #: the highest age rating that may be shown
     history: Rows  #: [h] of the videos that the snapshot knows, oldest first
     times: NDArray[np.float64]  #: [h] unix seconds
-    watched: Rows
+    watched: Rows  #: the history included
     excluded: Rows
     tuning: Tuning
     user_id: str = ""
@@ -71,9 +71,11 @@ class Request:
         profile, vocabulary = viewer.profile, snapshot.bundle.vocabulary
         tuning = tuning or Tuning()
         country = country or profile.country
-        history = snapshot.rows(viewer.keys)
+        # One look-up in the large array, of sorted keys: they are near each other there.
+        seen = np.unique(np.concatenate([viewer.keys, viewer.watched]))
+        watched = snapshot.rows(seen)
+        history = watched[np.searchsorted(seen, viewer.keys)]
         known = history >= 0
-        watched = snapshot.rows(np.sort(viewer.watched))
         excluded = snapshot.rows(exclude) if exclude is not None else watched[:0]
         return cls(
             snapshot=snapshot,
