@@ -19,15 +19,18 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable
-from importlib import import_module
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
-from vireo.training import baselines, protocols
+from vireo.training import baselines, preprocess, protocols, recipe
+from vireo.training.activity import Activity
 from vireo.training.backtest import (
     KS,
+    REFERENCES,
     Evaluation,
     StageSystem,
     System,
@@ -37,18 +40,23 @@ from vireo.training.backtest import (
 )
 from vireo.training.log import Log
 from vireo.training.metrics import BUCKETS, FINE
+from vireo.training.preprocess import Prepared
+from vireo.training.replay import Replay, Stage
 
-STAGES = {
-    "ranked": "Ranked candidates",
-    "retrieval": "Retrieval alone",
-    "final": "Final list",
+#: What may be asked of our model: its name in tables, the stage, and whether the ranker is asked.
+STAGES: dict[str, tuple[str, Stage, bool]] = {
+    "ranked": ("Ranked candidates", "ranked", True),
+    "unranked": ("Without the ranker", "ranked", False),
+    "retrieval": ("Retrieval alone", "retrieval", True),
+    "final": ("Final list", "final", True),
 }
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Read, split, fit, ask, print, write."""
     options = _options(arguments)
-    log: Log = import_module("vireo.training.preprocess").read(options.data, now=time.time()).log
+    prepared = preprocess.read(options.data, now=time.time())
+    log = prepared.log
     split = split_of(log, options)
     _say(
         f"{options.data}: {len(log):,} events, {log.n_users:,} viewers, {log.n_videos:,} videos; "
@@ -57,10 +65,13 @@ def main(arguments: list[str] | None = None) -> None:
     stages = list(STAGES) if options.stage == "all" else [options.stage]
     systems: list[System] = []
     if "ours" in options.systems:
-        systems += _ours(log, split, stages, options.seed)
+        systems += _ours(prepared, split, stages, options)
     names = [name for name in baselines.GRID if name in options.systems]
     systems += fitted_baselines(log, split, names=names, tune=not options.untuned, progress=_say)
-    evaluation = evaluate(systems, split, log, seed=options.seed, progress=_say)
+    references = (*REFERENCES, STAGES["unranked"][0])
+    evaluation = evaluate(
+        systems, split, log, references=references, seed=options.seed, progress=_say
+    )
     sys.stdout.write(table(evaluation))
     if options.out:
         _write_json(options.out, evaluation, options)
@@ -79,23 +90,37 @@ def split_of(log: Log, options: argparse.Namespace) -> protocols.Split:
     return protocols.leave_one_out(log)
 
 
-def _ours(log: Log, split: protocols.Split, stages: Iterable[str], seed: int) -> list[StageSystem]:
+def _ours(
+    prepared: Prepared, split: protocols.Split, stages: Iterable[str], options: argparse.Namespace
+) -> list[StageSystem]:
     """Our own model, trained on nothing but what may be learnt from."""
-    recipe, replay = (import_module(f"vireo.training.{m}") for m in ("recipe", "replay"))
-    learnt = protocols.known(log, split.fit)
-    # leave-one-out holds back events of all times; what to stop at and blend by is chosen by time
+    log = prepared.log
+    # leave-one-out tests on events of all times, so that what happened to videos would tell of them
     held_back = split.protocol == "leave-one-out"
-    train_until = int(0.9 * len(learnt)) if held_back else int(split.train.sum())
-    bundle = recipe.train(
-        learnt,
-        train_until=train_until,
-        validation_until=len(learnt),
-        config=recipe.Config(),
-        seed=seed,
-        progress=_say,
+    activity = None if held_back else prepared.activity
+    begin = float(log.time[~split.fit][0])
+    overrides = orjson.loads(options.settings.read_bytes()) if options.settings else {}
+    bundle, _, _ = recipe.train(
+        protocols.known(log, split.fit),
+        None if activity is None else _before(activity, begin),
+        recipe.RecipeConfig.of(overrides),
+        version="backtest",
+        seed=options.seed,
+        progress=lambda share, what: _say(f"{share:4.0%} {what}"),
     )
-    model = replay.Replay(bundle, log)
-    return [StageSystem(STAGES[stage], stage, model) for stage in stages]
+    replay = Replay(bundle, log, activity)
+    systems = []
+    for name, stage, with_ranker in (STAGES[s] for s in stages):
+        model = replay if with_ranker else replay.without_ranker
+        systems.append(StageSystem(name, stage, model))
+    return systems
+
+
+def _before(activity: Activity, moment: float) -> Activity:
+    """What had happened before ``moment`` (unix seconds)."""
+    past = int(np.searchsorted(activity.time, moment))
+    columns = ("user", "video", "type", "time", "seconds", "fraction")
+    return replace(activity, **{name: getattr(activity, name)[:past] for name in columns})
 
 
 def table(evaluation: Evaluation) -> str:
@@ -113,15 +138,40 @@ def table(evaluation: Evaluation) -> str:
         lines.append(f"{system['name']:{width}} " + " ".join(f"{v:10.4f}" for v in values))
     for metric in ("hit@10", "hit@100", "ndcg@10"):
         lines += ["", *_by_pause(figures, metric, width)]
-    if figures["differences"]:
-        lines += ["", "differences, with 95% intervals over viewers"]
-    lines += [
-        f"{d['system']:{width}} - {d['reference']:12} {d['metric']:10} {d['pause']:10} "
-        f"{d['mean']:+.4f} "
-        + (f"[{d['low']:+.4f}, {d['high']:+.4f}]" if d["viewers"] > 1 else "(one viewer)")
-        for d in figures["differences"]
-    ]
+    lines += _differences(figures, width)
     return "\n".join([*lines, ""])
+
+
+def _differences(figures: dict[str, Any], width: int) -> list[str]:
+    """Ours minus the references: by pause for the first system, of all requests for the others."""
+    found = {
+        (d["system"], d["reference"], d["pause"], d["metric"]): d for d in figures["differences"]
+    }
+    rows = dict.fromkeys(key[:3] for key in found)
+    metrics = list(dict.fromkeys(key[3] for key in found))
+    if not rows:
+        return []
+    first = figures["differences"][0]["system"]
+    lines = [
+        "",
+        "differences with 95% intervals over viewers (in the JSON: of all systems, by pause)",
+        f"{'system':{width}}   {'minus':18} {'pause':10} {'viewers':>7} "
+        + " ".join(f"{m:>27}" for m in metrics),
+    ]
+    for system, reference, pause in rows:
+        if system == first or pause == "all":
+            cells = [found[system, reference, pause, m] for m in metrics]
+            lines.append(
+                f"{system:{width}} - {reference:18} {pause:10} {cells[0]['viewers']:7,} "
+                + " ".join(f"{_interval(c):>27}" for c in cells)
+            )
+    return lines
+
+
+def _interval(found: dict[str, Any]) -> str:
+    if found["viewers"] < 2:
+        return f"{found['mean']:+.4f}"
+    return f"{found['mean']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]"
 
 
 def _by_pause(figures: dict[str, Any], metric: str, width: int) -> list[str]:
@@ -170,6 +220,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cut", type=float, default=0.8, help="share of the events to train on")
     parser.add_argument("--seed", type=int, default=1, help="of training and of the intervals")
     parser.add_argument("--stage", choices=(*STAGES, "all"), default="all")
+    parser.add_argument(
+        "--settings", type=Path, metavar="FILE", help="JSON that overrides the recipe's defaults"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="figures as JSON")
     parser.add_argument("--lists", type=Path, metavar="FILE", help="top-100 lists as text")
     parser.add_argument(

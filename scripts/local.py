@@ -20,12 +20,12 @@ from typing import Any
 
 import orjson
 
-from progress import Progress
 from recommend.app import build
 from vireo import bundle as bundles
 from vireo.homes import local
 from vireo.homes.local_gateway import Gateway, serve
 from vireo.homes.local_tokens import LocalTokens
+from vireo.homes.terminal import Progress
 from vireo.identity import SCOPES
 from vireo.ports import Execution, Missing, Ports
 
@@ -172,12 +172,12 @@ def _greet(server: Any, token: str, port: int) -> None:
         time.sleep(0.05)
     url = f"http://127.0.0.1:{port}/v1/recommendations"
     body = '{"user_id": "u00001", "limit": 5, "context": {"device": "tv"}}'
-    asked = urllib.request.Request(  # noqa: S310 - our own server
+    asked = urllib.request.Request(
         url,
         body.encode(),
         {"authorization": f"Bearer {token}", "content-type": "application/json"},
     )
-    with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
+    with urllib.request.urlopen(asked, timeout=30) as answer:
         found = orjson.loads(answer.read())
     print(f"\nFor viewer {found['user_id']}, by {found['model_version']}:")
     for item in found["items"]:

@@ -5,4 +5,5 @@ from __future__ import annotations
 from recommend.app import build
 from vireo.homes import aws
 
-handler = build(aws.home()).resolve
+home = aws.home()
+handler = home.handler(build(home).resolve)

@@ -10,6 +10,7 @@ import pytest
 from scripts import backtest as command
 from tests import oracles_evaluation as oracle
 from vireo.training import baselines, metrics
+from vireo.training.activity import Activity
 from vireo.training.backtest import (
     Answers,
     BaselineSystem,
@@ -22,6 +23,7 @@ from vireo.training.backtest import (
 )
 from vireo.training.log import Log
 from vireo.training.protocols import Requests, Split, successive, temporal
+from vireo.training.replay import Stage
 
 
 class Staged:
@@ -30,14 +32,14 @@ class Staged:
     def __init__(self, log: Log, split: Split) -> None:
         self.popularity = fitted_baselines(log, split, names=["Popularity"])[0]
 
-    def lists(self, requests: Requests, stage: str, k: int) -> metrics.Lists:
+    def lists(self, requests: Requests, stage: Stage, k: int) -> metrics.Lists:
         lists = self.popularity.lists(requests, k)
         return lists if stage == "ranked" else lists[:, ::-1].copy()
 
 
 def evaluated(log: Log, split: Split) -> Evaluation:
     model = Staged(log, split)
-    stages = [StageSystem(s.title(), s, model) for s in ("ranked", "final")]
+    stages = [StageSystem("Ranked", "ranked", model), StageSystem("Final", "final", model)]
     baseline = fitted_baselines(log, split, names=["Popularity", "EASE"], tune=False)
     return evaluate([*stages, *baseline], split, log, draws=200)
 
@@ -109,8 +111,8 @@ def test_the_command_prints_and_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = oracle.random_log(4, n=900)
-    prepared = Namespace(read=lambda folder, now: Namespace(log=log))
-    monkeypatch.setattr(command, "import_module", lambda name: prepared)
+    prepared = Namespace(log=log)
+    monkeypatch.setattr("vireo.training.preprocess.read", lambda folder, now: prepared)
     command.main(
         ["--data", "anywhere", "--split", "successive", "--systems", "Popularity,Openers,EASE",
          "--out", str(tmp_path / "out.json"), "--lists", str(tmp_path / "lists.txt")]
@@ -142,3 +144,52 @@ def test_baselines_are_named_systems() -> None:
     assert [s.name for s in systems] == list(baselines.GRID)
     assert told == [f"fitting {name}" for name in baselines.GRID]
     assert all(isinstance(s, BaselineSystem) for s in systems)
+
+
+@pytest.mark.parametrize("protocol", ["temporal", "successive", "leave-one-out"])
+def test_nothing_of_the_test_reaches_training(
+    protocol: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = oracle.random_log(6, n=900)
+    n = len(log)
+    nothing = np.zeros(n, np.float32)
+    activity = Activity(
+        log.user, log.video, np.zeros(n, np.int8), log.time, nothing, nothing, log.n_videos
+    )
+    prepared = Namespace(log=log, activity=activity)
+    learnt: list[tuple[Log, Activity | None]] = []
+
+    def train(log: Log, activity: Activity | None, *rest: object, **more: object) -> list[object]:
+        learnt.append((log, activity))
+        return [None, None, None]
+
+    class Model:
+        """Answers as popularity does; without its ranker in reverse."""
+
+        def __init__(self, bundle: object, log: Log, activity: Activity | None) -> None:
+            split = command.split_of(log, Namespace(split=protocol, cut=0.8, cap=20, sample_seed=0))
+            self.stages = Staged(log, split)
+
+        def lists(self, requests: Requests, stage: Stage, k: int) -> metrics.Lists:
+            return self.stages.lists(requests, stage, k)
+
+        @property
+        def without_ranker(self) -> "Model":
+            return self
+
+    monkeypatch.setattr("vireo.training.preprocess.read", lambda folder, now: prepared)
+    monkeypatch.setattr("vireo.training.recipe.train", train)
+    monkeypatch.setattr(command, "Replay", Model)
+    command.main(["--data", "x", "--split", protocol, "--systems", "ours,Popularity"])
+    printed = capsys.readouterr().out
+    for name, _, _ in command.STAGES.values():
+        assert name in printed
+    ((events, happened),) = learnt
+    split = command.split_of(log, Namespace(split=protocol, cut=0.8, cap=20, sample_seed=0))
+    assert (events.video == log.video[split.fit]).all()
+    assert (events.time == log.time[split.fit]).all()
+    if protocol == "leave-one-out":
+        assert happened is None
+    else:
+        assert happened is not None
+        assert happened.time.max() < log.time[~split.fit].min()

@@ -44,7 +44,10 @@ class LocalHome:
         self.meter: Meter = meter or LocalMeter()
         self.log = StreamLog(folder / "stream", self.clock)
         self.machines = Machines(
-            folder / "executions", {} if functions is None else functions, definitions or Path("statemachines"), self.clock
+            folder / "executions",
+            {} if functions is None else functions,
+            definitions or Path("statemachines"),
+            self.clock,
         )
         self._records = RecordFile(folder / "records.db", self.clock)
         self._memory = Memory(self.clock)

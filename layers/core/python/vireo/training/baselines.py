@@ -16,6 +16,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from vireo.training import metrics
 from vireo.training.log import Log
+from vireo.training.neighbours import item_knn
 from vireo.training.protocols import Histories, Requests, Split, known
 
 Scores = NDArray[np.float32]
@@ -99,13 +100,7 @@ class ItemKNN:
 
     def fit(self, log: Log) -> Self:
         """Keep every video's most similar ones."""
-        X = _viewers_by_videos(log)
-        together = (X.T @ X).tocoo()
-        norm = np.sqrt(_counts(log)) + 1e-9
-        cosine = together.data / (norm[together.row] * norm[together.col] + self.shrink)
-        cosine[together.row == together.col] = 0
-        similar = sparse.csr_array((cosine, (together.row, together.col)), together.shape)
-        self._weights = _strongest(similar, self.k).T.tocsr()
+        self._weights = item_knn(log, self.shrink, self.k).matrix()
         return self
 
     def score(self, histories: Histories) -> Scores:
@@ -212,13 +207,13 @@ class OpenersAndEASE:
         return openers + self.weight * ease
 
 
-#: What every table shows; of several settings of one name, validation chooses.
+#: What every table shows; of several settings of one name, validation chooses, or the first counts.
 GRID: Mapping[str, tuple[Baseline, ...]] = {
     "Popularity": (Popularity(),),
-    "Recent popularity": (Popularity(7), Popularity(30), Popularity(90)),
-    "ItemKNN": tuple(ItemKNN(k, s) for k in (100, 1000) for s in (20.0, 100.0)),
-    "EASE": tuple(EASE(ridge) for ridge in (200.0, 500.0, 1000.0, 3000.0)),
-    "Markov": tuple(Markov(popularity=p) for p in (0.0, 0.3, 0.5)),
+    "Recent popularity": (Popularity(30), Popularity(7), Popularity(90)),
+    "ItemKNN": tuple(ItemKNN(k, s) for k in (1000, 100) for s in (100.0, 20.0)),
+    "EASE": tuple(EASE(ridge) for ridge in (1000.0, 200.0, 500.0, 3000.0)),
+    "Markov": tuple(Markov(popularity=p) for p in (0.3, 0.0, 0.5)),
     "Openers": (Openers(),),
     "Openers + EASE": tuple(OpenersAndEASE(weight=w) for w in (0.3, 0.6, 1.0)),
 }
@@ -299,20 +294,6 @@ def _matrix(
     data = np.ones(len(histories.video), np.float32) if weight is None else weight
     shape = (len(histories), n_videos)
     return sparse.csr_array((data, histories.video, histories.offsets), shape=shape)
-
-
-def _strongest(matrix: sparse.csr_array, k: int) -> sparse.csr_array:
-    """The k largest entries of every row; of equal ones, those of lower columns."""
-    parts = []
-    for begin in range(0, matrix.shape[0], _BATCH):
-        dense = matrix[begin : begin + _BATCH].toarray().astype(np.float32)
-        dense[dense == 0] = -np.inf
-        columns = top(dense, k)
-        row, place = np.nonzero(columns >= 0)
-        column = columns[row, place]
-        shape = (len(dense), matrix.shape[1])
-        parts.append(sparse.csr_array((dense[row, column], (row, column)), shape=shape))
-    return sparse.vstack(parts, format="csr")
 
 
 def _standardised(scores: Scores, histories: Histories) -> Scores:

@@ -35,9 +35,9 @@ def fit_blend(
     if not len(bucket):
         return np.ones((PAUSE_BUCKETS, s), np.float32)
     every = np.ones(len(bucket), bool)
-    general = _fit(scores, relevant, offsets, every, np.full(s, 0.5), anchor=None)
+    general = _fit(scores, relevant, offsets, every, start=np.full(s, 0.5), anchor=None)
     weights = [
-        _fit(scores, relevant, offsets, bucket == b, general, anchor=general)
+        _fit(scores, relevant, offsets, bucket == b, start=general, anchor=general)
         for b in range(PAUSE_BUCKETS)
     ]
     return np.stack(weights).astype(np.float32)
@@ -48,6 +48,7 @@ def _fit(
     relevant: NDArray[np.bool_],
     offsets: NDArray[np.int64],
     asked: NDArray[np.bool_],
+    *,
     start: NDArray[np.float64],
     anchor: NDArray[np.float64] | None,
 ) -> NDArray[np.float64]:

@@ -12,15 +12,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from vireo.catalogue import Identifier, Profile, Video
 from vireo.training import events as event_rows
-from vireo.training.lines import DatasetError, Rejected, open_text, read_columns
+from vireo.training.lines import Chunk, DatasetError, Rejected, open_text, read_columns
 
 OnError = Literal["skip", "stop"]
 #: Called with a file's name and the rows read of it so far.
@@ -94,6 +96,7 @@ class Collector:
     users: dict[str, Profile] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
     read: Counter[str] = field(default_factory=Counter)
+    _sequence: int = 0
 
     def count(self, file: str, rows: int) -> None:
         """Note that so many more rows of a file were read."""
@@ -107,6 +110,21 @@ class Collector:
             first = min(rejected)
             raise DatasetError(f"{first.file}, line {first.line}: {first.reason}")
         self.rejected.extend(rejected)
+
+    def checked(self, file: str, chunk: Chunk, raw: pa.Table) -> tuple[pa.Table, NDArray[np.bool_]]:
+        """The good events of a chunk, numbered on from those before, and which rows they are.
+
+        Args:
+            raw: the chunk's rows with the columns of ``events``.
+        """
+        table, bad, reasons = event_rows.check(raw, self._sequence)
+        self._sequence += raw.num_rows
+        found = zip(chunk.lines[bad].tolist(), reasons, strict=True)
+        self.reject([*chunk.rejected, *(Rejected(file, line, why) for line, why in found)])
+        self.count(file, raw.num_rows + len(chunk.rejected))
+        good = np.ones(raw.num_rows, bool)
+        good[bad] = False
+        return table, good
 
     def add_video(self, fields: Mapping[str, Any], file: str, line: int) -> None:
         """Check and keep a video, or reject its line."""
@@ -187,28 +205,18 @@ def _find(folder: Path, kind: str) -> Path | None:
 
 
 def _read_events(path: Path, collector: Collector) -> None:
-    first = 0
-    if path.suffix == ".parquet":
-        for batch in _batches(path):
-            table, bad, reasons = event_rows.check(pa.Table.from_batches([batch]), first)
-            _keep_events(table, bad + first + 1, reasons, path.name, collector)
-            first += batch.num_rows
-            collector.count(path.name, batch.num_rows)
-        return
-    for chunk in read_columns(path):
-        collector.reject(chunk.rejected)
-        table, bad, reasons = event_rows.check(chunk.columns, first)
-        _keep_events(table, chunk.lines[bad], reasons, path.name, collector)
-        first += len(chunk.lines)
-        collector.count(path.name, len(chunk.lines) + len(chunk.rejected))
+    chunks = _row_chunks(path) if path.suffix == ".parquet" else read_columns(path)
+    for chunk in chunks:
+        table, _ = collector.checked(path.name, chunk, chunk.columns)
+        collector.events.append(table)
 
 
-def _keep_events(
-    table: pa.Table, lines: Any, reasons: list[str], file: str, collector: Collector
-) -> None:
-    pairs = zip(lines.tolist(), reasons, strict=True)
-    collector.reject([Rejected(file, line, why) for line, why in pairs])
-    collector.events.append(table)
+def _row_chunks(path: Path) -> Iterator[Chunk]:
+    first = 1
+    for batch in _batches(path):
+        lines = np.arange(first, first + batch.num_rows)
+        yield Chunk(pa.Table.from_batches([batch]), lines, [])
+        first += batch.num_rows
 
 
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -75,8 +76,14 @@ class Log:
         """Positions by viewer: ``order[offsets[u]:offsets[u + 1]]`` are viewer u's, in time order.
 
         Returns:
-            order int64 [n], offsets int64 [n_users + 1].
+            order int64 [n], offsets int64 [n_users + 1]; both read-only, as the log keeps them.
         """
+        return self._histories
+
+    @cached_property
+    def _histories(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         order = np.argsort(self.user, kind="stable")
         counts = np.bincount(self.user, minlength=self.n_users)
-        return order, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        order.flags.writeable = offsets.flags.writeable = False
+        return order, offsets

@@ -59,8 +59,12 @@ class Neighbours:
 
 
 def fit_neighbours(log: Log, config: NeighboursConfig) -> Neighbours:
-    """EASE while one of its two matrices can be inverted in reasonable time, else ItemKNN."""
-    if min(len(np.unique(log.video)), len(np.unique(log.user))) <= config.ease_videos:
+    """EASE up to `config.ease_videos` watched videos, ItemKNN above.
+
+    Raises:
+        ValueError: the log is empty.
+    """
+    if len(np.unique(log.video)) <= config.ease_videos:
         return ease(log, config.l2, config.top_k)
     return item_knn(log, config.shrink, config.top_k)
 
@@ -94,44 +98,47 @@ def ease(log: Log, l2: float, top_k: int) -> Neighbours:
 def item_knn(log: Log, shrink: float, top_k: int) -> Neighbours:
     """Shrunk cosine of the viewers of two videos; a video is spoken for by its `top_k` nearest."""
     X, videos = _interactions(log)
-    n = X.shape[1]
     transposed = X.T.tocsr()
     norm = np.sqrt(np.diff(transposed.indptr))
     blocks = []
-    for start in range(0, n, BLOCK):
+    for start in range(0, len(videos), BLOCK):
         together = (transposed[start : start + BLOCK] @ X).tocoo()
         own = together.row + start
         together.data /= norm[own] * norm[together.col] + shrink
         together.data[own == together.col] = 0
         blocks.append(_largest_sparse(together.tocsr(), top_k))
-    nearest = sparse.vstack(blocks) if blocks else sparse.csr_matrix((n, n))
-    return _spread(nearest.T, videos, log.n_videos)
+    return _spread(sparse.vstack(blocks).T, videos, log.n_videos)
 
 
-def markov(log: Log, top_k: int = 1000) -> Neighbours:
-    """How often i follows j within `MARKOV_EVENTS`, decayed, damped by how popular both are.
+def markov(log: Log, top_k: int = 400) -> Neighbours:
+    """How often i follows j within `MARKOV_EVENTS`, decayed, as a share of what follows j.
 
     A baseline: its score is that of the last `MARKOV_EVENTS` videos of a history, the a-th newest
     weighted by `MARKOV_DECAY` ** a (see `markov_history`).
     """
+    if not len(log):
+        raise ValueError("no events to learn from")
     order, _ = log.histories()
     user, video = log.user[order], log.video[order]
     n = log.n_videos
-    follows = sparse.csr_matrix((n, n))
+    earlier, later, weights = [], [], []
     for gap in range(1, min(MARKOV_EVENTS, len(log) - 1) + 1):
         same = user[gap:] == user[:-gap]
-        weights = np.full(int(same.sum()), MARKOV_DECAY ** (gap - 1))
-        pairs = (video[:-gap][same], video[gap:][same])
-        follows += sparse.csr_matrix((weights, pairs), shape=(n, n))
+        earlier.append(video[:-gap][same])
+        later.append(video[gap:][same])
+        weights.append(np.full(int(same.sum()), MARKOV_DECAY ** (gap - 1)))
+    pairs = (np.concatenate(earlier), np.concatenate(later))
+    follows = sparse.csr_matrix((np.concatenate(weights), pairs), shape=(n, n))
     popularity = np.bincount(log.video, minlength=n) + 1.0
-    damped = sparse.diags(1 / (popularity + 5)) @ follows @ sparse.diags(popularity**-0.5)
+    damped = sparse.diags(1 / (popularity + 5)) @ follows @ sparse.diags(popularity**-0.1)
     return Neighbours.of(_largest_sparse(damped.tocsr(), top_k))
 
 
 def markov_history(length: int) -> NDArray[np.float32]:
     """Weights of a history of `length` events, oldest first, as `markov` wants them."""
     age = np.arange(length)[::-1]
-    return np.where(age < MARKOV_EVENTS, MARKOV_DECAY**age, 0).astype(np.float32)
+    weights: NDArray[np.float32] = (MARKOV_DECAY**age * (age < MARKOV_EVENTS)).astype(np.float32)
+    return weights
 
 
 def openers(log: Log) -> NDArray[np.float32]:
@@ -146,12 +153,15 @@ def openers(log: Log) -> NDArray[np.float32]:
     opens = np.zeros(len(log), bool)
     opens[1:] = (user[1:] == user[:-1]) & (time[1:] - time[:-1] > HOUR)
     counts = np.bincount(log.video[order][opens], minlength=log.n_videos)
-    expected = np.bincount(log.video, minlength=log.n_videos) * opens.mean() if len(log) else 0
+    watched = np.bincount(log.video, minlength=log.n_videos)
+    expected = watched * (opens.sum() / max(1, len(log)))
     return np.log(counts + 0.1 * expected + 1).astype(np.float32)
 
 
 def _interactions(log: Log) -> tuple[sparse.csr_matrix, NDArray[np.int64]]:
     """Who watched what, 1 or 0, [active viewers, watched videos]; and the rows of those videos."""
+    if not len(log):
+        raise ValueError("no events to learn from")
     users, user = np.unique(log.user, return_inverse=True)
     videos, video = np.unique(log.video, return_inverse=True)
     X = sparse.csr_matrix((np.ones(len(log)), (user, video)), shape=(len(users), len(videos)))

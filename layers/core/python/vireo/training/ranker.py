@@ -92,7 +92,13 @@ def fit(
         arrays=pack(_as_json(model)),
         blend=fit_blend(scores, judge.relevant, judge.offsets, judge.bucket),
         retrieval_blend=retrieval,
-        importance=dict(zip(FEATURES, map(float, model.get_feature_importance(type="PredictionValuesChange")), strict=True))
+        importance=dict(
+            zip(
+                FEATURES,
+                map(float, model.get_feature_importance(type="PredictionValuesChange")),
+                strict=True,
+            )
+        )
         if model.tree_count_
         else {},
         trees=int(model.tree_count_),
@@ -154,6 +160,14 @@ def _pool(examples: Examples) -> Pool:
         group_id=examples.group,
         cat_features=list(CATEGORICAL),
     )
+
+
+def _importance(model: CatBoostRanker) -> dict[str, float]:
+    """How much predictions change with a feature, of 100 in all."""
+    if not model.tree_count_:
+        return {}
+    shares = model.get_feature_importance(type="PredictionValuesChange")
+    return dict(zip(FEATURES, map(float, shares), strict=True))
 
 
 def _as_json(model: CatBoostRanker) -> Mapping[str, Any]:

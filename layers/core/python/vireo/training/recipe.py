@@ -52,7 +52,8 @@ class RecipeConfig:
         Raises:
             ValueError: there is no such setting.
         """
-        return _override(cls(), overrides, "")
+        config: Self = _override(cls(), overrides, "")
+        return config
 
 
 def fit_retrieval(
@@ -99,24 +100,19 @@ def fit_ranker(
     For each window the retrieval models know the events before it and none in it; the towers of the
     next window go on from those of the one before, so that rolling costs little more than one fit.
     """
-    report = progress or (lambda share, what: None)
     cuts = [int(len(log) * share) for share in config.windows]
+    steps = len(cuts)
     parts: list[Examples] = []
     params: Mapping[str, NDArray[Any]] | None = None
-    steps = len(cuts) - 1
     for w, (begin, end) in enumerate(pairwise(cuts)):
-        past = log.until(begin)
-
-        def told(share: float, what: str, w: int = w) -> None:
-            report((w + share) / (steps + 1), f"window {w + 1}/{steps}: {what}")
-
+        seen, past, prefix = log.until(end), log.until(begin), f"window {w + 1}/{steps - 1}: "
         fitted, towers = fit_retrieval(
             past,
             config,
             seed=seed,
             epochs=config.first_epochs if params is None else config.next_epochs,
             start=params,
-            progress=lambda share, what, told=told: told(share / 2, what),
+            progress=within(progress, w / steps, (w + 0.6) / steps, prefix),
         )
         params = towers.params
         bundle = assemble(
@@ -127,12 +123,11 @@ def fit_ranker(
             now=float(log.time[begin]),
             retrieval=config.retrieval,
         )
-        asked = questions(log, begin, end, config, seed=seed + w)
         parts.append(
             collect(
-                Replay(bundle, log, activity),
-                asked,
-                progress=lambda share, what, told=told: told(0.5 + share / 2, what),
+                Replay(bundle, seen, activity),
+                questions(seen, begin, end, config, seed=seed + w),
+                progress=within(progress, (w + 0.6) / steps, (w + 1) / steps, prefix),
             )
         )
     return ranking.fit(
@@ -140,7 +135,7 @@ def fit_ranker(
         parts[-1],
         config.ranker,
         seed=seed,
-        progress=lambda share, what: report((steps + share) / (steps + 1), what),
+        progress=within(progress, 1 - 1 / steps, 1),
     )
 
 
@@ -167,19 +162,11 @@ def train(
     progress: Progress | None = None,
 ) -> tuple[Bundle, Ranker, two_tower.TwoTower]:
     """Everything that may be learned from a log, as the bundle that would serve after it."""
-    report = progress or (lambda share, what: None)
     ranker = fit_ranker(
-        log,
-        activity,
-        config,
-        seed=seed,
-        progress=lambda share, what: report(share / 2, f"ranker, {what}"),
+        log, activity, config, seed=seed, progress=within(progress, 0, 0.5, "ranker, ")
     )
     fitted, towers = fit_retrieval(
-        log,
-        config,
-        seed=seed,
-        progress=lambda share, what: report(0.5 + share / 2, f"towers, {what}"),
+        log, config, seed=seed, progress=within(progress, 0.5, 1, "towers, ")
     )
     bundle = assemble(
         log,
@@ -191,6 +178,16 @@ def train(
         extra=ranker_arrays(ranker),
     )
     return bundle, ranker, towers
+
+
+def within(progress: Progress | None, start: float, stop: float, prefix: str = "") -> Progress:
+    """Progress of a part of the work, as progress of the whole from ``start`` to ``stop``."""
+
+    def told(share: float, what: str) -> None:
+        if progress is not None:
+            progress(start + (stop - start) * share, prefix + what)
+
+    return told
 
 
 def arrays_of(fitted: Fitted) -> dict[str, NDArray[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,10 @@ from vireo.recommender.tower import (
 from vireo.training.log import Log
 from vireo.training.tower_model import Batch, Positions, TowerConfig
 
-#: The table of a step's videos grows by this many: every new size is a new compilation.
-USED_STEP = 512
+#: The table of a step's videos has a multiple of this many rows: every size is a compilation.
+TABLE_STEP = 512
+#: Steps that are tried to find that size; a step that needs more than they did makes it grow.
+TRIED_STEPS = 16
 
 
 class Batches:
@@ -37,6 +40,9 @@ class Batches:
         self._cumulated = np.cumsum(self._share)
         self._table = 0
         self.steps = -(-len(log) // (config.rows * config.length))
+        tried = islice(self.epoch(np.random.default_rng(0)), TRIED_STEPS)
+        largest = max(len(np.unique(batch.used)) for batch in tried)
+        self._grow(largest + largest // 16)
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
         """`steps` batches that hold every event of the log once."""
@@ -51,13 +57,16 @@ class Batches:
             at = Positions(*(column[index[chosen]] for column in self._events))
             yield self._batch(at._replace(weight=at.weight * present[chosen]), rng)
 
+    def _grow(self, videos: int) -> None:
+        self._table = max(self._table, -(-videos // TABLE_STEP) * TABLE_STEP)
+
     def _batch(self, at: Positions, rng: np.random.Generator) -> Batch:
         draws = np.searchsorted(self._cumulated, rng.random(self._config.negatives))
         negatives = np.minimum(draws, self._start - 1).astype(np.int32)
         every = np.concatenate([at.item.ravel(), at.target.ravel(), negatives])
         used, local = np.unique(every, return_inverse=True)
         n = int(np.searchsorted(used, self._start))  # the start, if it occurs, is the last
-        self._table = max(self._table, -(-n // USED_STEP) * USED_STEP)
+        self._grow(n)
         local = np.where(local == n, self._table, local).astype(np.int32)
         items, targets, drawn = np.split(local, [at.item.size, at.item.size + at.target.size])
         return Batch(

@@ -17,6 +17,7 @@ from vireo.recommender.tower import ContentTower, UserTower
 from vireo.training.log import Log
 from vireo.training.tower_batches import Batches
 from vireo.training.tower_model import (
+    Batch,
     Content,
     TowerConfig,
     TowerParams,
@@ -96,11 +97,14 @@ def fit(
     params = initial_params(log, config, rng)
     if start is not None:
         params = _resumed(params, start)
-    optimizer = _optimizer(config, total)
+    warmup = min(config.warmup_steps, max(1, total // 10))
     state = State(
-        params, jax.tree.map(jnp.copy, params), optimizer.init(params), jnp.zeros((), jnp.int32)
+        params,
+        jax.tree.map(jnp.copy, params),
+        _optimizer(config).init(params),
+        jnp.zeros((), jnp.int32),
     )
-    step = jax.jit(partial(_step, optimizer=optimizer, config=config), donate_argnums=0)
+    shape = replace(config, epochs=0)  # fits of other lengths share what was compiled
     content = Content.of(log)
     key = jax.random.key(seed, impl=GENERATOR)
     judge = NextEvent(log, validation, config, seed) if validation is not None else None
@@ -108,12 +112,14 @@ def fit(
     best: TwoTower | None = None
     losses: list[float] = []
     scores: list[tuple[float, float]] = []
+    done = 0
     for epoch in range(1, config.epochs + 1):
         values = []
         for batch in batches.epoch(rng):
-            state, value = step(state, content, batch, key)
+            rate = _rate(config, done / total) * min(1, (done + 1) / warmup)
+            state, value = _step(state, content, batch, rate, key, config=shape)
             values.append(value)
-            done = (epoch - 1) * batches.steps + len(values)
+            done += 1
             if progress is not None and (done % REPORT_EVERY == 0 or done == total):
                 progress(done / total, f"epoch {epoch}/{config.epochs}, loss {float(value):.3f}")
         losses.append(float(np.mean(jax.device_get(values))))
@@ -178,47 +184,42 @@ class NextEvent:
         return int((scores >= own).sum())
 
 
+@partial(jax.jit, static_argnames="config", donate_argnames="state")
 def _step(
     state: State,
     content: Content,
-    batch: Any,
+    batch: Batch,
+    rate: float,
     key: jax.Array,
     *,
-    optimizer: Any,
     config: TowerConfig,
 ) -> tuple[State, jax.Array]:
     key = jax.random.fold_in(key, state.steps)
     value, gradient = jax.value_and_grad(loss)(state.params, content, batch, key, config)
-    updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
-    params: TowerParams = optax.apply_updates(state.params, updates)
-    # the first averages are short: what was before the first steps is soon forgotten
+    updates, optimizer = _optimizer(config).update(gradient, state.optimizer, state.params)
+    params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
+    # the first averages are short: where training began is soon forgotten
     decay = jnp.minimum(config.average, (1.0 + state.steps) / (10.0 + state.steps))
     average = jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), state.average, params)
-    return State(params, average, optimizer_state, state.steps + 1), value
+    return State(params, average, optimizer, state.steps + 1), value
 
 
-def _optimizer(config: TowerConfig, total: int) -> Any:
-    """AdamW on matrices, Adam on vectors: warm-up, a constant rate, then a linear fall to 2%."""
-    warmup = min(config.warmup_steps, max(1, total // 10))
-    hold = max(warmup + 1, int(total * config.decay_from))
-    peak = config.learning_rate
-    rate = optax.join_schedules(
-        [
-            optax.linear_schedule(peak / warmup, peak, warmup),
-            optax.constant_schedule(peak),
-            optax.linear_schedule(peak, 0.02 * peak, max(1, total - hold)),
-        ],
-        [warmup, hold],
-    )
+def _optimizer(config: TowerConfig) -> Any:
+    """AdamW on matrices, Adam on vectors, before the learning rate."""
     return optax.chain(
         optax.clip_by_global_norm(config.clip),
-        optax.adamw(
-            rate,
-            b2=0.98,
-            weight_decay=config.weight_decay,
+        optax.scale_by_adam(b2=0.98),
+        optax.add_decayed_weights(
+            config.weight_decay,
             mask=lambda params: {name: value.ndim > 1 for name, value in params.items()},
         ),
     )
+
+
+def _rate(config: TowerConfig, done: float) -> float:
+    """The learning rate after a share of the steps: constant, then a linear fall to 2%."""
+    left = (1 - done) / (1 - config.decay_from)
+    return config.learning_rate * min(1.0, max(0.02, left))
 
 
 def _resumed(fresh: TowerParams, start: Mapping[str, NDArray[Any]]) -> TowerParams:

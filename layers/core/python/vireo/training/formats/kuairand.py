@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from vireo.training import events
 from vireo.training.dataset import Collector, Dataset, OnError, Progress
-from vireo.training.lines import DatasetError, Rejected, read_columns
+from vireo.training.lines import DatasetError, read_columns
 
 #: Event type to the column that says it happened; an impression always did.
 _FLAGS = {
@@ -40,9 +40,8 @@ def is_kuairand(folder: Path) -> bool:
 def read(folder: Path, on_error: OnError = "skip", progress: Progress | None = None) -> Dataset:
     """The data set. Raises `DatasetError` as `vireo.training.dataset.read` does."""
     collector = Collector(on_error, progress)
-    first = 0
     for path in _files(folder, "log_"):
-        first = _read_log(path, first, collector)
+        _read_log(path, collector)
     for path in _files(folder, "video_features_basic"):
         for row, line in _rows(path, collector):
             collector.add_video(_video(row), path.name, line)
@@ -61,20 +60,12 @@ def _files(folder: Path, prefix: str) -> list[Path]:
     )
 
 
-def _read_log(path: Path, first: int, collector: Collector) -> int:
+def _read_log(path: Path, collector: Collector) -> None:
     for chunk in read_columns(path):
         if missing := [c for c in _REQUIRED if c not in chunk.columns.column_names]:
             raise DatasetError(f"{path.name}: no column {', '.join(missing)}")
-        collector.reject(chunk.rejected)
-        table, bad, reasons = events.check(_exposures(chunk.columns), first)
-        found = zip(chunk.lines[bad].tolist(), reasons, strict=True)
-        collector.reject([Rejected(path.name, line, why) for line, why in found])
-        good = np.ones(len(chunk.lines), bool)
-        good[bad] = False
+        table, good = collector.checked(path.name, chunk, _exposures(chunk.columns))
         collector.events.append(_expanded(table, chunk.columns.filter(pa.array(good))))
-        first += len(chunk.lines)
-        collector.count(path.name, len(chunk.lines) + len(chunk.rejected))
-    return first
 
 
 def _thousandth(column: pa.ChunkedArray) -> pa.Array:

@@ -14,9 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from vireo.training import events
 from vireo.training.dataset import Collector, Dataset, OnError, Progress
-from vireo.training.lines import Chunk, DatasetError, Rejected, read_columns
+from vireo.training.lines import Chunk, DatasetError, read_columns
 
 
 def is_movielens(folder: Path) -> bool:
@@ -72,16 +71,10 @@ def _read_100k(inter: Path, collector: Collector) -> None:
 def _ratings(
     chunks: Iterator[Chunk], path: Path, collector: Collector, renamed: dict[str, str] | None = None
 ) -> None:
-    first = 0
     for chunk in chunks:
-        collector.reject(chunk.rejected)
         names = [(renamed or {}).get(n, n) for n in chunk.columns.column_names]
-        table, bad, reasons = events.check(chunk.columns.rename_columns(names), first)
-        found = zip(chunk.lines[bad].tolist(), reasons, strict=True)
-        collector.reject([Rejected(path.name, line, why) for line, why in found])
+        table, _ = collector.checked(path.name, chunk, chunk.columns.rename_columns(names))
         collector.events.append(table)
-        first += len(chunk.lines)
-        collector.count(path.name, len(chunk.lines) + len(chunk.rejected))
 
 
 def _film(film: str, title: str, genres: Sequence[str]) -> dict[str, Any]:

@@ -80,9 +80,9 @@ def watch(
         if structured and j % _PARTS == 0:
             shelf = _Shelf(videos, start + j / _PARTS * DAY)
         made += feed.go(shelf, order[bounds[j] : bounds[j + 1]], j / (days * _PARTS))
-    return Choices(
-        *(np.concatenate([getattr(c, f.name) for c in made]) for f in fields(Choices)),
-    )
+    columns = {f.name: np.concatenate([getattr(c, f.name) for c in made]) for f in fields(Choices)}
+    in_time = columns["shown_at"] + columns["seconds"] < start + days * DAY
+    return Choices(**{name: column[in_time] for name, column in columns.items()})
 
 
 class _Feed:

@@ -25,6 +25,7 @@ COUNTRIES = {
 }  # fmt: skip
 LANGUAGES = ("en", "de", "es", "fr", "pt", "ja", "it")
 _CODES = tuple(COUNTRIES)
+_CATEGORIES = tuple(WORDS)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -84,104 +85,144 @@ def topics(rng: np.random.Generator) -> Floats:
     return _unit(categories + 0.8 * _unit(rng.normal(size=(len(WORDS), TOPICS, DIMENSIONS))))
 
 
+@dataclass(frozen=True)
+class _Kinds:
+    """What n videos are about: arrays [n]."""
+
+    channel: Ints
+    category: Ints
+    topic: Ints
+    series: Ints  #: 0–2 within the channel, -1 none
+    language: Ints
+    taste: Floats  #: [n, DIMENSIONS]
+    appeal: Floats
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """When n videos can be seen: unix seconds [n]."""
+
+    published: Floats
+    removed: Floats
+    opens: Floats
+    closes: Floats
+
+
 def make_videos(
     rng: np.random.Generator, n: int, topic_taste: Floats, start: float, end: float, *, fresh: float
 ) -> Videos:
-    """n videos on channels; a share ``fresh`` of them is uploaded between start and end."""
-    n_channels = max(6, n // 40)
-    share = rng.pareto(1.5, n_channels) + 0.2
-    channel = rng.choice(n_channels, n, p=share / share.sum())
-    channel_category = rng.choice(len(WORDS), n_channels, p=_zipf(len(WORDS), 0.5))
-    channel_language = rng.choice(
-        len(LANGUAGES), n_channels, p=[0.5, 0.14, 0.12, 0.1, 0.07, 0.04, 0.03]
-    )
-    channel_topic = rng.integers(TOPICS, size=n_channels)
-    style = _unit(rng.normal(size=(n_channels, DIMENSIONS)))
+    """n videos on channels; a share ``fresh`` of them is uploaded between start and end.
 
-    category = channel_category[channel]
-    series = np.where(rng.random(n) < 0.5, rng.integers(3, size=n), -1)
-    topic = np.where(rng.random(n) < 0.7, channel_topic[channel], rng.integers(TOPICS, size=n))
-    topic = np.where(series >= 0, (channel_topic[channel] + series) % TOPICS, topic)
-    own = _unit(rng.normal(size=(n, DIMENSIONS)))
-    taste = _unit(topic_taste[category, topic] + 0.35 * style[channel] + 0.35 * own)
-    is_fresh = rng.random(n) < fresh
-    published = np.where(
-        is_fresh, rng.uniform(start, end, n), start - rng.exponential(240 * DAY, n)
-    ).round()
-    following, number = _series(channel, series, published)
-    appeal = rng.lognormal(0, 1.4, n) * rng.lognormal(0, 0.6, n_channels)[channel]
-    duration = rng.lognormal(np.log(150) + 0.12 * category, 0.7).clip(10, 7200).round()
-    removed = np.where(rng.random(n) < 0.03, rng.uniform(start, end, n), np.inf)
-    if not fresh:
-        removed[:] = np.inf
-    opens = np.where(rng.random(n) < 0.01, published + rng.uniform(1, 10, n) * DAY, -np.inf)
-    closes = np.where(rng.random(n) < 0.01, end - rng.uniform(-30, 20, n) * DAY, np.inf)
+    With ``fresh`` 0 nothing is taken away between start and end, either.
+    """
+    kinds = _kinds(rng, n, topic_taste)
+    windows = _windows(rng, n, start, end, fresh)
+    following, number = _series(kinds.channel, kinds.series, windows.published)
+    duration = rng.lognormal(np.log(150) + 0.12 * kinds.category, 0.7).clip(10, 7200).round()
     allowed, lists = _countries(rng, n)
     ids = [f"v{j:06d}" for j in rng.permutation(n)]
     age_rating = rng.choice([0, 12, 16, 18], n, p=[0.9, 0.05, 0.03, 0.02])
-    words = topic_words(rng, TOPICS)
-    draws = rng.integers(1 << 30, size=(n, 3)).tolist()
-    names = list(WORDS)
     hidden = rng.random(n) < 0.5
-    catalogue = []
-    for j in range(n):
-        mine, draw = words[category[j]][topic[j]], draws[j]
-        text = (
-            episode(mine, int(channel[j]) * 3 + int(series[j]), int(number[j]), draw)
-            if series[j] >= 0
-            else title(mine, draw)
+    texts = _texts(rng, kinds, number)
+    catalogue = [
+        Video(
+            video_id=ids[j],
+            title=texts[j][0],
+            category=_CATEGORIES[kinds.category[j]],
+            channel_id=f"c{kinds.channel[j]:05d}",
+            language=LANGUAGES[kinds.language[j]],
+            duration_seconds=float(duration[j]),
+            published_at=_moment(windows.published[j]),
+            tags=texts[j][1],
+            age_rating=int(age_rating[j]),
+            status=_status(windows.removed[j], hidden=bool(hidden[j])),
+            countries_allowed=lists[j][0],
+            countries_blocked=lists[j][1],
+            available_from=_moment(windows.opens[j]) if np.isfinite(windows.opens[j]) else None,
+            available_until=_moment(windows.closes[j]) if np.isfinite(windows.closes[j]) else None,
         )
-        status = Status.PUBLIC
-        if np.isfinite(removed[j]):
-            status = Status.PRIVATE if hidden[j] else Status.DELETED
-        catalogue.append(
-            Video(
-                video_id=ids[j],
-                title=text,
-                category=names[category[j]],
-                channel_id=f"c{channel[j]:05d}",
-                language=LANGUAGES[channel_language[channel[j]]],
-                duration_seconds=float(duration[j]),
-                published_at=_moment(published[j]),
-                tags=tuple(dict.fromkeys(mine[(draw[2] + k) % 8] for k in (0, 3))),
-                age_rating=int(age_rating[j]),
-                status=status,
-                countries_allowed=lists[j][0],
-                countries_blocked=lists[j][1],
-                available_from=_moment(opens[j]) if np.isfinite(opens[j]) else None,
-                available_until=_closing(closes[j], opens[j], published[j]),
-            )
-        )
-    closing = [v.available_until.timestamp() if v.available_until else np.inf for v in catalogue]
+        for j in range(n)
+    ]
     return Videos(
         ids=ids,
-        taste=taste,
-        category=category,
-        channel=channel,
-        language=channel_language[channel],
-        appeal=appeal,
+        taste=kinds.taste,
+        category=kinds.category,
+        channel=kinds.channel,
+        language=kinds.language,
+        appeal=kinds.appeal,
         evergreen=rng.beta(1.2, 6, n),
         duration=duration,
-        published=published,
-        removed=np.minimum(removed, closing),
-        opens=opens,
+        published=windows.published,
+        removed=np.minimum(windows.removed, windows.closes),
+        opens=windows.opens,
         age_rating=age_rating,
         allowed=allowed,
         following=following,
-        related=_related(rng, category * TOPICS + topic, appeal),
+        related=_related(rng, kinds.category * TOPICS + kinds.topic, kinds.appeal),
         catalogue=catalogue,
     )
 
 
-def _zipf(n: int, exponent: float) -> Floats:
-    weights = 1.0 / np.arange(1, n + 1) ** exponent
-    return np.asarray(weights / weights.sum())
+def _kinds(rng: np.random.Generator, n: int, topic_taste: Floats) -> _Kinds:
+    """Channels of very different sizes, each with a category, a language, a style and a quality."""
+    channels = max(6, n // 40)
+    share = rng.pareto(1.5, channels) + 0.2
+    channel = rng.choice(channels, n, p=share / share.sum())
+    rank = 1 / np.sqrt(np.arange(1, len(WORDS) + 1))
+    category = rng.choice(len(WORDS), channels, p=rank / rank.sum())[channel]
+    language = rng.choice(len(LANGUAGES), channels, p=[0.5, 0.14, 0.12, 0.1, 0.07, 0.04, 0.03])
+    main_topic = rng.integers(TOPICS, size=channels)[channel]
+    series = np.where(rng.random(n) < 0.5, rng.integers(3, size=n), -1)
+    topic = np.where(rng.random(n) < 0.7, main_topic, rng.integers(TOPICS, size=n))
+    topic = np.where(series >= 0, (main_topic + series) % TOPICS, topic)
+    style = _unit(rng.normal(size=(channels, DIMENSIONS)))[channel]
+    own = _unit(rng.normal(size=(n, DIMENSIONS)))
+    return _Kinds(
+        channel=channel,
+        category=category,
+        topic=topic,
+        series=series,
+        language=language[channel],
+        taste=_unit(topic_taste[category, topic] + 0.35 * style + 0.35 * own),
+        appeal=rng.lognormal(0, 1.4, n) * rng.lognormal(0, 0.6, channels)[channel],
+    )
 
 
-def _closing(closes: float, opens: float, published: float) -> datetime | None:
-    if not np.isfinite(closes):
-        return None
-    return _moment(max(closes, (opens if np.isfinite(opens) else published) + DAY))
+def _windows(rng: np.random.Generator, n: int, start: float, end: float, fresh: float) -> _Windows:
+    """Uploads before and after the start; some videos are taken away or have a publish window."""
+    new = rng.random(n) < fresh
+    old = start - rng.exponential(240 * DAY, n)
+    published = np.where(new, rng.uniform(start, end, n), old).round()
+    removed = np.where(rng.random(n) < 0.03, rng.uniform(start, end, n), np.inf)
+    later = (published + rng.uniform(1, 10, n) * DAY).round()
+    opens = np.where(rng.random(n) < 0.01, later, -np.inf)
+    closing = (end + rng.uniform(-20, 30, n) * DAY).round()
+    closes = np.where(rng.random(n) < 0.01, np.maximum(closing, later + DAY), np.inf)
+    if not fresh:
+        removed[:], opens[:], closes[:] = np.inf, -np.inf, np.inf
+    return _Windows(published, removed, opens, closes)
+
+
+def _texts(
+    rng: np.random.Generator, kinds: _Kinds, number: Ints
+) -> list[tuple[str, tuple[str, ...]]]:
+    """Title and tags of every video, from the words of its topic; ``number``: of the episode."""
+    words = topic_words(rng, TOPICS)
+    draws = rng.integers(1 << 30, size=(len(number), 3)).tolist()
+    texts: list[tuple[str, tuple[str, ...]]] = []
+    for j, draw in enumerate(draws):
+        mine = words[kinds.category[j]][kinds.topic[j]]
+        series = int(kinds.series[j])
+        name = int(kinds.channel[j]) * 3 + series
+        text = episode(mine, name, int(number[j]), draw) if series >= 0 else title(mine, draw)
+        texts.append((text, (mine[draw[2] % 8], mine[(draw[2] + 3) % 8])))
+    return texts
+
+
+def _status(removed: float, *, hidden: bool) -> Status:
+    if not np.isfinite(removed):
+        return Status.PUBLIC
+    return Status.PRIVATE if hidden else Status.DELETED
 
 
 def _series(channel: Ints, series: Ints, published: Floats) -> tuple[Ints, Ints]:

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from vireo.homes.local import LocalHome
+from vireo.keys import key_of
+from vireo.ports import Ports, Table
+from vireo.training import collected, generator, preprocess
+from vireo.training import events as event_rows
+from vireo.training.dataset import Dataset
+from vireo.training.lines import DatasetError
+from vireo.viewer import Event, EventType, Viewer, apply
+
+SMALL = generator.Settings(viewers=40, videos=150, events=4000, days=12)
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return generator.generate(SMALL)
+
+
+@pytest.fixture
+def ports(tmp_path: Path) -> Ports:
+    return LocalHome(tmp_path).open("default")
+
+
+def applied(rows: pa.Table) -> dict[str, Viewer]:
+    """Every event applied, one by one."""
+    viewers: dict[str, Viewer] = {}
+    for e in rows.to_pylist():
+        seconds, fraction = e["watch_seconds"], e["watch_fraction"]
+        viewers[e["user_id"]] = apply(
+            viewers.get(e["user_id"], Viewer()),
+            Event(
+                EventType(e["type"]),
+                key_of(e["video_id"]),
+                e["timestamp"],
+                float("nan") if seconds is None else seconds,
+                float("nan") if fraction is None else fraction,
+            ),
+        )
+    return viewers
+
+
+def random_rows(seed: int) -> pa.Table:
+    """Repeats, dislikes before and after watches, and ties in time."""
+    rng = np.random.default_rng(seed)
+    n = 1500
+    rows, _, _ = event_rows.check(
+        pa.table(
+            {
+                "user_id": [f"u{j}" for j in rng.integers(0, 4, n)],
+                "video_id": [f"v{j}" for j in rng.integers(0, 400, n)],
+                "timestamp": rng.integers(0, 500, n).astype(float),
+                "type": [event_rows.TYPES[j] for j in rng.integers(0, 8, n)],
+                "watch_fraction": pa.array(rng.choice([0.1, 0.9, np.nan], n), from_pandas=True),
+                "watch_seconds": pa.array(rng.choice([5.1, 50.3, np.nan], n), from_pandas=True),
+                "event_id": [f"e{j}" for j in range(n)],
+            }
+        )
+    )
+    return event_rows.by_time(rows)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_viewers_are_what_their_events_one_by_one_would_make_them(seed: int) -> None:
+    rows = random_rows(seed)
+    expected = applied(rows)
+    got = dict(collected.viewers_of(rows, {}))
+    assert got.keys() == expected.keys()
+    assert max(len(v.keys) for v in got.values()) > 100
+    for name, viewer in got.items():
+        for field in fields(Viewer):
+            a, b = getattr(viewer, field.name), getattr(expected[name], field.name)
+            np.testing.assert_array_equal(a, b, err_msg=f"{name}.{field.name}")
+        assert viewer.pack() == expected[name].pack()
+
+
+def test_a_home_gives_the_log_that_the_data_set_gives(data: Dataset, ports: Ports) -> None:
+    seen: list[tuple[str, int, int]] = []
+    collected.into_home(data, ports, lambda *step: seen.append(step))
+    assert {what for what, _, _ in seen} == {"videos", "viewers", "events"}
+    assert all(done <= total for _, done, total in seen)
+    assert ("videos", 150, 150) in seen
+
+    now = ports.clock.now()
+    direct = preprocess.from_dataset(data, now=now)
+    stored = collected.read_home(ports, lambda u: collected.stored_viewer(ports.records, u))
+    for name in ("video", "time", "device", "weight", "text"):
+        np.testing.assert_array_equal(getattr(stored.log, name), getattr(direct.log, name))
+    # A home lists no viewers: those who never did anything are not in its log.
+    np.testing.assert_array_equal(
+        stored.log.people.ids[stored.log.user], direct.log.people.ids[direct.log.user]
+    )
+    for name in ("age", "country", "language"):
+        known = np.isin(direct.log.people.ids, stored.log.people.ids)
+        np.testing.assert_array_equal(
+            getattr(stored.log.people, name), getattr(direct.log.people, name)[known]
+        )
+    assert stored.report.kept == direct.report.kept == data.events.num_rows
+
+
+def test_a_second_import_counts_nothing_twice(data: Dataset, ports: Ports) -> None:
+    collected.into_home(data, ports)
+    names = list(ports.blobs.names(collected.EVENTS))
+    assert all(n.startswith("events/date=") and n.endswith(".parquet") for n in names)
+    assert len({n.split("/")[1] for n in names}) == len(names) >= SMALL.days
+    viewer = ports.records.get(Table.VIEWERS, "u00001")
+    collected.into_home(data, ports)
+    assert list(ports.blobs.names(collected.EVENTS)) == names
+    again = ports.records.get(Table.VIEWERS, "u00001")
+    assert viewer is not None
+    assert again is not None
+    assert again.item == viewer.item
+
+
+def test_repeated_ids_reach_a_viewer_once(data: Dataset, ports: Ports) -> None:
+    twice = Dataset(pa.concat_tables([data.events, data.events]), data.videos, data.users)
+    collected.into_home(twice, ports)
+    once = dict(collected.viewers_of(event_rows.by_time(data.events), data.users))
+    for name in list(once)[:10]:
+        stored = collected.stored_viewer(ports.records, name)
+        assert stored is not None
+        assert stored.pack() == once[name].pack()
+
+
+def test_the_catalogue_is_sharded_and_in_the_overlay(data: Dataset, ports: Ports) -> None:
+    collected.into_home(data, ports)
+    listed = sorted(collected.catalogue(ports.records), key=lambda v: v.video_id)
+    assert listed == list(data.videos)
+    one = data.videos[0]
+    record = ports.records.get(Table.VIDEOS, f"s{key_of(one.video_id) % 64:02d}", one.video_id)
+    assert record is not None
+    now = ports.clock.now()
+    changes = [
+        r.sort.split("#")[1]
+        for hour in (int(now // 3600) - 1, int(now // 3600))
+        for r in ports.records.query(Table.OVERLAY, str(hour)).records
+    ]
+    assert sorted(changes) == [v.video_id for v in data.videos]
+
+
+def test_nothing_collected_is_said_so(ports: Ports) -> None:
+    with pytest.raises(DatasetError, match="no collected events"):
+        collected.read_home(ports, lambda user: None)
+
+
+def test_a_damaged_file_is_named(data: Dataset, ports: Ports) -> None:
+    collected.into_home(data, ports)
+    ports.blobs.write("events/date=2026-01-01/broken.parquet", b"not parquet")
+    with pytest.raises(DatasetError, match="broken"):
+        collected.read_home(ports, lambda user: None)

@@ -1,0 +1,175 @@
+"""The towers in numpy: equal to those in JAX that were trained, for every shape of a request."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tests.planted import ring_log
+from vireo.recommender.tower import (
+    HISTORY_PAUSE_BUCKETS,
+    ContentTower,
+    UserTower,
+    age_bucket,
+    duration_buckets,
+    history_pause_buckets,
+    pause_bucket,
+    pause_buckets,
+)
+from vireo.training.tower_model import (
+    Content,
+    Positions,
+    TowerConfig,
+    content_vectors,
+    encode,
+    initial_params,
+)
+
+LOG = ring_log(n_users=10, n_videos=300, events=5)
+CONFIG = TowerConfig()
+
+
+def _weights(seed: int = 0) -> dict[str, NDArray[Any]]:
+    """Weights none of which is zero or one, so that each of them counts."""
+    rng = np.random.default_rng(seed)
+    fresh = initial_params(LOG, CONFIG, rng)
+    moved = {k: np.asarray(v) + 0.1 * rng.standard_normal(v.shape) for k, v in fresh.items()}
+    return {k: v.astype(np.float32) for k, v in moved.items()}
+
+
+WEIGHTS = _weights()
+ARRAYS = {**WEIGHTS, "content/neutral": np.float32(0.25)}
+ITEMS = np.random.default_rng(1).standard_normal((300, 64)).astype(np.float32) * 0.3
+
+
+def _in_jax(rows: NDArray[Any], times: NDArray[Any], now: float, profile: dict[str, int]) -> Any:
+    """One request as training sees it: the start, then every event, the last `length` kept."""
+    pauses = np.diff(times)
+    entered = np.full(len(rows) + 1, HISTORY_PAUSE_BUCKETS - 1)
+    entered[2:] = history_pause_buckets(pauses)
+    items = np.concatenate([[len(ITEMS)], rows])[-CONFIG.length :]
+    entered = entered[-CONFIG.length :]
+    row = np.zeros((1, CONFIG.length), np.int32)  # what follows the request must not matter
+    item, pause, segment = row.copy(), row.copy(), row + 1
+    n = len(items)
+    item[0, :n], pause[0, :n], segment[0, :n] = items, entered, 0
+    same = {k: row + profile[k] for k in ("country", "language", "device")}
+    request = pause_bucket(now - times[-1] if len(times) else None)
+    at = Positions(
+        segment=segment,
+        item=item,
+        pause=pause,
+        request=row + request,
+        age=row + age_bucket(profile["age"]),
+        target=row,
+        weight=np.zeros((1, CONFIG.length), np.float32),
+        **same,
+    )
+    params = {k: jnp.asarray(v) for k, v in WEIGHTS.items()}
+    return np.asarray(encode(params, jnp.asarray(ITEMS), at, config=CONFIG))[0, n - 1]
+
+
+@pytest.mark.parametrize("h", [0, 1, 2, 48, 49, 50, 51, 200])
+@pytest.mark.parametrize("pause", [0.0, 7200.0, 2e5, 1e7])
+def test_user_tower_equals_the_trained_one(h: int, pause: float) -> None:
+    rng = np.random.default_rng(h)
+    rows = rng.integers(0, len(ITEMS), h)
+    times = np.cumsum(rng.choice([0.0, 3, 40, 200, 900, 7200, 3e5], h)) + 1e9
+    now = (float(times[-1]) if h else 1e9) + pause
+    for profile in (
+        {"age": -1, "country": 0, "language": 0, "device": 0},
+        {"age": 27, "country": 3, "language": 1, "device": 2},
+    ):
+        served = UserTower.from_arrays(ARRAYS).encode(ITEMS[rows], times, now, **profile)
+        assert served.dtype == np.float32
+        assert served[-1] == 1
+        np.testing.assert_allclose(served[:-1], _in_jax(rows, times, now, profile), atol=1e-5)
+
+
+def test_only_the_last_items_count_and_the_pause_before_the_first_of_them() -> None:
+    tower = UserTower.from_arrays(ARRAYS)
+    who = {"age": 30, "country": 1, "language": 1, "device": 1}
+    times = np.arange(200) * 10.0
+    whole = tower.encode(ITEMS[:200], times, 2000.0, **who)
+    enough = tower.encode(ITEMS[149:200], times[149:], 2000.0, **who)
+    np.testing.assert_array_equal(whole, enough)
+    earlier = np.concatenate([[times[149] - 1e6], times[150:]])
+    assert not np.array_equal(whole, tower.encode(ITEMS[149:200], earlier, 2000.0, **who))
+
+
+def test_a_viewer_without_history_is_told_apart_by_the_profile() -> None:
+    tower = UserTower.from_arrays(ARRAYS)
+    nothing = (np.zeros((0, 64), np.float32), np.zeros(0), 1e9)
+    base = {"age": -1, "country": 0, "language": 0, "device": 0}
+    vectors = [tower.encode(*nothing, **{**base, field: 1}) for field in base]
+    vectors.append(tower.encode(*nothing, **base))
+    assert len({v.tobytes() for v in vectors}) == len(vectors)
+
+
+def test_a_code_newer_than_the_model_counts_as_unknown() -> None:
+    tower = UserTower.from_arrays(ARRAYS)
+    history = (ITEMS[:3], np.array([1.0, 2, 3]), 4.0)
+    unknown = tower.encode(*history, age=20, country=0, language=0, device=0)
+    newer = tower.encode(*history, age=20, country=99, language=99, device=99)
+    np.testing.assert_array_equal(unknown, newer)
+
+
+def test_content_tower_equals_the_trained_one() -> None:
+    log = replace(
+        LOG,
+        videos=replace(
+            LOG.videos,
+            duration=np.where(np.arange(300) % 4, LOG.videos.duration, np.nan).astype(np.float32),
+        ),
+    )
+    videos = log.videos
+    assert np.isnan(videos.duration).any()
+    assert not np.isnan(videos.duration).all()
+    served = ContentTower.from_arrays(ARRAYS).encode(
+        videos.category, videos.language, videos.duration, log.text
+    )
+    params = {k: jnp.asarray(v) for k, v in WEIGHTS.items()}
+    np.testing.assert_allclose(
+        served[:, :-1], np.asarray(content_vectors(params, Content.of(log))), atol=1e-5
+    )
+    np.testing.assert_array_equal(served[:, -1], np.float32(0.25))
+
+
+def test_content_tower_takes_no_video_and_codes_newer_than_the_model() -> None:
+    tower = ContentTower.from_arrays(ARRAYS)
+    none = np.zeros(0, np.int16)
+    assert tower.encode(none, none, np.zeros(0, np.float32), LOG.text[:0]).shape == (0, 65)
+    one = (np.array([99], np.int16), np.array([0], np.int16), np.array([9], np.float32))
+    unknown = (np.array([0], np.int16), *one[1:])
+    np.testing.assert_array_equal(
+        tower.encode(*one, LOG.text[:1]), tower.encode(*unknown, LOG.text[:1])
+    )
+
+
+def test_buckets() -> None:
+    assert [pause_bucket(p) for p in (-5, 0, 3599, 3600, 86400, 604800, None)] == [
+        0,
+        0,
+        0,
+        1,
+        2,
+        3,
+        3,
+    ]
+    assert [age_bucket(a) for a in (-1, 0, 12, 13, 64, 65, 120)] == [0, 1, 1, 2, 7, 8, 8]
+    durations = np.array([np.nan, 1, 15, 1e6], np.float32)
+    assert duration_buckets(durations).tolist() == [0, 1, 2, 12]
+    assert history_pause_buckets(np.array([0, 1, 59, 86400, np.nan])).tolist() == [0, 1, 2, 6, 6]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(-1e9, 1e9))
+def test_one_pause_and_many_have_the_same_bucket(pause: float) -> None:
+    assert pause_buckets(np.array([pause]))[0] == pause_bucket(pause)
