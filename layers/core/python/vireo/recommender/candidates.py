@@ -25,7 +25,7 @@ from vireo.recommender.slate import (
     standardised,
 )
 from vireo.recommender.snapshot import Snapshot
-from vireo.vectors import Bits, Rows, best, clear, has
+from vireo.vectors import Bits, Rows, best, has
 
 #: Weights of the sources when the bundle brings none: [with a history, without].
 DEFAULT_BLEND = np.array([[0, 1, 0.5, 0.1, 0.1], [0, 1, 0, 0.5, 0.5]], np.float32)
@@ -63,7 +63,7 @@ class Candidates:
 
     def otherwise(self, request: Request, slate: Slate) -> Slate:
         """When a source breaks: what is popular."""
-        return popular_only(request, eligible_for(request))
+        return popular_only(request)
 
 
 def candidates(request: Request, retrieval: Retrieval | None = None) -> Slate:
@@ -72,9 +72,9 @@ def candidates(request: Request, retrieval: Retrieval | None = None) -> Slate:
     A row appears once, in ascending order; `Slate.score` is the blend of the retrieval scores.
     """
     snapshot, model = request.snapshot, request.snapshot.model
-    eligible = eligible_for(request)
+    eligible = request.eligible
     if request.tuning.popularity_only:
-        return popular_only(request, eligible)
+        return popular_only(request)
     sizes = retrieval or Retrieval.of(snapshot.bundle.config)
     query = encode_viewer(request)
     proposals = [
@@ -104,14 +104,6 @@ def _votes(request: Request, sizes: Retrieval) -> AbstractContextManager[Votes |
     return table.votes(heard, strength)
 
 
-def eligible_for(request: Request) -> Bits:
-    """Bitmap of what this viewer may be shown and has not watched."""
-    bits = request.snapshot.eligible(request.country, request.rating).copy()
-    clear(bits, request.watched)
-    clear(bits, request.excluded)
-    return bits
-
-
 def encode_viewer(request: Request) -> Floats | None:
     """The viewer's query vector [d + 1]; None when the bundle has no tower."""
     tower, index = request.snapshot.model.user_tower, request.snapshot.index
@@ -128,12 +120,12 @@ def encode_viewer(request: Request) -> Floats | None:
     )
 
 
-def popular_only(request: Request, eligible: Bits) -> Slate:
+def popular_only(request: Request) -> Slate:
     """The popular of the viewer's country in order of popularity, then those of the world."""
     model = request.snapshot.model
     rows = np.concatenate([model.popular_in(request.country), model.popular_in(0)])
     rows = rows[np.sort(np.unique(rows, return_index=True)[1])]
-    rows = _first(rows, eligible, len(rows))
+    rows = _first(rows, request.eligible, len(rows))
     score = -np.arange(len(rows), dtype=np.float32)
     proposed = np.full(len(rows), 1 << POPULARITY, np.uint8)
     return Slate(rows, _scores(request.snapshot, rows, None, None), proposed, score)

@@ -11,6 +11,7 @@ import numpy as np
 from vireo.catalogue import Status
 from vireo.columns import STATUS_CODES
 from vireo.recommender.slate import Mask, Request, Slate
+from vireo.vectors import Rows, has
 
 Rule = Callable[[Request, Slate], Mask]  #: True keeps the candidate
 
@@ -19,29 +20,49 @@ DAY = 86400.0
 
 def watched(request: Request, slate: Slate) -> Mask:
     """Not yet watched, nor disliked."""
-    return ~np.isin(slate.rows, request.watched)
+    return _unless(request, slate, lambda rows: np.isin(rows, request.watched))
 
 
 def excluded(request: Request, slate: Slate) -> Mask:
     """Not excluded by the caller."""
-    return ~np.isin(slate.rows, request.excluded)
+    return _unless(request, slate, lambda rows: np.isin(rows, request.excluded))
 
 
 def policy(request: Request, slate: Slate) -> Mask:
     """Rated for the viewer's age and region."""
-    (rating,) = request.snapshot.take(slate.rows, "age_rating")
-    allowed: Mask = rating <= request.rating
-    return allowed
+
+    def refused(rows: Rows) -> Mask:
+        (rating,) = request.snapshot.take(rows, "age_rating")
+        too_high: Mask = rating > request.rating
+        return too_high
+
+    return _unless(request, slate, refused)
 
 
 def availability(request: Request, slate: Slate) -> Mask:
     """Public, shown in this country, and within its window at this moment."""
-    status, start, stop, countries = request.snapshot.take(
-        slate.rows, "status", "available_from", "available_until", "countries"
-    )
-    here = countries[:, request.country >> 3] >> np.uint8(request.country & 7) & 1
-    shown: Mask = (status == STATUS_CODES[Status.PUBLIC]) & (here == 1)
-    return shown & (start <= request.now) & (request.now < stop)
+
+    def refused(rows: Rows) -> Mask:
+        status, countries = request.snapshot.take(rows, "status", "countries")
+        here = countries[:, request.country >> 3] >> np.uint8(request.country & 7) & 1
+        hidden: Mask = (status != STATUS_CODES[Status.PUBLIC]) | (here == 0)
+        return hidden
+
+    start, stop = request.snapshot.take(slate.rows, "available_from", "available_until")
+    open_now: Mask = (start <= request.now) & (request.now < stop)
+    return open_now & _unless(request, slate, refused)
+
+
+def _unless(request: Request, slate: Slate, refused: Callable[[Rows], Mask]) -> Mask:
+    """True but where ``refused``, which is asked only of rows that are not eligible anyway.
+
+    The bitmap of a request knows all that these rules refuse; usually nothing is left to ask.
+    """
+    keep = has(request.eligible, slate.rows)
+    if not keep.all():
+        asked = np.flatnonzero(~keep)
+        keep[asked] = ~refused(slate.rows[asked])
+    return keep
 
 
 def freshness(request: Request, slate: Slate) -> Mask:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from vireo.recommender.candidates import eligible_for
 from vireo.recommender.filtering import Filtering
 from vireo.recommender.slate import SOURCES, Floats, Request, Slate, standardised
 from vireo.vectors import Rows, best, clear, has
@@ -16,7 +15,7 @@ _PROPOSED = 100
 def similar(request: Request, row: int) -> Slate:
     """The videos whose vectors point the same way, and those watched by the same viewers."""
     snapshot, table = request.snapshot, request.snapshot.model.neighbours
-    eligible = eligible_for(request)
+    eligible = request.eligible.copy()
     clear(eligible, np.array([row], np.int32))
     proposals: list[Rows] = []
     scores: list[Floats] = []
@@ -49,7 +48,7 @@ def trending(request: Request, category: str | None) -> Slate:
     listed += [model.popular_in(request.country), model.popular_in(0)]
     rows = np.concatenate(listed)
     rows = rows[np.sort(np.unique(rows, return_index=True)[1])]
-    rows = rows[has(eligible_for(request), rows)]
+    rows = rows[has(request.eligible, rows)]
     if category is not None:
         code = snapshot.bundle.vocabulary.code("categories", category)
         (codes,) = snapshot.take(rows, "category")

@@ -12,7 +12,6 @@ from typing import ClassVar
 import numpy as np
 
 from vireo.recommender.campaigns import Campaign, Reserve
-from vireo.recommender.candidates import eligible_for
 from vireo.recommender.slate import (
     EXPLORE,
     FRESH,
@@ -77,19 +76,24 @@ def explored(request: Request, slate: Slate, chosen: list[int]) -> tuple[list[in
         positions in the slate, and which of them are explorations.
     """
     k = len(chosen)
-    rest = sorted(set(range(len(slate))) - set(chosen), key=lambda j: int(slate.rows[j]))
+    taken = set(chosen)
+    rest = [j for j in np.argsort(slate.rows).tolist() if j not in taken]
     slots = min(request.tuning.explore_slots, k // 5, len(rest))
-    if not slots:
-        return chosen, set()
-    seed = blake2b(f"{request.user_id}\0{request.now // 3600}".encode(), digest_size=8).digest()
-    rng = np.random.default_rng(int.from_bytes(seed, "little"))
-    mixed = [rest[j] for j in rng.permutation(len(rest)).tolist()]
-    fresh = [j for j in mixed if slate.proposed[j] >> FRESH & 1]
-    drawn = list(dict.fromkeys(fresh[:1] + mixed))[:slots]
+    fresh = [j for j in rest if slate.proposed[j] >> FRESH & 1]
+    drawn: list[int] = []
+    for nth in range(slots):
+        pool = fresh if fresh and not drawn else rest
+        drawn.append(pool[_draw(request, nth, len(pool))])
+        rest.remove(drawn[-1])
     listed = chosen[: k - slots]
     for nth, position in enumerate(drawn, 1):
         listed.insert(nth * k // (slots + 1), position)
     return listed, set(drawn)
+
+
+def _draw(request: Request, nth: int, size: int) -> int:
+    seed = f"{request.user_id}\0{request.now // 3600}\0{nth}"
+    return int.from_bytes(blake2b(seed.encode(), digest_size=8).digest(), "little") % size
 
 
 @dataclass(frozen=True)
@@ -119,11 +123,12 @@ class Ordering:
         fitting = [c for c in self.campaigns if c.is_for(request)] if places else []
         if self.reserve is None or not fitting:
             return slate
-        eligible = eligible_for(request)
         for campaign in fitting:
             rows = request.snapshot.rows(campaign.keys)
             rows = rows[rows >= 0]
-            free = [r for r in rows[has(eligible, rows)].tolist() if r not in slate.campaigns]
+            free = [
+                r for r in rows[has(request.eligible, rows)].tolist() if r not in slate.campaigns
+            ]
             if places and free and self.reserve(campaign, request):
                 slate = _inserted(slate, free[0], places.pop(0), campaign.campaign_id)
         return slate.take(np.arange(min(len(slate), request.limit)))

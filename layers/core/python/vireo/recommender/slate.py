@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from vireo.keys import Keys
 from vireo.recommender.tower import pause_bucket
 from vireo.recommender.tuning import Tuning
-from vireo.vectors import Rows
+from vireo.vectors import Bits, Rows, clear
 from vireo.viewer import Viewer
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Request:
     rating: int  #: the highest age rating that may be shown
     history: Rows  #: [h] of the videos that the snapshot knows, oldest first
     times: NDArray[np.float64]  #: [h] unix seconds
-    watched: Rows
+    watched: Rows  #: the history included
     excluded: Rows
     tuning: Tuning
     user_id: str = ""
@@ -70,9 +71,11 @@ class Request:
         profile, vocabulary = viewer.profile, snapshot.bundle.vocabulary
         tuning = tuning or Tuning()
         country = country or profile.country
-        history = snapshot.rows(viewer.keys)
+        # One look-up in the large array, of sorted keys: they are near each other there.
+        seen = np.unique(np.concatenate([viewer.keys, viewer.watched]))
+        watched = snapshot.rows(seen)
+        history = watched[np.searchsorted(seen, viewer.keys)]
         known = history >= 0
-        watched = snapshot.rows(np.sort(viewer.watched))
         excluded = snapshot.rows(exclude) if exclude is not None else watched[:0]
         return cls(
             snapshot=snapshot,
@@ -91,6 +94,14 @@ class Request:
             tuning=tuning,
             user_id=user_id,
         )
+
+    @cached_property
+    def eligible(self) -> Bits:
+        """Bitmap of what this viewer may be shown, has not watched, and is not excluded."""
+        bits = self.snapshot.eligible(self.country, self.rating).copy()
+        clear(bits, self.watched)
+        clear(bits, self.excluded)
+        return bits
 
     @property
     def pause(self) -> float | None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Trees evaluated together: their bins, bits and leaves stay in the cache.
-_CHUNK = 125
+_CHUNK = 250
 _NEVER = 255  #: no bin exceeds it; pads trees of less depth
 _NAN_IS = {"AsIs": 0, "AsFalse": 0, "AsTrue": 255}
 
@@ -161,13 +161,20 @@ class Trees:
         bins = self.bins(features)
         total = np.zeros(len(features))
         for feature, threshold, leaves, base in self._chunks:
-            leaf = np.zeros((len(base), len(features)), np.uint16)
-            for d in range(len(feature)):
-                answers = bins[feature[d]] > threshold[d]
-                leaf |= answers.view(np.uint8).astype(np.uint16) << np.uint16(d)
-            total += leaves[base + leaf].sum(0)
+            leaf = _leaf(bins, feature, threshold)
+            total += leaves.take(base + leaf).sum(0)
         scores: NDArray[np.float64] = total * self._scale + self._bias
         return scores
+
+
+def _leaf(bins: NDArray[np.uint8], feature: Any, threshold: Any) -> NDArray[Any]:
+    """Number of the leaf of every tree and row, [trees, k]: the answers as binary digits."""
+    depth = len(feature)
+    leaf = np.zeros((feature.shape[1], bins.shape[1]), np.uint8 if depth <= 8 else np.uint16)
+    for d in range(depth - 1, -1, -1):
+        leaf += leaf
+        leaf += bins.take(feature[d], axis=0) > threshold[d]
+    return leaf
 
 
 def _chunks(arrays: Mapping[str, NDArray[Any]]) -> Iterator[tuple[Any, Any, Any, Any]]:
@@ -176,6 +183,6 @@ def _chunks(arrays: Mapping[str, NDArray[Any]]) -> Iterator[tuple[Any, Any, Any,
     for start in range(0, len(leaves), _CHUNK):
         part = slice(start, start + _CHUNK)
         values = np.ascontiguousarray(leaves[part]).ravel()
-        base = (np.arange(len(leaves[part]), dtype=np.int32) * width)[:, None]
-        feature = np.ascontiguousarray(arrays["feature"][:, part])
+        base = (np.arange(len(leaves[part]), dtype=np.intp) * width)[:, None]
+        feature = np.ascontiguousarray(arrays["feature"][:, part], np.intp)
         yield feature, np.ascontiguousarray(arrays["threshold"][:, part, None]), values, base
