@@ -209,8 +209,6 @@ NUMBERS: dict[str, Callable[[Facts], Any]] = {
     "views_against": lambda f: f.against("log_views"),
     "recent_against": lambda f: f.against("log_recent"),
     # retrieval
-    "tower": lambda f: f.slate.scores[TOWER],
-    "neighbours": lambda f: f.slate.scores[NEIGHBOURS],
     "tower_z": lambda f: f.z[TOWER],
     "neighbours_z": lambda f: f.z[NEIGHBOURS],
     "openers_z": lambda f: f.z[OPENERS],

@@ -64,7 +64,7 @@ class Challenger:
             self.fitted,
             version=run.run_id,
             now=float(prepared.log.time[test]),
-            retrieval=self.config.retrieval,
+            retrieval=self.config.sources(prepared.log),
             extra=recipe.ranker_arrays(self.ranker),
         )
 
