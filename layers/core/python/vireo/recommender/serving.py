@@ -143,4 +143,6 @@ class Serving:
         for name in switches.problems:
             log.warning("setting %s is not valid and was left out", name)
             self._ports.meter.count("SettingRefused")
-        return View(Snapshot(track.model, track.overlay(), now), switches, checked)
+        snapshot = Snapshot(track.model, track.overlay(), now)
+        snapshot.prepare()
+        return View(snapshot, switches, checked)
