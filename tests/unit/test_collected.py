@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from vireo.homes.local import LocalHome
 from vireo.keys import key_of
 from vireo.ports import Ports, Table
+from vireo.recommender.catalogue import Catalogue
+from vireo.recommender.changes import Changes
+from vireo.recommender.viewers import Viewers
 from vireo.training import collected, generator, preprocess
 from vireo.training import events as event_rows
 from vireo.training.dataset import Dataset
@@ -143,6 +148,38 @@ def test_the_catalogue_is_sharded_and_in_the_overlay(data: Dataset, ports: Ports
         for r in ports.records.query(Table.OVERLAY, str(hour)).records
     ]
     assert sorted(changes) == [v.video_id for v in data.videos]
+
+
+def test_what_is_put_in_is_what_serving_reads(data: Dataset, ports: Ports) -> None:
+    collected.into_home(data, ports)
+    viewers = dict(collected.viewers_of(event_rows.by_time(data.events), data.users))
+    name = max(viewers, key=lambda n: len(viewers[n].keys))
+    read = Viewers(ports).read(name)
+    assert read is not None
+    assert read.pack() == viewers[name].pack()
+    assert read.profile == data.users[name]
+    assert Catalogue(ports).get(data.videos[5].video_id) == data.videos[5]
+    news = Changes(ports.records, since=ports.clock.now() - 60)
+    news.poll(ports.clock.now())
+    assert len(news.videos) == len(news.texts) == len(data.videos)
+
+
+def test_what_an_erased_person_did_is_not_learned_from(data: Dataset, ports: Ports) -> None:
+    collected.into_home(data, ports)
+    counts = data.events.column("user_id").value_counts().to_pylist()
+    name = max(counts, key=lambda c: c["counts"])["values"]
+    Viewers(ports).erase(name)
+    later = {"user_id": name, "video_id": data.videos[0].video_id, "event_id": "new"}
+    moment = ports.clock.now() + 100
+    table, _, _ = event_rows.check(pa.Table.from_pylist([{**later, "timestamp": moment}]))
+    buffer = BytesIO()
+    pq.write_table(table, buffer)
+    ports.blobs.write("events/date=2026-01-01/new.parquet", buffer.getvalue())
+    read = collected.read_home(ports, lambda u: collected.stored_viewer(ports.records, u))
+    log, rows = read.log, np.flatnonzero(read.log.people.ids == name.encode())
+    # Only what they did when they came back is there.
+    assert log.time[np.isin(log.user, rows)].tolist() == [moment]
+    assert read.report.read == data.events.num_rows + 1 - max(c["counts"] for c in counts)
 
 
 def test_nothing_collected_is_said_so(ports: Ports) -> None:

@@ -108,6 +108,11 @@ def test_the_size_decides() -> None:
     assert same(fit_neighbours(log, large), item_knn(log, large.shrink, 9))
 
 
+def test_a_sparse_log_is_smoothed_less() -> None:
+    log = random_log(200, 3)
+    assert NeighboursConfig.for_log(log).l2 > NeighboursConfig.for_log(log.until(9)).l2
+
+
 @pytest.mark.parametrize("model", [ease, item_knn])
 def test_the_table_is_by_video_and_does_not_depend_on_who_is_who(model: Any) -> None:
     log = random_log(40, 25)

@@ -45,7 +45,7 @@ def _weights(seed: int = 0) -> dict[str, NDArray[Any]]:
 
 
 WEIGHTS = _weights()
-ARRAYS = {**WEIGHTS, "content/neutral": np.float32(0.25)}
+ARRAYS = {**WEIGHTS, "content/neutral": np.full((), 0.25, np.float32)}
 ITEMS = np.random.default_rng(1).standard_normal((300, 64)).astype(np.float32) * 0.3
 
 
@@ -96,39 +96,38 @@ def test_user_tower_equals_the_trained_one(h: int, pause: float) -> None:
 def test_only_the_last_items_count_and_the_pause_before_the_first_of_them() -> None:
     tower = UserTower.from_arrays(ARRAYS)
     who = {"age": 30, "country": 1, "language": 1, "device": 1}
-    times = np.arange(200) * 10.0
+    times = np.arange(200, dtype=np.float64) * 10
     whole = tower.encode(ITEMS[:200], times, 2000.0, **who)
     enough = tower.encode(ITEMS[149:200], times[149:], 2000.0, **who)
     np.testing.assert_array_equal(whole, enough)
-    earlier = np.concatenate([[times[149] - 1e6], times[150:]])
-    assert not np.array_equal(whole, tower.encode(ITEMS[149:200], earlier, 2000.0, **who))
+    earlier = times.copy()
+    earlier[:150] -= 1e6  # only the pause before the first of the last 50 grows
+    assert not np.array_equal(whole, tower.encode(ITEMS[:200], earlier, 2000.0, **who))
 
 
 def test_a_viewer_without_history_is_told_apart_by_the_profile() -> None:
     tower = UserTower.from_arrays(ARRAYS)
-    nothing = (np.zeros((0, 64), np.float32), np.zeros(0), 1e9)
     base = {"age": -1, "country": 0, "language": 0, "device": 0}
-    vectors = [tower.encode(*nothing, **{**base, field: 1}) for field in base]
-    vectors.append(tower.encode(*nothing, **base))
-    assert len({v.tobytes() for v in vectors}) == len(vectors)
+
+    def encoded(**profile: int) -> bytes:
+        nothing = np.zeros((0, 64), np.float32)
+        return tower.encode(nothing, np.zeros(0), 1e9, **{**base, **profile}).tobytes()
+
+    assert len({encoded(), *(encoded(**{field: 1}) for field in base)}) == 1 + len(base)
 
 
 def test_a_code_newer_than_the_model_counts_as_unknown() -> None:
     tower = UserTower.from_arrays(ARRAYS)
-    history = (ITEMS[:3], np.array([1.0, 2, 3]), 4.0)
-    unknown = tower.encode(*history, age=20, country=0, language=0, device=0)
-    newer = tower.encode(*history, age=20, country=99, language=99, device=99)
+    times = np.array([1.0, 2, 3])
+    unknown = tower.encode(ITEMS[:3], times, 4.0, age=20, country=0, language=0, device=0)
+    newer = tower.encode(ITEMS[:3], times, 4.0, age=20, country=99, language=99, device=99)
     np.testing.assert_array_equal(unknown, newer)
 
 
 def test_content_tower_equals_the_trained_one() -> None:
-    log = replace(
-        LOG,
-        videos=replace(
-            LOG.videos,
-            duration=np.where(np.arange(300) % 4, LOG.videos.duration, np.nan).astype(np.float32),
-        ),
-    )
+    duration = LOG.videos.duration.copy()
+    duration[::4] = np.nan
+    log = replace(LOG, videos=replace(LOG.videos, duration=duration))
     videos = log.videos
     assert np.isnan(videos.duration).any()
     assert not np.isnan(videos.duration).all()
@@ -154,15 +153,8 @@ def test_content_tower_takes_no_video_and_codes_newer_than_the_model() -> None:
 
 
 def test_buckets() -> None:
-    assert [pause_bucket(p) for p in (-5, 0, 3599, 3600, 86400, 604800, None)] == [
-        0,
-        0,
-        0,
-        1,
-        2,
-        3,
-        3,
-    ]
+    pauses = (-5, 0, 3599, 3600, 86400, 604800, None)
+    assert [pause_bucket(p) for p in pauses] == [0, 0, 0, 1, 2, 3, 3]
     assert [age_bucket(a) for a in (-1, 0, 12, 13, 64, 65, 120)] == [0, 1, 1, 2, 7, 8, 8]
     durations = np.array([np.nan, 1, 15, 1e6], np.float32)
     assert duration_buckets(durations).tolist() == [0, 1, 2, 12]

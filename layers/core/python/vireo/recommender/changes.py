@@ -18,11 +18,13 @@ HOUR = 3600.0
 OVERLAP = 60.0
 #: Changes are kept so long; a bundle older than that has lost some, and must be replaced.
 KEPT = 35 * 86400.0
+#: Partitions of the catalogue, so that it can be listed.
+SHARDS = 64
 
 
 def shard(video_id: str) -> str:
     """The partition of the catalogue that a video is listed in."""
-    return f"s{key_of(video_id) % 64:02d}"
+    return f"s{key_of(video_id) % SHARDS:02d}"
 
 
 def writes(video: Video, now: float) -> list[Put]:

@@ -88,7 +88,8 @@ def completion(activity: Activity, until: float, *, prior: float = 20.0) -> NDAr
         return np.full(activity.n_videos, np.nan, np.float32)
     total = np.bincount(video, fraction, minlength=activity.n_videos)
     count = np.bincount(video, minlength=activity.n_videos)
-    return ((total + prior * fraction.mean()) / (count + prior)).astype(np.float32)
+    shrunk: NDArray[np.float64] = (total + prior * fraction.mean()) / (count + prior)
+    return shrunk.astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from vireo.catalogue import Profile, Video
 from vireo.keys import key_of, keys_of
-from vireo.ports import Blobs, Ports, Put, Records, Table
+from vireo.ports import Blobs, Ports, Put, Record, Records, Table
+from vireo.recommender import changes
 from vireo.training import events as event_rows
 from vireo.training.dataset import Dataset
 from vireo.training.events import TYPES
@@ -30,8 +31,6 @@ from vireo.viewer import (
 
 #: Where collected events lie, as Firehose lays them: ``events/date=YYYY-MM-DD/<name>.parquet``.
 EVENTS = "events/"
-#: Keys of the catalogue, so that it can be listed.
-SHARDS = 64
 #: Two puts a video, and a record store writes at most 100 at once.
 _BATCH = 50
 #: A damaged file of the feed may hold nulls where the schema has none; they are judged later.
@@ -42,8 +41,9 @@ Progress = Callable[[str, int, int], None]
 def into_home(data: Dataset, ports: Ports, progress: Progress | None = None) -> None:
     """Put a data set into a home: catalogue, viewers as its events leave them, and the events.
 
-    A second time changes nothing more: records are replaced, and an event's file is named by its
-    content. ``progress`` is called with what is written, how much of it is done, and of how much.
+    A second time changes nothing more: an event's file is named by its content, and records are
+    replaced, a viewer's by what the data set alone tells of them. ``progress`` is called with what
+    is written, how much of it is done, and of how much.
     """
     report = progress or (lambda what, done, total: None)
     events = _once(event_rows.by_time(data.events))
@@ -59,35 +59,23 @@ def put_videos(
     now = ports.clock.now()
     for start in range(0, len(videos), _BATCH):
         batch = videos[start : start + _BATCH]
-        ports.records.write([put for video in batch for put in video_puts(video, now)])
+        ports.records.write([put for video in batch for put in changes.writes(video, now)])
         progress("videos", start + len(batch), len(videos))
-
-
-def video_puts(video: Video, now: float) -> tuple[Put, Put]:
-    """What a changed video writes: its record, and a row of the overlay. ``now``: unix seconds."""
-    item = video.model_dump(mode="json")
-    return (
-        Put(Table.VIDEOS, shard_of(video.video_id), video.video_id, item),
-        Put(Table.OVERLAY, str(int(now // 3600)), f"{int(now * 1000):013d}#{video.video_id}", item),
-    )
-
-
-def shard_of(video_id: str) -> str:
-    """The key under which the catalogue keeps a video."""
-    return f"s{key_of(video_id) % SHARDS:02d}"
 
 
 def catalogue(records: Records) -> Iterator[Video]:
     """All videos of a home's catalogue, by shard and id."""
-    for shard in range(SHARDS):
-        after = ""
-        while True:
-            page = records.query(Table.VIDEOS, f"s{shard:02d}", after=after)
-            for record in page.records:
-                yield Video.model_validate(record.item)
-            if page.after is None:
-                break
-            after = page.after
+    for shard in range(changes.SHARDS):
+        for record in _all(records, Table.VIDEOS, f"s{shard:02d}"):
+            yield Video.model_validate(record.item)
+
+
+def _all(records: Records, table: Table, key: str) -> Iterator[Record]:
+    after: str | None = ""
+    while after is not None:
+        page = records.query(table, key, after=after)
+        yield from page.records
+        after = page.after
 
 
 def read_home(
@@ -96,7 +84,7 @@ def read_home(
     *,
     settings: Settings | None = None,
 ) -> Prepared:
-    """Preprocess what a home has collected, up to now.
+    """Preprocess what a home has collected, up to now, but for what erased people did.
 
     Args:
         viewer_of: a viewer by id, None for an unknown one.
@@ -109,6 +97,7 @@ def read_home(
         raise DatasetError(f"no collected events under {EVENTS}")
     engine = connect(settings.engine)
     table = pa.concat_tables([_conformed(ports.blobs.read(n), n) for n in names])
+    table = _without_erased(table, ports.records)
     users = {}
     for user_id in sorted(pc.unique(table.column("user_id").drop_null()).to_pylist()):
         if (viewer := viewer_of(user_id)) is not None:
@@ -123,10 +112,23 @@ def read_home(
     )
 
 
+def _without_erased(table: pa.Table, records: Records) -> pa.Table:
+    """Without the events that an erased person left before the erasure was asked for."""
+    notes = _all(records, Table.REGISTRY, "erased")
+    erased = {int(note.sort, 16): float(note.item["at"]) for note in notes}
+    if not erased:
+        return table
+    users = table.column("user_id").combine_chunks().dictionary_encode()
+    names = users.dictionary.to_pylist()
+    until = pa.array([erased.get(key_of(name), -np.inf) for name in names], pa.float64())
+    gone = pc.less_equal(table.column("timestamp"), until.take(users.indices))
+    return table.filter(pc.invert(pc.fill_null(gone, False)))
+
+
 def stored_viewer(records: Records, user_id: str) -> Viewer | None:
     """A viewer's record."""
     record = records.get(Table.VIEWERS, user_id)
-    return None if record is None else Viewer.unpack(record.item["packed"])
+    return None if record is None else Viewer.unpack(record.item["viewer"])
 
 
 def _once(table: pa.Table) -> pa.Table:
@@ -219,7 +221,7 @@ def _put_viewers(
     total = len({*profiles, *pc.unique(events.column("user_id")).to_pylist()})
     batch: list[Put] = []
     for done, (name, viewer) in enumerate(viewers_of(events, profiles), 1):
-        batch.append(Put(Table.VIEWERS, name, "", {"packed": viewer.pack()}))
+        batch.append(Put(Table.VIEWERS, name, "", {"viewer": viewer.pack()}))
         # A packed viewer has up to 83 KB, and one write of all homes at most 4 MB.
         if len(batch) == 40 or done == total:
             ports.records.write(batch)

@@ -57,6 +57,11 @@ class Log:
         """Videos, those without an event included."""
         return len(self.videos)
 
+    @property
+    def events_per_video(self) -> float:
+        """Events per video that has any; 0 when there are none."""
+        return len(self) / max(1, len(np.unique(self.video)))
+
     def until(self, position: int) -> Self:
         """The first ``position`` events."""
         return self.between(0, position)

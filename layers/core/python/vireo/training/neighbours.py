@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -27,6 +28,12 @@ class NeighboursConfig:
     l2: float = 1000.0  #: EASE; more smooths towards popularity
     shrink: float = 50.0  #: ItemKNN: events by which a similarity is believed half
     top_k: int = 400  #: neighbours that a video keeps
+
+    @classmethod
+    def for_log(cls, log: Log) -> Self:
+        """Defaults by density: a strong prior drowns what little a sparse log says."""
+        config = cls()
+        return replace(config, l2=100.0) if log.events_per_video < 50 else config
 
 
 @dataclass(frozen=True)
@@ -155,7 +162,8 @@ def openers(log: Log) -> NDArray[np.float32]:
     counts = np.bincount(log.video[order][opens], minlength=log.n_videos)
     watched = np.bincount(log.video, minlength=log.n_videos)
     expected = watched * (opens.sum() / max(1, len(log)))
-    return np.log(counts + 0.1 * expected + 1).astype(np.float32)
+    score: NDArray[np.float32] = np.log(counts + 0.1 * expected + 1).astype(np.float32)
+    return score
 
 
 def _interactions(log: Log) -> tuple[sparse.csr_matrix, NDArray[np.int64]]:
@@ -191,13 +199,24 @@ def _largest(weights: NDArray[np.float64], top_k: int) -> sparse.csr_matrix:
 
 
 def _largest_sparse(matrix: sparse.csr_matrix, top_k: int) -> sparse.csr_matrix:
-    """The `top_k` largest entries of every row of a matrix without negative ones."""
-    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    order = np.lexsort((matrix.indices, -matrix.data, row))
-    rank = np.arange(len(row)) - matrix.indptr[row]  # lexsort leaves every row where it was
-    order = order[rank < top_k]
+    """The `top_k` largest entries of every row of a matrix without negative ones.
+
+    Of equal ones those with the lower column stay, so that nothing depends on who watched first.
+    """
+    matrix.sort_indices()
+    kept = np.zeros(matrix.nnz, bool)
+    for start, stop in pairwise(matrix.indptr):
+        row = matrix.data[start:stop]
+        if len(row) <= top_k:
+            kept[start:stop] = True
+            continue
+        least = np.partition(row, -top_k)[-top_k]
+        above = np.flatnonzero(row > least)
+        kept[start + above] = True
+        kept[start + np.flatnonzero(row == least)[: top_k - len(above)]] = True
+    row_ends = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr]
     return sparse.csr_matrix(
-        (matrix.data[order], (row[order], matrix.indices[order])), shape=matrix.shape
+        (matrix.data[kept], matrix.indices[kept], row_ends), shape=matrix.shape
     )
 
 

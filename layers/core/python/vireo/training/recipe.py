@@ -35,7 +35,7 @@ class RecipeConfig:
     """Everything that can be set about training; a run document may override any of it."""
 
     tower: TowerConfig | None = None  #: None: chosen by the log's density and size
-    neighbours: NeighboursConfig = field(default_factory=NeighboursConfig)
+    neighbours: NeighboursConfig | None = None  #: likewise
     ranker: RankerConfig = field(default_factory=RankerConfig)
     retrieval: Retrieval = field(default_factory=Retrieval)
     windows: tuple[float, ...] = WINDOWS
@@ -82,7 +82,7 @@ def fitted_with(log: Log, towers: two_tower.TwoTower, config: RecipeConfig) -> F
     return Fitted(
         tower=towers.arrays(),
         vectors=towers.item_vectors(),
-        neighbours=fit_neighbours(log, config.neighbours).arrays(),
+        neighbours=fit_neighbours(log, config.neighbours or NeighboursConfig.for_log(log)).arrays(),
         opener_score=openers(log),
     )
 
@@ -226,8 +226,8 @@ def _override(config: Any, overrides: Mapping[str, Any], where: str) -> Any:
         if name not in known:
             raise ValueError(f"no setting {where}{name}; there are {sorted(known)}")
         current = getattr(config, name)
-        if name == "tower" and isinstance(value, Mapping):
-            current = current or TowerConfig()
+        if current is None:  # chosen by the log, unless something of it is set
+            current = {"tower": TowerConfig, "neighbours": NeighboursConfig}[name]()
         nested = isinstance(value, Mapping)
         changes[name] = _override(current, value, f"{where}{name}.") if nested else value
     return replace(config, **changes)

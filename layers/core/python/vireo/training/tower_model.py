@@ -64,9 +64,8 @@ class TowerConfig:
     def for_log(cls, log: Log) -> Self:
         """Defaults by the density and the size of a log."""
         config = cls()
-        seen = len(np.unique(log.video))
-        if len(log) < SPARSE_EVENTS_PER_VIDEO * max(1, seen):
-            config = replace(config, id_dropout=0.2)
+        if log.events_per_video < SPARSE_EVENTS_PER_VIDEO:
+            config = replace(config, id_dropout=0.2, epochs=10)
         steps_of_an_epoch = 30  # a small log takes smaller steps, else it sees hardly any
         rows = len(log) // (config.length * steps_of_an_epoch)
         return replace(config, rows=int(np.clip(rows, 8, config.rows)))

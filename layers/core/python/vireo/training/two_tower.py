@@ -81,7 +81,9 @@ def fit(
         validation: what followed the log. After every epoch the next event is predicted on a
             sample of it; the best weights are kept, and `config.patience` epochs without a gain
             end the training.
-        start: `TwoTower.params` of an earlier fit on the same videos, to go on from.
+        start: `TwoTower.params` of an earlier fit on the same videos, to go on from: a few epochs
+            at a third of the learning rate then do what many do from scratch. It must have been
+            fitted on events before those that this fit is judged on.
         epochs: instead of `config.epochs`.
 
     Raises:
@@ -104,7 +106,8 @@ def fit(
         _optimizer(config).init(params),
         jnp.zeros((), jnp.int32),
     )
-    shape = replace(config, epochs=0)  # fits of other lengths share what was compiled
+    # fits that differ in these only share what was compiled
+    shape = replace(config, epochs=0, patience=0, learning_rate=0.0)
     content = Content.of(log)
     key = jax.random.key(seed, impl=GENERATOR)
     judge = NextEvent(log, validation, config, seed) if validation is not None else None
@@ -217,7 +220,7 @@ def _optimizer(config: TowerConfig) -> Any:
 
 
 def _rate(config: TowerConfig, done: float) -> float:
-    """The learning rate after a share of the steps: constant, then a linear fall to 2%."""
+    """The learning rate after a share of the steps, but for the warm-up: constant, then falling."""
     left = (1 - done) / (1 - config.decay_from)
     return config.learning_rate * min(1.0, max(0.02, left))
 

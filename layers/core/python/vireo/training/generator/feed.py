@@ -19,16 +19,18 @@ from vireo.training.generator.world import DAY, Floats, Ints, Videos, Viewers
 SOURCES = (
     "next",
     "related",
-    "related",
+    "topic",
+    "topic",
     "channel",
-    "taste",
     "taste",
     "taste",
     "popular",
     "fresh",
     "followed",
 )
-_PULL = {"next": 1.8, "related": 1.1, "channel": 0.7, "followed": 0.5}
+_PULL = {"next": 0.8, "channel": 0.4, "followed": 0.4}
+#: What likeness to the last video adds.
+_MOMENTUM = 3.0
 #: Sessions start within these hours (UTC): night, morning, afternoon, evening.
 _PARTS = 4
 _SATISFIED = 0.9
@@ -123,7 +125,10 @@ class _Feed:
             taste = before + drifted * (after - before)
             slate = shelf.slate(rng, self._viewers, viewer, taste, self._last[viewer])
             language = self._viewers.language[viewer]
-            attraction = _attraction(videos, taste, language, slate, inside=not first)
+            last = self._last[viewer]
+            attraction = _attraction(videos, taste, language, slate)
+            # What a session ended with leads on less than what was watched a minute ago.
+            attraction += _led_on(videos, slate, last) * (0.4 if first else 1.0)
         attraction[~_may_see(videos, self._viewers, viewer, slate, time)] = -np.inf
         attraction[self._seen.has(viewer, slate)] = -np.inf
         chosen, slate, position, pull = _choose(rng, slate, attraction)
@@ -200,6 +205,7 @@ class _Shelf:
         fading = np.exp(-np.maximum(age, 0) / 6)
         weight = np.where(there, videos.appeal * (videos.evergreen + 3 * fading), 0)
         self._by_category = _Drawer(videos.category, weight)
+        self._by_topic = _Drawer(videos.topic, weight)
         self._by_channel = _Drawer(videos.channel, weight)
         self._all = _Drawer(np.zeros(len(weight), np.int64), weight**1.2)
         self._fresh = _Drawer(np.zeros(len(weight), np.int64), np.where(age < 4, weight, 0))
@@ -220,10 +226,13 @@ class _Shelf:
         for source in SOURCES:
             match source:
                 case "next":
-                    place = np.where(started, videos.following[last], -1)
+                    offered = started & (rng.random(m) < 0.5)
+                    place = np.where(offered, videos.following[last], -1)
                 case "related":
                     which = rng.integers(videos.related.shape[1], size=m)
                     place = np.where(started, videos.related[last, which], -1)
+                case "topic":
+                    place = np.where(started, self._by_topic.draw(rng, videos.topic[last]), -1)
                 case "channel":
                     place = np.where(started, self._by_channel.draw(rng, videos.channel[last]), -1)
                 case "taste":
@@ -255,17 +264,19 @@ class _Drawer:
         return np.where(high > low, self._order[at], -1)
 
 
-def _attraction(
-    videos: Videos, taste: Floats, spoken: Ints, slate: Ints, *, inside: bool
-) -> Floats:
-    """How much each video of the slate attracts its viewer [m, places]."""
+def _attraction(videos: Videos, taste: Floats, spoken: Ints, slate: Ints) -> Floats:
+    """How much each video of the slate attracts a viewer of that taste [m, places]."""
     fit = np.einsum("md,mkd->mk", taste, videos.taste[slate])
     language = videos.language[slate]
     foreign = (language != spoken[:, None]) * np.where(language == 0, 0.4, 2.0)
+    return np.asarray(4.0 * fit - foreign + 0.3 * np.log(videos.appeal[slate]))
+
+
+def _led_on(videos: Videos, slate: Ints, last: Ints) -> Floats:
+    """How much the last video leads on to each of the slate [m, places]: -1 leads nowhere."""
+    likeness = np.einsum("md,mkd->mk", videos.taste[last], videos.taste[slate])
     pull = np.array([_PULL.get(source, 0.0) for source in SOURCES])
-    # What the last session ended with leads on less than what was watched a minute ago.
-    led = pull if inside else 0.5 * pull
-    return np.asarray(4.0 * fit + led - foreign + 0.3 * np.log(videos.appeal[slate]))
+    return np.asarray((pull + _MOMENTUM * likeness) * (last >= 0)[:, None])
 
 
 def _may_see(
@@ -306,7 +317,7 @@ def _consume(
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Seconds and fraction watched, and whether it pleased."""
     m = len(chosen)
-    odds = np.log(_SATISFIED / (1 - _SATISFIED)) + (0.0 if equal else 0.5 * (pull - 3.0))
+    odds = np.log(_SATISFIED / (1 - _SATISFIED)) + (0.0 if equal else 0.5 * (pull - 4.0))
     with np.errstate(over="ignore"):
         pleased = rng.random(m) < 1 / (1 + np.exp(-odds))
     fraction = np.where(pleased, 0.3 + 0.7 * rng.beta(3, 1.2, m), 0.3 * rng.beta(1.2, 3, m))

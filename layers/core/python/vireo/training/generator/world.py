@@ -14,7 +14,7 @@ from vireo.training.generator.words import WORDS, episode, title, topic_words
 DAY = 86_400.0
 DIMENSIONS = 24
 TOPICS = 6  #: per category
-RELATED = 4  #: videos that a player would offer after this one
+RELATED = 10  #: videos that a player would offer after this one
 FAVOURITES = 3  #: channels that a viewer follows
 DEVICES = ("mobile", "desktop", "tv", "tablet")
 #: Country to language and share of viewers.
@@ -38,6 +38,7 @@ class Videos:
     ids: list[str]
     taste: Floats  #: [n, DIMENSIONS], unit
     category: Ints
+    topic: Ints  #: of all categories' topics
     channel: Ints
     language: Ints
     appeal: Floats  #: [n] > 0, long-tailed
@@ -124,6 +125,7 @@ def make_videos(
     age_rating = rng.choice([0, 12, 16, 18], n, p=[0.9, 0.05, 0.03, 0.02])
     hidden = rng.random(n) < 0.5
     texts = _texts(rng, kinds, number)
+    topic = kinds.category * TOPICS + kinds.topic
     catalogue = [
         Video(
             video_id=ids[j],
@@ -147,6 +149,7 @@ def make_videos(
         ids=ids,
         taste=kinds.taste,
         category=kinds.category,
+        topic=topic,
         channel=kinds.channel,
         language=kinds.language,
         appeal=kinds.appeal,
@@ -158,7 +161,7 @@ def make_videos(
         age_rating=age_rating,
         allowed=allowed,
         following=following,
-        related=_related(rng, kinds.category * TOPICS + kinds.topic, kinds.appeal),
+        related=_related(rng, topic, kinds.appeal),
         catalogue=catalogue,
     )
 
@@ -172,7 +175,7 @@ def _kinds(rng: np.random.Generator, n: int, topic_taste: Floats) -> _Kinds:
     category = rng.choice(len(WORDS), channels, p=rank / rank.sum())[channel]
     language = rng.choice(len(LANGUAGES), channels, p=[0.5, 0.14, 0.12, 0.1, 0.07, 0.04, 0.03])
     main_topic = rng.integers(TOPICS, size=channels)[channel]
-    series = np.where(rng.random(n) < 0.5, rng.integers(3, size=n), -1)
+    series = np.where(rng.random(n) < 0.35, rng.integers(3, size=n), -1)
     topic = np.where(rng.random(n) < 0.7, main_topic, rng.integers(TOPICS, size=n))
     topic = np.where(series >= 0, (main_topic + series) % TOPICS, topic)
     style = _unit(rng.normal(size=(channels, DIMENSIONS)))[channel]
