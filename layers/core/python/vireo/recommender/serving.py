@@ -134,6 +134,8 @@ class Serving:
         track = _Track(Model(found), Changes(self._ports.records, found.manifest.watermark))
         self._view = self._poll(track)
         self._track = track
+        keep = {pointer.version, served or pointer.version}  # the old one may be needed again
+        bundle.tidy(Path(self._ports.scratch), keep)
 
     def _poll(self, track: _Track) -> View:
         clock = self._ports.clock
