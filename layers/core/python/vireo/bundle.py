@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,8 @@ MANIFEST = "manifest.json"
 INDEX = "index.faiss"
 #: Arrays below this many bytes are read; mapping them would cost more than it saves.
 _MAP_FROM = 1 << 16
+#: How the name of a folder begins that is being downloaded.
+_PARTIAL = ".partial-"
 
 
 class BundleRefused(Exception):
@@ -193,7 +195,7 @@ def fetch(blobs: Blobs, version: str, scratch: Path) -> Bundle:
         except BundleRefused:  # half a download of a process that died, or a damaged disk
             shutil.rmtree(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f"{version}.", dir=folder.parent))
+    partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder.parent))
     try:
         _download(blobs, version, partial)
         load(partial)
@@ -205,6 +207,16 @@ def fetch(blobs: Blobs, version: str, scratch: Path) -> Bundle:
         return load(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def tidy(scratch: Path, keep: Collection[str]) -> None:
+    """Remove what earlier fetches left in the scratch folder, but for the versions to keep.
+
+    Who has mapped a removed file still reads it; who has not fetches it again.
+    """
+    for folder in (scratch / "bundles").iterdir():
+        if folder.name not in keep and not folder.name.startswith(_PARTIAL):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -345,5 +357,6 @@ __all__ = [
     "publish",
     "rollback",
     "switch",
+    "tidy",
     "write",
 ]

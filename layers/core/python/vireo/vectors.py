@@ -82,6 +82,13 @@ def has(bits: Bits, rows: Rows) -> NDArray[np.bool_]:
     return inside
 
 
+def count_of(bits: Bits) -> int:
+    """How many rows are in the bitmap; by 64 at once."""
+    whole = len(bits) // 8 * 8
+    words, rest = bits[:whole].view(np.uint64), bits[whole:]
+    return int(np.bitwise_count(words).sum(dtype=np.int64) + np.bitwise_count(rest).sum())
+
+
 def clear(bits: Bits, rows: Rows) -> None:
     """Take ``rows`` out of a bitmap, in place. A byte may be named twice, so bit by bit."""
     np.bitwise_and.at(bits, rows >> 3, ~(np.uint8(1) << (rows & 7).astype(np.uint8)))
@@ -165,7 +172,7 @@ class LiveIndex:
         As many as exist, up to k: the eligibility is checked inside the search.
         """
         eligible = self._alive(eligible)
-        count = len(self) if eligible is None else int(np.bitwise_count(eligible).sum())
+        count = len(self) if eligible is None else count_of(eligible)
         if eligible is not None and count < SCAN_BELOW:
             rows = rows_in(eligible)
         else:
