@@ -46,12 +46,12 @@ from vireo.training.metrics import BUCKETS, FINE
 from vireo.training.preprocess import Prepared
 from vireo.training.replay import Replay, Stage
 
-#: What may be asked of our model: its name in tables, the stage, and whether the ranker is asked.
-STAGES: dict[str, tuple[str, Stage, bool]] = {
-    "ranked": ("Ranked candidates", "ranked", True),
-    "unranked": ("Without the ranker", "ranked", False),
-    "retrieval": ("Retrieval alone", "retrieval", True),
-    "final": ("Final list", "final", True),
+#: What may be asked of our model, and its name in tables.
+STAGES: dict[Stage, str] = {
+    "ranked": "Ranked candidates",
+    "unranked": "Without the ranker",
+    "retrieval": "Retrieval alone",
+    "final": "Final list",
 }
 
 
@@ -65,13 +65,13 @@ def main(arguments: list[str] | None = None) -> None:
         f"{options.data}: {len(log):,} events, {log.n_users:,} viewers, {log.n_videos:,} videos; "
         f"{options.split}: {int(split.fit.sum()):,} to learn from, {len(split.test):,} requests"
     )
-    stages = list(STAGES) if options.stage == "all" else [options.stage]
+    stages: list[Stage] = list(STAGES) if options.stage == "all" else [options.stage]
     systems: list[System] = []
     if "ours" in options.systems:
         systems += _ours(prepared, split, stages, options)
     names = [name for name in baselines.GRID if name in options.systems]
     systems += fitted_baselines(log, split, names=names, tune=not options.untuned, progress=_say)
-    references = (*REFERENCES, STAGES["unranked"][0])
+    references = (*REFERENCES, STAGES["unranked"])
     evaluation = evaluate(
         systems, split, log, references=references, seed=options.seed, progress=_say
     )
@@ -94,7 +94,7 @@ def split_of(log: Log, options: argparse.Namespace) -> protocols.Split:
 
 
 def _ours(
-    prepared: Prepared, split: protocols.Split, stages: Iterable[str], options: argparse.Namespace
+    prepared: Prepared, split: protocols.Split, stages: Iterable[Stage], options: argparse.Namespace
 ) -> list[StageSystem]:
     """Our own model, trained on nothing but what may be learnt from."""
     log = prepared.log
@@ -121,11 +121,7 @@ def _ours(
         if kept is not None:
             bundles.write(bundle, kept)
     replay = Replay(bundle, log, activity)
-    systems = []
-    for name, stage, with_ranker in (STAGES[s] for s in stages):
-        model = replay if with_ranker else replay.without_ranker
-        systems.append(StageSystem(name, stage, model))
-    return systems
+    return [StageSystem(STAGES[stage], stage, replay) for stage in stages]
 
 
 def _version(learnt: Log, overrides: Any, seed: int) -> str:

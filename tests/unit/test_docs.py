@@ -1,4 +1,4 @@
-"""What the documents say is so: links lead somewhere, commands exist, the API's document is fresh."""
+"""What the documents say is so: links lead somewhere, and commands exist."""
 
 from __future__ import annotations
 
