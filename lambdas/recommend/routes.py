@@ -90,7 +90,12 @@ def routes(service: Service, request_id: Callable[[], str], health: Callable[[],
     _catalogue(router, service)
     _users(router, service)
 
-    @router.get("/health", summary="Whether there is a model", tags=["operation"])
+    @router.get(
+        "/health",
+        summary="Whether there is a model",
+        tags=["operation"],
+        responses=documented(Health),
+    )
     @scope(None)
     def healthy() -> Response[str]:
         return answer(health())
