@@ -165,9 +165,7 @@ class Client:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def call(
-        self, method: str, path: str, body: Any = None, *, token: str | None = None
-    ) -> Answer:
+    def call(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> Answer:
         headers = {"authorization": f"Bearer {token or self.authorization}"}
         sent = None
         if body is not None:

@@ -211,7 +211,9 @@ def change(**fields: Any) -> Callable[[Ports], None]:
         pytest.param(change(version="third"), id="another bundle's manifest"),
     ],
 )
-def test_a_damaged_bundle_under_the_pointer(client: Client, damage: Callable[[Ports], None]) -> None:
+def test_a_damaged_bundle_under_the_pointer(
+    client: Client, damage: Callable[[Ports], None]
+) -> None:
     laptop = client.laptop
     before = client.recommend(KNOWN).ids
     republish(laptop, "bad")
