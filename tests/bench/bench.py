@@ -10,7 +10,6 @@ import argparse
 import os
 import platform
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,14 @@ ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 for _variable in ONE_THREAD:
     os.environ[_variable] = "1"  # before numpy and FAISS read it
 
-import faiss  # noqa: E402
 import numpy as np  # noqa: E402
 import orjson  # noqa: E402
 
 from tests.bench import cold, figures  # noqa: E402
 from tests.bench.stages import Bench  # noqa: E402
 from tests.bench.world import world  # noqa: E402
+from vireo.recommender.candidates import encode_viewer  # noqa: E402
+from vireo.vectors import best, rows_in  # noqa: E402
 
 #: Viewers whose search is compared with an exact one.
 RECALLED, AT = 100, 300
@@ -82,10 +82,7 @@ def measure(sizes: list[int], requests: int, cache: Path) -> dict[str, Any]:
 
 
 def recall(bench: Bench) -> dict[str, float]:
-    """Share of the exactly best `AT` that the index finds, with each viewer's bitmap and without."""
-    from tests.bench.stages import encode_viewer  # noqa: PLC0415
-    from vireo.vectors import best, rows_in  # noqa: PLC0415
-
+    """Share of the exactly best `AT` that the index finds, with viewers' bitmaps and without."""
     index = bench.snapshot.index
     assert index is not None
     hits: dict[str, list[float]] = {"filtered": [], "unfiltered": []}

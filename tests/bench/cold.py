@@ -32,7 +32,7 @@ def imports() -> dict[str, float]:
     taken: dict[str, list[float]] = {name: [] for name in IMPORTS}
     for _ in range(REPEATS):
         for name, statement in IMPORTS.items():
-            code = f"import time; t = time.process_time(); {statement}\nprint(time.process_time()-t)"
+            code = f"from time import process_time as t; s = t(); {statement}; print(t() - s)"
             taken[name].append(float(_python("-c", code)))
     return {name: median(values) for name, values in taken.items()}
 
@@ -78,9 +78,7 @@ def layer() -> float:
             for f in package.files or []
             if Path(f.locate()).is_file()
         )
-        for needed in package.requires or []:
-            if "extra ==" not in needed and ";" not in needed:
-                waiting.append(_name(needed))
+        waiting += [_name(needed) for needed in package.requires or [] if ";" not in needed]
     return total
 
 
@@ -103,9 +101,7 @@ def _python(*arguments: str) -> str:
 
 def _memory() -> tuple[float, float]:
     """Resident bytes, and those of them that are not pages of files."""
-    status = dict(
-        line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines()
-    )
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     rss, own = (float(status[k].split()[0]) * 1024 for k in ("VmRSS", "RssAnon"))
     return rss, own
 

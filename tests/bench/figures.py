@@ -113,7 +113,8 @@ def _targets(found: Sequence[Target]) -> Table:
     rows: Table = [("target", "measured", "limit", "")]
     for t in found:
         sign = "≥" if t.at_least else "≤"
-        rows.append((t.what, f"{t.measured:.3g}", f"{sign} {t.limit:g}", "met" if t.met else "MISSED"))
+        verdict = "met" if t.met else "MISSED"
+        rows.append((t.what, f"{t.measured:.3g}", f"{sign} {t.limit:g}", verdict))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The least that any implementation must do for a request: four kernels with nothing around them."""
+"""The least that any implementation must do for a request: four bare kernels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One request, three ways: whole as an event of API Gateway, stage by stage, and the bare kernels."""
+"""One request, three ways: whole as an event of API Gateway, by stages, and the bare kernels."""
 
 from __future__ import annotations
 
