@@ -66,18 +66,17 @@ def sizes(n: int, cache: Path) -> dict[str, float]:
 def layer() -> float:
     """Bytes of the installed packages that the serving layer needs, as they are on this machine."""
     wanted = [line.partition("==")[0] for line in LAYER.read_text().splitlines()]
-    waiting, seen, total = [w for w in wanted if w and not w.startswith("#")], set(), 0.0
+    waiting = [name for name in wanted if name and not name.startswith("#")]
+    seen: set[str] = set()
+    total = 0.0
     while waiting:
         name = waiting.pop()
         if name in seen:
             continue
         seen.add(name)
         package = importlib.metadata.distribution(name)
-        total += sum(
-            f.locate().stat().st_size  # type: ignore[union-attr]
-            for f in package.files or []
-            if Path(f.locate()).is_file()
-        )
+        files = [Path(str(file.locate())) for file in package.files or []]
+        total += sum(file.stat().st_size for file in files if file.is_file())
         waiting += [_name(needed) for needed in package.requires or [] if ";" not in needed]
     return total
 

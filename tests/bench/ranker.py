@@ -37,7 +37,8 @@ def cached(cache: Path, bundle: Callable[[], tuple[Bundle, Any]]) -> dict[str, N
         table = frame(matrix)
         real = _model(one_hot_max_size=255)
         real.fit(catboost.Pool(table, label, cat_features=list(CATEGORICAL)))
-        np.savez(cache / _PACKED, **pack(_as_json(real)))
+        packed: dict[str, Any] = pack(_as_json(real))
+        np.savez(cache / _PACKED, **packed)
     with np.load(cache / _PACKED) as stored:
         return dict(stored)
 

@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import faiss
 import numpy as np
-from faiss.contrib.ivf_tools import add_preassigned
 from numpy.typing import NDArray
 
 from vireo.ports import Blobs
@@ -46,7 +45,7 @@ def build_index(
     kind = kinds.QT_8bit if n >= EIGHT_BITS_FROM else kinds.QT_fp16
     index: Any = faiss.IndexIVFScalarQuantizer(coarse, d, lists, kind, faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)  # the centres are there: this is for the quantizer of the entries
-    add_preassigned(index, vectors, nearest)
+    _add(index, vectors, nearest)
     if queries is None:
         queries = vectors[np.random.default_rng(1).choice(n, 200, replace=False)]
     _choose_probes(index, vectors, np.ascontiguousarray(queries[:200], np.float32), k, recall)
@@ -62,7 +61,17 @@ def _clusters(vectors: Vectors, lists: int) -> tuple[Vectors, NDArray[np.int64]]
     """
     means = faiss.Kmeans(vectors.shape[1], lists, niter=10, seed=1, max_points_per_centroid=64)
     means.train(vectors)
-    return means.centroids, means.index.search(vectors, 1)[1].ravel()
+    nearest: NDArray[np.int64] = means.index.search(vectors, 1)[1].ravel()
+    return np.array(means.centroids), nearest
+
+
+def _add(index: Any, vectors: Vectors, lists: NDArray[np.int64]) -> None:
+    """Put every vector into its list."""
+    # Imported here, because the request path builds no index.
+    from faiss.contrib.ivf_tools import add_preassigned  # noqa: PLC0415
+
+    add: Any = add_preassigned  # not annotated
+    add(index, vectors, lists)
 
 
 def _choose_probes(index: Any, vectors: Vectors, queries: Vectors, k: int, recall: float) -> None:
