@@ -156,6 +156,25 @@ def test_a_damaged_scratch_folder_is_fetched_again(ports: Ports, tmp_path: Path)
     assert len(bundles.fetch(ports.blobs, "b1", tmp_path).arrays["vectors"]) == 12
 
 
+def test_what_a_cut_short_publication_left_here_is_fetched_anew(
+    ports: Ports, tmp_path: Path
+) -> None:
+    bundles.publish(bundle(SMALL), ports.blobs)
+    bundles.fetch(ports.blobs, "b1", tmp_path)
+    bundles.publish(bundle(SMALL, seed=1), ports.blobs)
+    made = bundle(SMALL, seed=1)
+    assert_equal(made, bundles.fetch(ports.blobs, "b1", tmp_path, anew=True))
+    assert_equal(made, bundles.fetch(ports.blobs, "b1", tmp_path))
+
+
+def test_the_manifest_of_another_bundle_is_refused(ports: Ports, tmp_path: Path) -> None:
+    bundles.publish(bundle(SMALL), ports.blobs)
+    for name in list(ports.blobs.names("bundles/b1/")):
+        ports.blobs.write(name.replace("/b1/", "/b2/"), ports.blobs.read(name))
+    with pytest.raises(BundleRefused, match=r"manifest\.json: that of b1, expected b2"):
+        bundles.fetch(ports.blobs, "b2", tmp_path)
+
+
 def test_a_damaged_blob_is_refused_and_leaves_nothing_behind(ports: Ports, tmp_path: Path) -> None:
     bundles.publish(bundle(SMALL), ports.blobs)
     ports.blobs.write("bundles/b1/features.npy", b"no array")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.worlds import NOW, bundle, catalogue, video
 from vireo import bundle as bundles
-from vireo.catalogue import VideoBody
+from vireo.catalogue import Status, VideoBody
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import home
 from vireo.homes.local_meter import LocalMeter
@@ -307,6 +307,17 @@ def test_changes_may_come_twice_and_out_of_order(ports: Ports) -> None:
     seen.poll(NOW + 2)
     assert seen.news == news
     assert seen.videos["v1"].title == "new"
+
+
+def test_the_last_of_two_changes_in_one_millisecond_counts(ports: Ports) -> None:
+    store = Catalogue(ports)
+    body = VideoBody.model_validate(video(1).model_dump(exclude={"video_id"}))
+    store.put("v1", body)
+    seen = Changes(ports.records, NOW - 10)
+    seen.poll(NOW)
+    store.delete("v1")  # the clock stands still
+    seen.poll(NOW)
+    assert seen.videos["v1"].status is Status.DELETED
 
 
 def test_a_batch_is_stored_whole(ports: Ports) -> None:

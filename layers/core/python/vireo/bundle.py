@@ -189,13 +189,21 @@ def publish(bundle: Bundle, blobs: Blobs) -> Manifest:
     return manifest
 
 
-def fetch(blobs: Blobs, version: str, scratch: Path) -> Bundle:
+def fetch(blobs: Blobs, version: str, scratch: Path, *, anew: bool = False) -> Bundle:
     """The bundle of that version, from the scratch folder if it is whole there, else downloaded.
+
+    Args:
+        blobs: where it was published.
+        version: of the bundle.
+        scratch: a folder of this machine.
+        anew: download it whatever is there, which may be left of a publication that was cut short.
 
     Raises:
         BundleRefused: what was published is not whole.
     """
     folder = scratch / "bundles" / version
+    if anew:
+        shutil.rmtree(folder, ignore_errors=True)
     if folder.is_dir():
         try:
             return load(folder)
@@ -282,7 +290,10 @@ def _blob(version: str, name: str) -> str:
 def _download(blobs: Blobs, version: str, folder: Path) -> None:
     """Manifest first, as it names the rest."""
     _get(blobs, version, MANIFEST, folder / MANIFEST)
-    for name in _manifest(folder).files:
+    manifest = _manifest(folder)
+    if manifest.version != version:
+        raise BundleRefused(MANIFEST, f"that of {manifest.version}, expected {version}")
+    for name in manifest.files:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         _get(blobs, version, name, path)

@@ -48,7 +48,7 @@ class Changes:
     def __init__(self, records: Records, since: float) -> None:
         self._records = records
         self._since = since
-        self._sorts: dict[str, str] = {}
+        self._latest: dict[str, tuple[str, int]] = {}
         self.news = 0  #: how many changes were taken in
         self.videos: dict[str, Video] = {}
         self.texts: dict[str, NDArray[np.float32]] = {}
@@ -70,9 +70,10 @@ class Changes:
     def _take(self, record: Record) -> None:
         item = dict(record.item)
         video_id = item["video_id"]
-        if record.sort <= self._sorts.get(video_id, ""):
+        # Two changes of one millisecond share a row; its version tells them apart.
+        if (record.sort, record.version) <= self._latest.get(video_id, ("", 0)):
             return
-        self._sorts[video_id] = record.sort
+        self._latest[video_id] = record.sort, record.version
         sketch, embedder = item.pop("text", None), item.pop("embedder_id", None)
         self.videos[video_id] = Video.model_validate(item)
         self.texts.pop(video_id, None)

@@ -83,7 +83,7 @@ def publish(
         vireo.ports.Conflict: another deployment was faster; nothing was switched.
     """
     manifest = bundles.publish(bundle, ports.blobs)
-    loaded = bundles.fetch(ports.blobs, bundle.version, Path(ports.scratch))
+    loaded = bundles.fetch(ports.blobs, bundle.version, Path(ports.scratch), anew=True)
     check(loaded, challenger, prepared)
     for name in ("report.html", "report.json"):
         text = ports.blobs.read(f"{run.artifacts['report']}/{name}")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vireo.bundle import Bundle
 from vireo.recommender.candidates import Retrieval
+from vireo.recommender.tower import HOUR
 from vireo.training import ranker as ranking
 from vireo.training import two_tower
 from vireo.training.activity import Activity
@@ -40,8 +41,8 @@ class RecipeConfig:
     ranker: RankerConfig = field(default_factory=RankerConfig)
     retrieval: Retrieval | None = None  #: likewise
     windows: tuple[float, ...] = WINDOWS
-    requests: int = 1500  #: asked in each window
-    cap: int = 8  #: requests of one viewer in a window, at most
+    requests: int = 1800  #: asked in each window
+    cap: int = 20  #: next events of one viewer that may be asked for in a window
     #: Epochs of towers that go on from earlier ones: in every window after the first, and over all
     #: events before a bundle is published; and how much smaller their learning rate is.
     further_epochs: int = 2
@@ -154,16 +155,19 @@ def fit_ranker(
 
 
 def questions(log: Log, begin: int, end: int, config: RecipeConfig, *, seed: int) -> Requests:
-    """What is asked about the events of positions [begin, end): two kinds of requests.
+    """What is asked about the events of positions [begin, end): three kinds of requests.
 
-    Next events, as a live feed asks; and, once per viewer at the window's start, everything that
-    they watch in it, as a viewer who returns is asked.
+    The next event in a session; the next event after a pause, which is rarer and drawn more often;
+    and, once per viewer at the window's start, everything that they watch in it.
     """
     following, returning = asked_between(log, begin, end, cap=config.cap, seed=seed)
-    share = config.requests * 2 // 3
-    return Requests.joined(
-        following.sample(share, seed), returning.sample(config.requests - share, seed)
+    paused = following.pause >= HOUR
+    kinds = (
+        following.take(np.flatnonzero(~paused)),
+        following.take(np.flatnonzero(paused)),
+        returning,
     )
+    return Requests.joined(*(kind.sample(config.requests // 3, seed) for kind in kinds))
 
 
 def train(

@@ -129,6 +129,8 @@ def perform(
 ) -> dict[str, Any]:
     """Run a step by name, or return what it returned when it was run before."""
     run = Run.of(document)
+    if name == "notify":  # every failure is told, also the second of a run
+        return notify(run, ports, progress).model_dump(mode="json")
     kept = run.prefix(f"{name}.json")
     try:
         done: dict[str, Any] = orjson.loads(ports.blobs.read(kept))

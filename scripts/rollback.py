@@ -1,0 +1,65 @@
+"""Lets an earlier bundle serve again: the one that served before, or the one that is named.
+
+Whatever is to serve is fetched and verified first. Serving processes follow within 30 seconds;
+rolling back twice comes back.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vireo import bundle as bundles
+from vireo.bundle import BundleRefused, Pointer
+from vireo.homes.local import home as local_home
+from vireo.ports import Conflict, Missing, Ports, Table
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read the options, move the pointer, say what served and what serves now."""
+    options = _options(arguments)
+    home = local_home(options.state)
+    try:
+        served, serves = roll_back(home.open(options.tenant), options.to)
+    except BundleRefused as refused:
+        raise SystemExit(f"Nothing was switched, that bundle is not whole: {refused}") from None
+    except Missing as missing:
+        raise SystemExit(f"Nothing was switched: {missing}") from None
+    except Conflict:
+        raise SystemExit("Nothing was switched: a deployment was faster. Look again.") from None
+    finally:
+        home.close()
+    print(f"{served.version} served; {serves.version} serves now.")
+
+
+def roll_back(ports: Ports, version: str | None = None) -> tuple[Pointer, Pointer]:
+    """Let ``version``, or the bundle that served before, serve; what served and what serves now.
+
+    Raises:
+        vireo.ports.Missing: no bundle serves, or there is none to go back to.
+        vireo.bundle.BundleRefused: it is not whole any more.
+        vireo.ports.Conflict: a deployment moved the pointer meanwhile.
+    """
+    served = bundles.current(ports.records)
+    if served is None:
+        raise Missing("no bundle serves")
+    wanted = version or served.previous
+    if wanted is None:
+        raise Missing(f"{served.version} is the first bundle that serves")
+    if ports.records.get(Table.REGISTRY, "models", wanted) is None:
+        known = ", ".join(r.sort for r in ports.records.query(Table.REGISTRY, "models").records)
+        raise Missing(f"the registry does not know {wanted}; it knows {known}")
+    bundles.fetch(ports.blobs, wanted, Path(ports.scratch))
+    return served, bundles.switch(ports.records, wanted, expect=served)
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--state", type=Path, default=Path(".state"), help="the state folder")
+    parser.add_argument("--tenant", default="default")
+    parser.add_argument("--to", metavar="VERSION", help="the one that served before, by default")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()
