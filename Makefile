@@ -16,7 +16,7 @@ test: .venv/ready  ## every test
 check: .venv/ready  ## format, lint, types
 	@$(RUN) -m ruff format --check . && $(RUN) -m ruff check . && $(RUN) -m mypy && $(RUN) scripts/openapi.py --check
 bench: .venv/ready  ## speed, as ratios to the bare kernels of the same run
-	@$(RUN) tests/bench/bench.py
+	@$(RUN) -m tests.bench.bench
 openapi: .venv/ready  ## write docs/openapi.json from the routes
 	@$(RUN) scripts/openapi.py
 clean:    ## forget the environment and the state

@@ -138,6 +138,11 @@ class Slate:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @cached_property
+    def z(self) -> Floats:
+        """[len(SOURCES), k]: z-scores of the sources over this slate."""
+        return standardised(self.scores)
+
     @classmethod
     def empty(cls) -> Self:
         """No candidates."""
