@@ -38,6 +38,7 @@ def main() -> int:
     found = measure(arguments.videos, arguments.requests, arguments.cache)
     found["targets"] = figures.targets(found)
     print(figures.table(found))
+    _say(f"written to {arguments.out}")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_bytes(
         orjson.dumps(found, default=asdict, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS)

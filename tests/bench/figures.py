@@ -89,6 +89,11 @@ def _world(n: int, found: Mapping[str, Any]) -> tuple[str, Table]:
 def _summary(found: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     times = found["timings"]
     yield "filtered / unfiltered search", times["  search"].p50 / times["  search unfiltered"].p50
+    ours = times["handler"].p50 - times["  search"].p50
+    yield (
+        "handler / floor, both without search",
+        ours / (times["floor"].p50 - times["  bare FAISS search"].p50),
+    )
     yield "trees / catboost.predict", times["  trees"].p50 / times["  bare catboost.predict"].p50
     for name, value in found["recall"].items():
         yield f"recall@300 {name}", value

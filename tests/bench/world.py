@@ -170,15 +170,19 @@ def _vectors(
 def _queries(
     vectors: Floats, clusters: NDArray[np.int64], towers: Mapping[str, NDArray[Any]]
 ) -> Floats:
-    """What viewers of one cluster each ask: [200, d + 1]."""
+    """What other viewers of four clusters ask: [200, d + 1]."""
     tower, rng = UserTower.from_arrays(towers), np.random.default_rng(11)
+    times = NOW - 3600.0 * np.arange(LENGTH, 0, -1, dtype=np.float64)
 
-    def query(cluster: int) -> Floats:
-        seen = vectors[np.flatnonzero(clusters == cluster)[:30], :-1]
-        times = NOW - 60.0 * np.arange(len(seen), 0, -1, dtype=np.float64)
-        return tower.encode(seen, times, NOW, age=30, country=1, language=1, device=1)
+    def query() -> Floats:
+        liked = np.flatnonzero(np.isin(clusters, rng.choice(clusters, 4)))
+        seen = np.append(
+            rng.choice(liked, LENGTH // 2), rng.integers(0, len(clusters), LENGTH // 2)
+        )
+        mixed = vectors[rng.permutation(seen), :-1]
+        return tower.encode(mixed, times, NOW, age=30, country=1, language=1, device=1)
 
-    return np.stack([query(c) for c in rng.choice(clusters, 200).tolist()])
+    return np.stack([query() for _ in range(200)])
 
 
 def _features(columns: Columns, views: NDArray[np.int64], rng: np.random.Generator) -> Floats:

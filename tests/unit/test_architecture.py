@@ -15,7 +15,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "layers/core/python/vireo"
 #: What every part of the domain may import of ours.
-SHARED = {"ports", "keys", "columns", "catalogue", "text", "viewer", "vectors", "bundle"}
+SHARED = {
+    "ports",
+    "keys",
+    "columns",
+    "catalogue",
+    "text",
+    "viewer",
+    "vectors",
+    "bundle",
+    "manifest",
+}
 SHARED |= {"projection", "identity"}
 DOMAINS = {
     "recommender": {"recommender"},

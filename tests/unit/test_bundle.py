@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from tests.worlds import NOW, bundle, catalogue
 from vireo import bundle as bundles
+from vireo import manifest
 from vireo.bundle import MANIFEST, Bundle, BundleRefused
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import home
@@ -173,6 +176,41 @@ def test_the_manifest_of_another_bundle_is_refused(ports: Ports, tmp_path: Path)
         ports.blobs.write(name.replace("/b1/", "/b2/"), ports.blobs.read(name))
     with pytest.raises(BundleRefused, match=r"manifest\.json: that of b1, expected b2"):
         bundles.fetch(ports.blobs, "b2", tmp_path)
+
+
+def test_a_fetched_bundle_is_hashed_once(
+    ports: Ports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+    check = manifest.check
+
+    def counted(path: Path, name: str, entry: Any) -> None:
+        hashed.append(name)
+        check(path, name, entry)
+
+    monkeypatch.setattr(manifest, "check", counted)
+    bundles.publish(bundle(SMALL), ports.blobs)
+    files = set(bundles.fetch(ports.blobs, "b1", tmp_path).manifest.files)
+    assert sorted(hashed) == sorted(files)
+    bundles.fetch(ports.blobs, "b1", tmp_path)
+    assert len(hashed) == len(files)
+    (tmp_path / "bundles/b1/.verified.json").write_text("[1, 2")  # cut by a full disk
+    bundles.fetch(ports.blobs, "b1", tmp_path)
+    assert sorted(hashed) == sorted([*files, *files])
+
+
+def test_whoever_writes_to_a_verified_file_is_noticed(ports: Ports, tmp_path: Path) -> None:
+    bundles.publish(bundle(SMALL), ports.blobs)
+    made = bundles.fetch(ports.blobs, "b1", tmp_path)
+    path = tmp_path / "bundles/b1/vectors.npy"
+    before, flipped = path.stat(), bytearray(path.read_bytes())
+    flipped[-1] ^= 1
+    time.sleep(0.05)  # file systems count time in ticks
+    path.write_bytes(flipped)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # and hides it
+    with pytest.raises(BundleRefused, match="checksum"):
+        bundles.load(path.parent)
+    assert_equal(made, bundles.fetch(ports.blobs, "b1", tmp_path))
 
 
 def test_a_damaged_blob_is_refused_and_leaves_nothing_behind(ports: Ports, tmp_path: Path) -> None:

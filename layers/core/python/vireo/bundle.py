@@ -6,7 +6,6 @@ folder, so that training can run the serving code on models that it has only jus
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 from collections.abc import Collection, Mapping
@@ -17,58 +16,18 @@ from typing import Any, Literal, Self
 
 import faiss
 import numpy as np
-import orjson
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 
+from vireo import manifest as manifests
 from vireo.columns import Columns, Vocabulary
+from vireo.manifest import INDEX, MANIFEST, BundleRefused, Manifest
 from vireo.ports import Blobs, Conflict, Missing, Records, Table
-from vireo.text import EMBEDDER_ID
 from vireo.vectors import build_index
 
-#: Raised when the meaning of a file changes; a process refuses bundles of another schema.
-SCHEMA = 1
-MANIFEST = "manifest.json"
-INDEX = "index.faiss"
 #: Arrays below this many bytes are read; mapping them would cost more than it saves.
 _MAP_FROM = 1 << 16
-#: Which files of a fetched bundle were verified, and their state then.
-_VERIFIED = ".verified.json"
 #: How the name of a folder begins that is being downloaded.
 _PARTIAL = ".partial-"
-
-
-class BundleRefused(Exception):
-    """A bundle that must not serve: which file, and why."""
-
-    def __init__(self, file: str, reason: str) -> None:
-        super().__init__(f"{file}: {reason}")
-        self.file = file
-        self.reason = reason
-
-
-class FileEntry(BaseModel):
-    """What a file must be."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    sha256: str
-    bytes: int
-
-
-class Manifest(BaseModel):
-    """What a bundle is, and what every one of its files must hash to."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    schema_version: int = SCHEMA
-    version: str
-    created_at: float  #: unix seconds
-    watermark: float  #: catalogue changes up to this moment (unix seconds) are in the bundle
-    embedder_id: str = EMBEDDER_ID
-    vocabulary: dict[str, list[str]]
-    config: dict[str, Any]
-    files: dict[str, FileEntry] = {}
 
 
 @dataclass(frozen=True)
@@ -144,10 +103,10 @@ def write(bundle: Bundle, folder: Path) -> Manifest:
         path = folder / f"{name}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, np.ascontiguousarray(bundle.arrays[name]), allow_pickle=False)
-        entries[f"{name}.npy"] = _entry(path)
+        entries[f"{name}.npy"] = manifests.entry_of(path)
     if bundle.index is not None:
         faiss.write_index(bundle.index, str(folder / INDEX))
-        entries[INDEX] = _entry(folder / INDEX)
+        entries[INDEX] = manifests.entry_of(folder / INDEX)
     manifest = bundle.manifest.model_copy(update={"files": entries})
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1))
     return manifest
@@ -161,11 +120,8 @@ def load(folder: Path) -> Bundle:
     Raises:
         BundleRefused: other schema or embedder, a file missing, changed, or of the wrong shape.
     """
-    manifest, known = _manifest(folder), _verified(folder)
-    for name, entry in manifest.files.items():
-        state = _state(folder / name, entry)
-        if state is None or state != known.get(name):
-            _verify(folder, name, entry)
+    manifest = manifests.read(folder)
+    manifests.verify(folder, manifest)
     arrays = {n.removesuffix(".npy"): _array(folder / n) for n in manifest.files if n != INDEX}
     _check_shapes(arrays)
     index = faiss.read_index(str(folder / INDEX)) if INDEX in manifest.files else None
@@ -214,7 +170,7 @@ def fetch(blobs: Blobs, version: str, scratch: Path, *, anew: bool = False) -> B
     try:
         _download(blobs, version, partial)
         bundle = load(partial)
-        _remember(partial, bundle.manifest)
+        manifests.remember(partial, bundle.manifest)
         try:
             partial.rename(folder)
         except OSError:  # another process was first: share the files that it has mapped
@@ -290,7 +246,7 @@ def _blob(version: str, name: str) -> str:
 def _download(blobs: Blobs, version: str, folder: Path) -> None:
     """Manifest first, as it names the rest."""
     _get(blobs, version, MANIFEST, folder / MANIFEST)
-    manifest = _manifest(folder)
+    manifest = manifests.read(folder)
     if manifest.version != version:
         raise BundleRefused(MANIFEST, f"that of {manifest.version}, expected {version}")
     for name in manifest.files:
@@ -304,65 +260,6 @@ def _get(blobs: Blobs, version: str, name: str, path: Path) -> None:
         blobs.download(_blob(version, name), str(path))
     except Missing as error:
         raise BundleRefused(name, "missing") from error
-
-
-def _manifest(folder: Path) -> Manifest:
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise BundleRefused(MANIFEST, "missing")
-    try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise BundleRefused(MANIFEST, f"not a manifest ({error.error_count()} errors)") from error
-    if manifest.schema_version != SCHEMA:
-        raise BundleRefused(MANIFEST, f"schema {manifest.schema_version}, expected {SCHEMA}")
-    if manifest.embedder_id != EMBEDDER_ID:
-        raise BundleRefused(MANIFEST, f"embedder {manifest.embedder_id}, expected {EMBEDDER_ID}")
-    for name in manifest.files:
-        if name.startswith("/") or ".." in Path(name).parts:
-            raise BundleRefused(name, "leaves the bundle's folder")
-        if name != INDEX and not name.endswith(".npy"):
-            raise BundleRefused(name, "neither an array nor the index")
-    return manifest
-
-
-def _entry(path: Path) -> FileEntry:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileEntry(sha256=digest, bytes=path.stat().st_size)
-
-
-def _verify(folder: Path, name: str, entry: FileEntry) -> None:
-    path = folder / name
-    if not path.is_file():
-        raise BundleRefused(name, "missing")
-    if path.stat().st_size != entry.bytes:
-        raise BundleRefused(name, f"{path.stat().st_size} bytes, expected {entry.bytes}")
-    if _entry(path).sha256 != entry.sha256:
-        raise BundleRefused(name, "checksum differs")
-
-
-def _state(path: Path, entry: FileEntry) -> list[Any] | None:
-    """What a file should be and when it was last written, by a clock that no program can set."""
-    if not path.is_file():
-        return None
-    status = path.stat()
-    return [entry.sha256, entry.bytes, status.st_size, status.st_ctime_ns]
-
-
-def _remember(folder: Path, manifest: Manifest) -> None:
-    """Note which files have just been verified."""
-    states = {name: _state(folder / name, entry) for name, entry in manifest.files.items()}
-    (folder / _VERIFIED).write_bytes(orjson.dumps(states))
-
-
-def _verified(folder: Path) -> dict[str, Any]:
-    """What `_remember` noted; nothing where it did not, or where the note cannot be read."""
-    path = folder / _VERIFIED
-    try:
-        return dict(orjson.loads(path.read_bytes())) if path.is_file() else {}
-    except (TypeError, ValueError):
-        return {}
 
 
 def _array(path: Path) -> NDArray[Any]:
@@ -389,6 +286,7 @@ def _check_shapes(arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 __all__ = [
+    "MANIFEST",
     "Bundle",
     "BundleRefused",
     "Conflict",
