@@ -20,7 +20,7 @@ from vireo.training.artifacts import group
 from vireo.training.assembly import Fitted, assemble
 from vireo.training.examples import Examples, Progress, collect
 from vireo.training.log import Log
-from vireo.training.neighbours import NeighboursConfig, fit_neighbours, openers
+from vireo.training.neighbours import NeighboursConfig, fit_neighbours, openers, successors
 from vireo.training.protocols import Requests, asked_between
 from vireo.training.ranker import Ranker, RankerConfig
 from vireo.training.replay import Replay
@@ -99,6 +99,7 @@ def fitted_with(log: Log, towers: two_tower.TwoTower, config: RecipeConfig) -> F
         tower=towers.arrays(),
         vectors=towers.item_vectors(),
         neighbours=fit_neighbours(log, config.neighbours or NeighboursConfig.for_log(log)).arrays(),
+        successors=successors(log).arrays(),
         opener_score=openers(log),
     )
 
@@ -215,6 +216,7 @@ def arrays_of(fitted: Fitted) -> dict[str, NDArray[Any]]:
         "opener_score": fitted.opener_score,
         **{f"tower/{name}": array for name, array in fitted.tower.items()},
         **{f"neighbours/{name}": array for name, array in fitted.neighbours.items()},
+        **{f"successors/{name}": array for name, array in fitted.successors.items()},
     }
 
 
@@ -224,6 +226,7 @@ def fitted_of(arrays: Mapping[str, NDArray[Any]]) -> Fitted:
         tower=group(arrays, "tower"),
         vectors=arrays["vectors"],
         neighbours=group(arrays, "neighbours"),
+        successors=group(arrays, "successors"),
         opener_score=arrays["opener_score"],
     )
 
