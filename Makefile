@@ -14,9 +14,9 @@ local: .venv/ready  ## data, training, API and documentation on 127.0.0.1:$(PORT
 test: .venv/ready  ## every test
 	@$(RUN) -m pytest
 check: .venv/ready  ## format, lint, types
-	@$(RUN) -m ruff format --check . && $(RUN) -m ruff check . && $(RUN) -m mypy
+	@$(RUN) -m ruff format --check . && $(RUN) -m ruff check . && $(RUN) -m mypy && $(RUN) scripts/openapi.py --check
 bench: .venv/ready  ## speed, as ratios to the bare kernels of the same run
-	@$(RUN) tests/bench/bench.py
+	@$(RUN) -m tests.bench.bench
 openapi: .venv/ready  ## write docs/openapi.json from the routes
 	@$(RUN) scripts/openapi.py
 clean:    ## forget the environment and the state

@@ -16,6 +16,7 @@ leave-one-out   the last event of every viewer is asked for
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import time
 from collections.abc import Iterable
@@ -26,6 +27,8 @@ from typing import Any
 import numpy as np
 import orjson
 
+from vireo import bundle as bundles
+from vireo.homes.terminal import Progress
 from vireo.training import baselines, preprocess, protocols, recipe
 from vireo.training.activity import Activity
 from vireo.training.backtest import (
@@ -43,12 +46,12 @@ from vireo.training.metrics import BUCKETS, FINE
 from vireo.training.preprocess import Prepared
 from vireo.training.replay import Replay, Stage
 
-#: What may be asked of our model: its name in tables, the stage, and whether the ranker is asked.
-STAGES: dict[str, tuple[str, Stage, bool]] = {
-    "ranked": ("Ranked candidates", "ranked", True),
-    "unranked": ("Without the ranker", "ranked", False),
-    "retrieval": ("Retrieval alone", "retrieval", True),
-    "final": ("Final list", "final", True),
+#: What may be asked of our model, and its name in tables.
+STAGES: dict[Stage, str] = {
+    "ranked": "Ranked candidates",
+    "unranked": "Without the ranker",
+    "retrieval": "Retrieval alone",
+    "final": "Final list",
 }
 
 
@@ -62,13 +65,13 @@ def main(arguments: list[str] | None = None) -> None:
         f"{options.data}: {len(log):,} events, {log.n_users:,} viewers, {log.n_videos:,} videos; "
         f"{options.split}: {int(split.fit.sum()):,} to learn from, {len(split.test):,} requests"
     )
-    stages = list(STAGES) if options.stage == "all" else [options.stage]
+    stages: list[Stage] = list(STAGES) if options.stage == "all" else [options.stage]
     systems: list[System] = []
     if "ours" in options.systems:
         systems += _ours(prepared, split, stages, options)
     names = [name for name in baselines.GRID if name in options.systems]
     systems += fitted_baselines(log, split, names=names, tune=not options.untuned, progress=_say)
-    references = (*REFERENCES, STAGES["unranked"][0])
+    references = (*REFERENCES, STAGES["unranked"])
     evaluation = evaluate(
         systems, split, log, references=references, seed=options.seed, progress=_say
     )
@@ -91,7 +94,7 @@ def split_of(log: Log, options: argparse.Namespace) -> protocols.Split:
 
 
 def _ours(
-    prepared: Prepared, split: protocols.Split, stages: Iterable[str], options: argparse.Namespace
+    prepared: Prepared, split: protocols.Split, stages: Iterable[Stage], options: argparse.Namespace
 ) -> list[StageSystem]:
     """Our own model, trained on nothing but what may be learnt from."""
     log = prepared.log
@@ -100,20 +103,33 @@ def _ours(
     activity = None if held_back else prepared.activity
     begin = float(log.time[~split.fit][0])
     overrides = orjson.loads(options.settings.read_bytes()) if options.settings else {}
-    bundle, _, _ = recipe.train(
-        protocols.known(log, split.fit),
-        None if activity is None else _before(activity, begin),
-        recipe.RecipeConfig.of(overrides),
-        version="backtest",
-        seed=options.seed,
-        progress=lambda share, what: _say(f"{share:4.0%} {what}"),
-    )
+    started, progress = time.process_time(), Progress()
+    learnt = protocols.known(log, split.fit)
+    kept = options.bundles / _version(learnt, overrides, options.seed) if options.bundles else None
+    if kept is not None and (kept / bundles.MANIFEST).exists():
+        bundle = bundles.load(kept)
+    else:
+        bundle, _, _ = recipe.train(
+            learnt,
+            None if activity is None else _before(activity, begin),
+            recipe.RecipeConfig.of(overrides),
+            version="backtest" if kept is None else kept.name,
+            seed=options.seed,
+            progress=lambda share, what: progress("training", share, what),
+        )
+        _say(f"trained in {time.process_time() - started:,.0f} CPU seconds")
+        if kept is not None:
+            bundles.write(bundle, kept)
     replay = Replay(bundle, log, activity)
-    systems = []
-    for name, stage, with_ranker in (STAGES[s] for s in stages):
-        model = replay if with_ranker else replay.without_ranker
-        systems.append(StageSystem(name, stage, model))
-    return systems
+    return [StageSystem(STAGES[stage], stage, replay) for stage in stages]
+
+
+def _version(learnt: Log, overrides: Any, seed: int) -> str:
+    """Names what a bundle was trained on and how, so that another one is never taken for it."""
+    digest = hashlib.blake2b(orjson.dumps([overrides, seed]), digest_size=8)
+    for array in (learnt.user, learnt.video, learnt.time, learnt.videos.keys):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return f"backtest-{digest.hexdigest()}"
 
 
 def _before(activity: Activity, moment: float) -> Activity:
@@ -222,6 +238,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--stage", choices=(*STAGES, "all"), default="all")
     parser.add_argument(
         "--settings", type=Path, metavar="FILE", help="JSON that overrides the recipe's defaults"
+    )
+    parser.add_argument(
+        "--bundles",
+        type=Path,
+        metavar="DIR",
+        help="keep trained bundles there, and use one that was trained on the same (clear the "
+        "folder when the code has changed)",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="figures as JSON")
     parser.add_argument("--lists", type=Path, metavar="FILE", help="top-100 lists as text")

@@ -68,12 +68,12 @@ def main() -> None:
 
 
 def _seed(ports: Ports, options: argparse.Namespace, progress: Progress) -> None:
-    """Generate data of the asked size and put them into the home, once."""
-    try:
-        ports.blobs.read("seeded.json")
+    """Generate data into a home that has none (imported data stay what they are)."""
+    begun = "seeding.json"
+    names = ports.blobs.names
+    if next(iter(names("events/")), None) is not None and begun not in names(begun):
         return
-    except Missing:
-        pass
+    ports.blobs.write(begun, b"{}")
     # Imported when needed: a start that only serves must not wait for it.
     from vireo.training import generator  # noqa: PLC0415
     from vireo.training.collected import into_home  # noqa: PLC0415
@@ -89,7 +89,7 @@ def _seed(ports: Ports, options: argparse.Namespace, progress: Progress) -> None
         progress("data", parts[what] + 0.1 * done / max(1, total), f"storing {what}")
 
     into_home(data, ports, told)
-    ports.blobs.write("seeded.json", orjson.dumps({"size": options.size, "seed": options.seed}))
+    ports.blobs.delete(begun)
     progress("data", 1.0, "stored")
 
 

@@ -95,6 +95,7 @@ def routes(service: Service, request_id: Callable[[], str], health: Callable[[],
         summary="Whether there is a model",
         tags=["operation"],
         responses=documented(Health),
+        security=[{}],
     )
     @scope(None)
     def healthy() -> Response[str]:

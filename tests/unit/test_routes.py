@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -172,6 +176,8 @@ def test_bad_bodies(api: Api, body: Any, status: int, fields: list[str]) -> None
 
 def test_bad_paths_queries_and_types(api: Api) -> None:
     assert call(api, "GET", "/v1/trending", query={"limit": "many"})[0] == 422
+    status, body = call(api, "GET", "/v1/trending", query={"limt": "5"})
+    assert (status, body["error"]["fields"][0]["field"]) == (422, "query.limt")
     assert call(api, "GET", "/v1/videos/a b")[0] == 422
     assert call(api, "GET", "/v1/nothing")[0] == 404
     status, body = call(api, "PATCH", "/v1/videos/v1")
@@ -287,3 +293,14 @@ def test_the_documentation_names_every_route_and_error(api: Api) -> None:
     assert ok == {"$ref": "#/components/schemas/Health"}
     schemas = document["components"]["schemas"]
     assert {"Recommendations", "Item", "ErrorBody", "VideoBody"} <= schemas.keys()
+
+
+def test_the_request_path_imports_nothing_heavy() -> None:
+    heavy = {"catboost", "pandas", "scipy", "jax", "pyarrow", "duckdb", "boto3", "matplotlib"}
+    code = f"import sys, recommend.app; print(sorted({heavy!r} & sys.modules.keys()))"
+    where = [str(Path("layers/core/python").resolve()), str(Path("lambdas").resolve())]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(where)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

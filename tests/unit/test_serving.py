@@ -104,10 +104,16 @@ def test_the_pointer_is_followed(ports: Ports, clock: MovableClock) -> None:
     clock.advance(serving.EVERY)
     serves.view()
     assert served(serves) == "b2"
+    deploy(ports, "b3", seed=2)
+    clock.advance(serving.EVERY)
+    serves.view()
+    assert served(serves) == "b3"
+    kept = {folder.name for folder in (Path(ports.scratch) / "bundles").iterdir()}
+    assert kept == {"b2", "b3"}, "one to serve, one to go back to"
     bundles.rollback(ports.records)
     clock.advance(serving.EVERY)
     serves.view()
-    assert served(serves) == "b1"
+    assert served(serves) == "b2"
 
 
 def test_a_refused_bundle_leaves_the_old_one(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vireo import vectors
 from vireo.homes.local import home
-from vireo.vectors import LiveIndex, best, bits_of, build_index, clear, has, rows_in
+from vireo.vectors import LiveIndex, best, bits_of, build_index, clear, count_of, has, rows_in
 
 
 def clustered(n: int, seed: int = 0) -> NDArray[np.float32]:
@@ -122,6 +122,10 @@ def test_bitmaps() -> None:
     everyone = np.arange(1003, dtype=np.int32)
     np.testing.assert_array_equal(has(bits, everyone), mask)
     np.testing.assert_array_equal(rows_in(bits), np.flatnonzero(mask))
+    assert count_of(bits) == mask.sum()
+    assert [count_of(bits_of(mask[:n])) for n in (0, 3, 64, 71)] == [
+        mask[:n].sum() for n in (0, 3, 64, 71)
+    ]
     gone = np.array([8, 9, 10, 9, 1002, 0], np.int32)  # several of one byte, and one twice
     clear(bits, gone)
     mask[gone] = False

@@ -119,7 +119,10 @@ class _AuthorisedValidation(OpenAPIRequestValidationMiddleware):
     """Whoever may not call learns nothing of what the call would have to look like."""
 
     def handler(self, app: Any, next_middleware: NextMiddleware) -> Response[Any]:
-        app.authorise(app.context["_route"].func)
+        function = app.context["_route"].func
+        if hasattr(function, "scope"):  # what answers unknown paths has none
+            app.authorise(function.scope)
+            app.refuse_unknown_parameters()
         return super().handler(app, next_middleware)
 
     def _get_body(self, app: Any) -> Any:
@@ -186,9 +189,8 @@ class Api(APIGatewayRestResolver):
         finally:
             self.context.clear()
 
-    def authorise(self, function: Callable[..., Any]) -> None:
-        """Find out who calls, and whether their token has the scope of the route."""
-        name = getattr(function, "scope", None)
+    def authorise(self, name: str | None) -> None:
+        """Find out who calls, and whether their token has the scope of that name."""
         if name is None:
             return
         authorizer = self.current_event.raw_event["requestContext"].get("authorizer") or {}
@@ -198,6 +200,17 @@ class Api(APIGatewayRestResolver):
         caller = self._identity.caller(claims)
         require(caller, name)
         self.context.update(caller=caller, scope=name)
+
+    def refuse_unknown_parameters(self) -> None:
+        """Raise `RequestValidationError` for a misspelt query parameter, instead of ignoring it."""
+        known = {p.alias for p in self.context["_route"].dependant.query_params}
+        given = self.current_event.raw_event.get("multiValueQueryStringParameters") or {}
+        unknown = [
+            {"type": "extra_forbidden", "loc": ("query", name), "msg": "No such parameter"}
+            for name in sorted(given.keys() - known)
+        ]
+        if unknown:
+            raise RequestValidationError(unknown)
 
     def caller(self, user_id: str | None = None) -> Caller:
         """Who calls, if they may ask about that user. Raises `Forbidden`."""
@@ -237,8 +250,9 @@ class Api(APIGatewayRestResolver):
 
     def _nothing_there(self, _: NotFoundError) -> Response[str]:
         path = self._remove_prefix(self.current_event.path)
-        routes = [*self._static_routes, *self._dynamic_routes]
-        methods = sorted({r.method for r in routes if r.rule.match(path)})
+        found = [r for r in self._static_routes if r.rule.match(path)]
+        found = found or [r for r in self._dynamic_routes if r.rule.match(path)]
+        methods = sorted({r.method for r in found})
         if not methods:
             return self._error(404, "not_found", "there is nothing at this path")
         allowed = ", ".join(methods)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 
 import faiss
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -31,6 +32,10 @@ MANIFEST = "manifest.json"
 INDEX = "index.faiss"
 #: Arrays below this many bytes are read; mapping them would cost more than it saves.
 _MAP_FROM = 1 << 16
+#: Which files of a fetched bundle were verified, and their state then.
+_VERIFIED = ".verified.json"
+#: How the name of a folder begins that is being downloaded.
+_PARTIAL = ".partial-"
 
 
 class BundleRefused(Exception):
@@ -151,12 +156,16 @@ def write(bundle: Bundle, folder: Path) -> Manifest:
 def load(folder: Path) -> Bundle:
     """Verify every file against the manifest, then map the arrays and read the index.
 
+    What `fetch` has verified on this machine, and nobody has written to since, is not read again.
+
     Raises:
         BundleRefused: other schema or embedder, a file missing, changed, or of the wrong shape.
     """
-    manifest = _manifest(folder)
+    manifest, known = _manifest(folder), _verified(folder)
     for name, entry in manifest.files.items():
-        _verify(folder, name, entry)
+        state = _state(folder / name, entry)
+        if state is None or state != known.get(name):
+            _verify(folder, name, entry)
     arrays = {n.removesuffix(".npy"): _array(folder / n) for n in manifest.files if n != INDEX}
     _check_shapes(arrays)
     index = faiss.read_index(str(folder / INDEX)) if INDEX in manifest.files else None
@@ -201,18 +210,30 @@ def fetch(blobs: Blobs, version: str, scratch: Path, *, anew: bool = False) -> B
         except BundleRefused:  # half a download of a process that died, or a damaged disk
             shutil.rmtree(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f"{version}.", dir=folder.parent))
+    partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder.parent))
     try:
         _download(blobs, version, partial)
-        load(partial)
+        bundle = load(partial)
+        _remember(partial, bundle.manifest)
         try:
             partial.rename(folder)
-        except OSError:  # another process was first
+        except OSError:  # another process was first: share the files that it has mapped
             if not folder.is_dir():
                 raise
-        return load(folder)
+            return load(folder)
+        return bundle
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def tidy(scratch: Path, keep: Collection[str]) -> None:
+    """Remove what earlier fetches left in the scratch folder, but for the versions to keep.
+
+    Who has mapped a removed file still reads it; who has not fetches it again.
+    """
+    for folder in (scratch / "bundles").iterdir():
+        if folder.name not in keep and not folder.name.startswith(_PARTIAL):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -321,6 +342,29 @@ def _verify(folder: Path, name: str, entry: FileEntry) -> None:
         raise BundleRefused(name, "checksum differs")
 
 
+def _state(path: Path, entry: FileEntry) -> list[Any] | None:
+    """What a file should be and when it was last written, by a clock that no program can set."""
+    if not path.is_file():
+        return None
+    status = path.stat()
+    return [entry.sha256, entry.bytes, status.st_size, status.st_ctime_ns]
+
+
+def _remember(folder: Path, manifest: Manifest) -> None:
+    """Note which files have just been verified."""
+    states = {name: _state(folder / name, entry) for name, entry in manifest.files.items()}
+    (folder / _VERIFIED).write_bytes(orjson.dumps(states))
+
+
+def _verified(folder: Path) -> dict[str, Any]:
+    """What `_remember` noted; nothing where it did not, or where the note cannot be read."""
+    path = folder / _VERIFIED
+    try:
+        return dict(orjson.loads(path.read_bytes())) if path.is_file() else {}
+    except (TypeError, ValueError):
+        return {}
+
+
 def _array(path: Path) -> NDArray[Any]:
     mode: Literal["r"] | None = "r" if path.stat().st_size >= _MAP_FROM else None
     try:
@@ -356,5 +400,6 @@ __all__ = [
     "publish",
     "rollback",
     "switch",
+    "tidy",
     "write",
 ]

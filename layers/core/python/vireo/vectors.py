@@ -38,24 +38,48 @@ def build_index(
         flat.add(vectors)
         return flat
     lists = 1 << round(np.log2(4 * np.sqrt(n)))
-    kind = "SQ8" if n >= EIGHT_BITS_FROM else "SQfp16"
-    index: Any = faiss.index_factory(d, f"IVF{lists},{kind}", faiss.METRIC_INNER_PRODUCT)
-    index.cp.max_points_per_centroid = 64
-    index.cp.seed = 1
-    index.train(vectors)
-    index.add(vectors)
+    centres, nearest = _clusters(vectors, lists)
+    coarse = faiss.IndexFlatIP(d)
+    coarse.add(centres)
+    kinds = faiss.ScalarQuantizer
+    kind = kinds.QT_8bit if n >= EIGHT_BITS_FROM else kinds.QT_fp16
+    index: Any = faiss.IndexIVFScalarQuantizer(coarse, d, lists, kind, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)  # the centres are there: this is for the quantizer of the entries
+    _add(index, vectors, nearest)
     if queries is None:
         queries = vectors[np.random.default_rng(1).choice(n, 200, replace=False)]
     _choose_probes(index, vectors, np.ascontiguousarray(queries[:200], np.float32), k, recall)
     return index
 
 
+def _clusters(vectors: Vectors, lists: int) -> tuple[Vectors, NDArray[np.int64]]:
+    """Centres [lists, d] of k-means by distance, and the nearest of every vector.
+
+    FAISS would cluster by inner product and direction alone. A list's mean score is what a query
+    is to choose it by, and that is the product with a mean that has kept its length: where a
+    component is a bias, the same recall takes a quarter of the probes.
+    """
+    means = faiss.Kmeans(vectors.shape[1], lists, niter=10, seed=1, max_points_per_centroid=64)
+    means.train(vectors)
+    nearest: NDArray[np.int64] = means.index.search(vectors, 1)[1].ravel()
+    return np.array(means.centroids), nearest
+
+
+def _add(index: Any, vectors: Vectors, lists: NDArray[np.int64]) -> None:
+    """Put every vector into its list."""
+    # Imported here, because the request path builds no index.
+    from faiss.contrib.ivf_tools import add_preassigned  # noqa: PLC0415
+
+    add: Any = add_preassigned  # not annotated
+    add(index, vectors, lists)
+
+
 def _choose_probes(index: Any, vectors: Vectors, queries: Vectors, k: int, recall: float) -> None:
-    """Set ``index.nprobe`` to the smallest power of two (16–128) that reaches ``recall`` at k."""
+    """Set ``index.nprobe`` to the smallest of a few numbers that reaches ``recall`` at k."""
     exact = faiss.IndexFlatIP(vectors.shape[1])
     exact.add(vectors)
     best = exact.search(queries, k)[1]
-    for probes in (16, 32, 64, 128):
+    for probes in (16, 32, 64, 96, 128, 192, 256):
         index.nprobe = min(probes, index.nlist)
         found = index.search(queries, _enough(k))[1]
         hits = [np.isin(b, f).mean() for b, f in zip(best, found, strict=True)]
@@ -80,6 +104,13 @@ def has(bits: Bits, rows: Rows) -> NDArray[np.bool_]:
     """Which of ``rows`` are in the bitmap."""
     inside: NDArray[np.bool_] = bits[rows >> 3] & (np.uint8(1) << (rows & 7).astype(np.uint8)) != 0
     return inside
+
+
+def count_of(bits: Bits) -> int:
+    """How many rows are in the bitmap; by 64 at once."""
+    whole = len(bits) // 8 * 8
+    words, rest = bits[:whole].view(np.uint64), bits[whole:]
+    return int(np.bitwise_count(words).sum(dtype=np.int64) + np.bitwise_count(rest).sum())
 
 
 def clear(bits: Bits, rows: Rows) -> None:
@@ -165,7 +196,7 @@ class LiveIndex:
         As many as exist, up to k: the eligibility is checked inside the search.
         """
         eligible = self._alive(eligible)
-        count = len(self) if eligible is None else int(np.bitwise_count(eligible).sum())
+        count = len(self) if eligible is None else count_of(eligible)
         if eligible is not None and count < SCAN_BELOW:
             rows = rows_in(eligible)
         else:

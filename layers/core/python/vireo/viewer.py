@@ -21,8 +21,8 @@ from vireo.catalogue import Profile
 from vireo.keys import Keys
 
 VERSION = 1
-#: How much of the past models may read.
-HISTORY_CAP = 200
+#: How much of the past models may read; 8 KB.
+HISTORY_CAP = 500
 #: The oldest are forgotten first; 80 KB at most, a fifth of what a record may hold.
 WATCHED_CAP = 10_000
 #: A watch says "liked it" from either of these on; below both the video was left.

@@ -109,9 +109,10 @@ def encode_viewer(request: Request) -> Floats | None:
     tower, index = request.snapshot.model.user_tower, request.snapshot.index
     if tower is None or index is None:
         return None
+    read = slice(-tower.length - 1, None)  # one more, for the pause before the first
     return tower.encode(
-        index.take(request.history)[:, :-1],
-        request.times,
+        index.take(request.history[read])[:, :-1],
+        request.times[read],
         request.now,
         age=request.age,
         country=request.country,
@@ -169,10 +170,10 @@ def _merge(proposals: list[tuple[int, Rows]]) -> tuple[Rows, Any]:
     bits = np.repeat(
         np.array([1 << s for s, _ in proposals], np.uint8), [len(r) for _, r in proposals]
     )
-    unique, inverse = np.unique(rows, return_inverse=True)
-    proposed = np.zeros(len(unique), np.uint8)
-    np.bitwise_or.at(proposed, inverse, bits)
-    return unique, proposed
+    order = np.argsort(rows)
+    rows = rows[order]
+    first = np.flatnonzero(np.diff(rows, prepend=-1))
+    return rows[first], np.bitwise_or.reduceat(bits[order], first)
 
 
 def _scores(snapshot: Snapshot, rows: Rows, query: Floats | None, votes: Votes | None) -> Floats:

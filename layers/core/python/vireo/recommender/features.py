@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from vireo.columns import Columns
 from vireo.recommender.slate import NEIGHBOURS, OPENERS, POPULARITY, TOWER, Request, Slate
-from vireo.recommender.slate import standardised as z_scores
 
 Floats = NDArray[np.float32]
 
@@ -102,11 +101,6 @@ class Facts:
         at = np.minimum(np.searchsorted(seen, theirs), len(seen) - 1)
         known = (seen[at] == theirs) & (theirs != 0)
         return codes + 1, np.where(known, at + 1, 0), len(seen) + 1
-
-    @cached_property
-    def z(self) -> Floats:
-        """z-scores of the sources over this slate."""
-        return z_scores(self.slate.scores)
 
     def share(self, codes: Any, theirs: Any, weights: Any, size: int) -> Any:
         """How much of the (weighted) history has the same code as each candidate."""
@@ -209,11 +203,9 @@ NUMBERS: dict[str, Callable[[Facts], Any]] = {
     "views_against": lambda f: f.against("log_views"),
     "recent_against": lambda f: f.against("log_recent"),
     # retrieval
-    "tower": lambda f: f.slate.scores[TOWER],
-    "neighbours": lambda f: f.slate.scores[NEIGHBOURS],
-    "tower_z": lambda f: f.z[TOWER],
-    "neighbours_z": lambda f: f.z[NEIGHBOURS],
-    "openers_z": lambda f: f.z[OPENERS],
+    "tower_z": lambda f: f.slate.z[TOWER],
+    "neighbours_z": lambda f: f.slate.z[NEIGHBOURS],
+    "openers_z": lambda f: f.slate.z[OPENERS],
     "tower_rank": lambda f: f.rank(TOWER),
     "neighbours_rank": lambda f: f.rank(NEIGHBOURS),
     "popularity_place": lambda f: f.rank(POPULARITY),

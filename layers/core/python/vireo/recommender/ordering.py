@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -49,8 +49,8 @@ def diverse(request: Request, slate: Slate, k: int) -> list[int]:
     of_category, of_channel = categories.tolist(), channels.tolist()
     most_category = max(1, math.ceil(request.tuning.category_share * k))
     most_channel = max(1, math.ceil(request.tuning.channel_share * k))
-    by_category: Counter[int] = Counter()
-    by_channel: Counter[int] = Counter()
+    by_category: defaultdict[int, int] = defaultdict(int)
+    by_channel: defaultdict[int, int] = defaultdict(int)
     chosen: list[int] = []
     held: list[int] = []
     for j in np.lexsort((slate.rows, -slate.score)).tolist():

@@ -16,8 +16,8 @@ def blended(request: Request, slate: Slate, ranker: Floats | None) -> Floats:
     """Per-request z-scores of the ranker and of every source, weighted by the pause: [k]."""
     if ranker is None:
         return retrieval_score(request, slate.scores)
-    z = standardised(np.vstack([ranker, slate.scores]))
-    score: Floats = blend_weights(request) @ z
+    weights = blend_weights(request)
+    score: Floats = weights[0] * standardised(ranker) + weights[1:] @ slate.z
     return score
 
 

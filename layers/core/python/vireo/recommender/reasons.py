@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from vireo.recommender.slate import EXPLORE, PROMOTED, TOWER, Request, Slate
+from vireo.recommender.slate import EXPLORE, ORGANIC, PROMOTED, TOWER, Request, Slate
 from vireo.vectors import Rows
 
 DAY = 86400.0
 #: How far back "because you watched" may reach, and how popular "popular" is.
 RECALLED, POPULAR = 20, 30
+_OF_SLOT = {PROMOTED: "Promoted", EXPLORE: "Something different"}
 
 
 def reasons(request: Request, slate: Slate) -> list[str]:
@@ -17,23 +18,23 @@ def reasons(request: Request, slate: Slate) -> list[str]:
     snapshot = request.snapshot
     because = _because(request, slate.rows)
     (published,) = snapshot.take(slate.rows, "published")
-    new = published >= request.now - DAY * request.tuning.fresh_days
-    popular = snapshot.model.places(request.country, slate.rows) < POPULAR
+    new = (published >= request.now - DAY * request.tuning.fresh_days).tolist()
+    popular = (snapshot.model.places(request.country, slate.rows) < POPULAR).tolist()
     country = request.country and snapshot.model.has_popular(request.country)
     here = snapshot.bundle.vocabulary.countries[request.country - 1] if country else None
-    picked = (slate.proposed & (1 << TOWER)).astype(bool) & (len(request.history) > 0)
-    slots = slate.slots if slate.slots is not None else np.zeros(len(slate), np.uint8)
+    picked = ((slate.proposed >> TOWER & 1) & (len(request.history) > 0)).tolist()
+    slots = [ORGANIC] * len(slate) if slate.slots is None else slate.slots.tolist()
 
     def reason(j: int) -> str:
-        telling = (
-            (slots[j] == PROMOTED, "Promoted"),
-            (slots[j] == EXPLORE, "Something different"),
-            (because[j] is not None, f"Because you watched {because[j]}"),
-            (new[j], "New this week" if request.tuning.fresh_days <= 7 else "New"),
-            (popular[j] and here is not None, f"Popular in {here}"),
-            (not popular[j] and picked[j], "Picked for you"),
-        )
-        return next((words for true, words in telling if true), "Popular now")
+        if slots[j] in _OF_SLOT:
+            return _OF_SLOT[slots[j]]
+        if because[j] is not None:
+            return f"Because you watched {because[j]}"
+        if new[j]:
+            return "New this week" if request.tuning.fresh_days <= 7 else "New"
+        if popular[j] and here is not None:
+            return f"Popular in {here}"
+        return "Picked for you" if picked[j] and not popular[j] else "Popular now"
 
     return [reason(j) for j in range(len(slate))]
 

@@ -134,6 +134,8 @@ class Serving:
         track = _Track(Model(found), Changes(self._ports.records, found.manifest.watermark))
         self._view = self._poll(track)
         self._track = track
+        keep = {pointer.version, served or pointer.version}  # the old one may be needed again
+        bundle.tidy(Path(self._ports.scratch), keep)
 
     def _poll(self, track: _Track) -> View:
         clock = self._ports.clock
@@ -143,4 +145,6 @@ class Serving:
         for name in switches.problems:
             log.warning("setting %s is not valid and was left out", name)
             self._ports.meter.count("SettingRefused")
-        return View(Snapshot(track.model, track.overlay(), now), switches, checked)
+        snapshot = Snapshot(track.model, track.overlay(), now)
+        snapshot.prepare()
+        return View(snapshot, switches, checked)

@@ -72,7 +72,7 @@ class Request:
         tuning = tuning or Tuning()
         country = country or profile.country
         # One look-up in the large array, of sorted keys: they are near each other there.
-        seen = np.unique(np.concatenate([viewer.keys, viewer.watched]))
+        seen = np.sort(np.concatenate([viewer.keys, viewer.watched]))
         watched = snapshot.rows(seen)
         history = watched[np.searchsorted(seen, viewer.keys)]
         known = history >= 0
@@ -137,6 +137,11 @@ class Slate:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @cached_property
+    def z(self) -> Floats:
+        """[len(SOURCES), k]: z-scores of the sources over this slate."""
+        return standardised(self.scores)
 
     @classmethod
     def empty(cls) -> Self:

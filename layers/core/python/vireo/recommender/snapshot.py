@@ -191,6 +191,10 @@ class Snapshot:
         """Rows of the bundle."""
         return len(self.model.columns)
 
+    def prepare(self) -> None:
+        """Make now what the first request would wait for."""
+        _ = self.model.windowed, self.newest, self.index, self.eligible(0, 17)
+
     @cached_property
     def new(self) -> Rows:
         """Rows that the bundle does not have."""

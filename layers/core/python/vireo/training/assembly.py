@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from vireo.bundle import Bundle
 from vireo.recommender.candidates import Retrieval
 from vireo.recommender.features import video_features
+from vireo.recommender.tower import UserTower
 from vireo.training.activity import Activity, completion, counters
 from vireo.training.log import Log
+from vireo.vectors import FLAT_BELOW, build_index
 
 DAY = 86400.0
 #: "Lately" is the last week, or as far back as this many events lie.
@@ -58,10 +60,11 @@ def assemble(
         config: further entries for the manifest.
     """
     recent = _recent(log, now)
+    vectors = np.ascontiguousarray(fitted.vectors, np.float32)
     features = _features(log, activity, fitted, recent, now)
     arrays: dict[str, NDArray[Any]] = {
         "features": features,
-        "vectors": np.ascontiguousarray(fitted.vectors, np.float32),
+        "vectors": vectors,
         "popular": _popular(log, recent),
         "trending": _trending(log, recent, now),
         "openers": _best(fitted.opener_score, OPENERS, among=np.unique(log.video)),
@@ -78,6 +81,30 @@ def assemble(
         columns=log.videos,
         arrays=arrays,
         config={"retrieval": asdict(retrieval), **(config or {})},
+        index=build_index(vectors, _queries(log, fitted, now), k=retrieval.tower),
+    )
+
+
+def _queries(log: Log, fitted: Fitted, now: float) -> NDArray[np.float32] | None:
+    """Query vectors of viewers who were there last, by which the index is set: [200, d + 1]."""
+    if log.n_videos < FLAT_BELOW or not len(log):
+        return None
+    tower = UserTower.from_arrays(fitted.tower)
+    viewers = np.unique(log.user[-RECENT_EVENTS:])[:200].tolist()
+    seen = [np.flatnonzero(log.user == viewer)[-tower.length :] for viewer in viewers]
+    return np.stack(
+        [
+            tower.encode(
+                fitted.vectors[log.video[at], :-1],
+                log.time[at],
+                now,
+                age=-1,
+                country=0,
+                language=0,
+                device=0,
+            )
+            for at in seen
+        ]
     )
 
 

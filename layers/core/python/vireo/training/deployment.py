@@ -51,7 +51,6 @@ def build(
         prepared.log,
         config,
         seed=run.seed,
-        epochs=config.final_epochs,
         start=challenger.params,
         progress=progress,
     )
@@ -61,7 +60,7 @@ def build(
         fitted,
         version=run.run_id,
         now=now,
-        retrieval=config.retrieval,
+        retrieval=config.sources(prepared.log),
         extra=recipe.ranker_arrays(challenger.ranker),
         watermark=float(run.metrics["catalogue_read_at"]),
         config={"run": run.run_id, "events": len(prepared.log)},

@@ -29,7 +29,7 @@ OURS = "Vireo"
 RETRIEVAL = "Vireo, retrieval alone"
 BLENDED = "Vireo, without the ranker"
 #: Requests of a protocol that are asked at most, drawn by the run's seed.
-MOST_REQUESTS = 3000
+MOST_REQUESTS = 1500
 CUT = 0.8
 
 
@@ -64,7 +64,7 @@ class Challenger:
             self.fitted,
             version=run.run_id,
             now=float(prepared.log.time[test]),
-            retrieval=self.config.retrieval,
+            retrieval=self.config.sources(prepared.log),
             extra=recipe.ranker_arrays(self.ranker),
         )
 
@@ -97,7 +97,7 @@ def evaluate(
     rivals = fitted_baselines(log, splits[0], tune=False, progress=lambda what: progress(0.1, what))
     ours = [
         StageSystem(OURS, "ranked", replay),
-        StageSystem(BLENDED, "ranked", replay.without_ranker),
+        StageSystem(BLENDED, "unranked", replay),
         StageSystem(RETRIEVAL, "retrieval", replay),
     ]
     reigning = None if champion is None else Replay(champion, log, prepared.activity)

@@ -98,16 +98,12 @@ class Requests:
         return self.take(np.sort(drawn))
 
     @classmethod
-    def joined(cls, first: Requests, second: Requests) -> Requests:
-        """The requests of both, which were made from the same log."""
+    def joined(cls, *parts: Requests) -> Requests:
+        """The requests of all parts, which were made from the same log."""
+        names = ("user", "time", "pause", "start", "stop", "target")
         return cls(
-            target_offsets=np.concatenate(
-                [first.target_offsets, first.target_offsets[-1] + second.target_offsets[1:]]
-            ),
-            **{
-                name: np.concatenate([getattr(first, name), getattr(second, name)])
-                for name in ("user", "time", "pause", "start", "stop", "target")
-            },
+            target_offsets=_offsets(np.concatenate([p.n_targets for p in parts])),
+            **{name: np.concatenate([getattr(p, name) for p in parts]) for name in names},
         )
 
 

@@ -38,8 +38,8 @@ class RankerConfig:
     learning_rate: float = 0.1
     depth: int = 6
     l2: float = 3.0
-    patience: int = 40  #: iterations without a gain after which training stops
-    negatives: int = 60  #: candidates that were not watched, by slate; all are used to stop
+    patience: int = 30  #: iterations without a gain after which training stops
+    negatives: int = 30  #: candidates that were not watched, by slate; all are used to stop
     threads: int = 1
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vireo.bundle import Bundle
 from vireo.recommender.candidates import Retrieval
+from vireo.recommender.tower import HOUR
 from vireo.training import ranker as ranking
 from vireo.training import two_tower
 from vireo.training.activity import Activity
@@ -24,6 +25,7 @@ from vireo.training.protocols import Requests, asked_between
 from vireo.training.ranker import Ranker, RankerConfig
 from vireo.training.replay import Replay
 from vireo.training.tower_model import TowerConfig
+from vireo.viewer import HISTORY_CAP
 
 #: Rolling windows of the ranker: each begins at one of these shares of the log and ends at the
 #: next. The last window is not learned from; it stops the training and fits the blend.
@@ -37,13 +39,29 @@ class RecipeConfig:
     tower: TowerConfig | None = None  #: None: chosen by the log's density and size
     neighbours: NeighboursConfig | None = None  #: likewise
     ranker: RankerConfig = field(default_factory=RankerConfig)
-    retrieval: Retrieval = field(default_factory=Retrieval)
+    retrieval: Retrieval | None = None  #: likewise
     windows: tuple[float, ...] = WINDOWS
-    requests: int = 1500  #: asked in each window
-    cap: int = 8  #: requests of one viewer in a window, at most
-    first_epochs: int = 8  #: of the towers before the first window …
-    next_epochs: int = 2  #: … and of every later window, which goes on from there
-    final_epochs: int = 2  #: over all events, before a bundle is published
+    requests: int = 1800  #: asked in each window
+    cap: int = 20  #: next events of one viewer that may be asked for in a window
+    #: Epochs of towers that go on from earlier ones: in every window after the first, and over all
+    #: events before a bundle is published; and how much smaller their learning rate is.
+    further_epochs: int = 2
+    further_rate: float = 0.33
+
+    def towers(self, log: Log, *, further: bool = False) -> TowerConfig:
+        """How towers are fitted on a log; ``further``: going on from earlier ones."""
+        config = self.tower or TowerConfig.for_log(log)
+        if not further:
+            return config
+        rate = config.learning_rate * self.further_rate
+        return replace(config, epochs=self.further_epochs, learning_rate=rate)
+
+    def sources(self, log: Log) -> Retrieval:
+        """How many candidates each source proposes, and how much history neighbours hear of."""
+        if self.retrieval is not None:
+            return self.retrieval
+        small = log.n_videos <= NeighboursConfig().ease_videos
+        return Retrieval(neighbour_history=HISTORY_CAP if small else 50)
 
     @classmethod
     def of(cls, overrides: Mapping[str, Any]) -> Self:
@@ -61,16 +79,14 @@ def fit_retrieval(
     config: RecipeConfig,
     *,
     seed: int,
-    epochs: int | None = None,
     start: Mapping[str, NDArray[Any]] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Fitted, two_tower.TwoTower]:
     """All retrieval models of a log; the towers go on from ``start`` if given."""
     towers = two_tower.fit(
         log,
-        config.tower or TowerConfig.for_log(log),
+        config.towers(log, further=start is not None),
         seed=seed,
-        epochs=epochs,
         start=start,
         progress=progress,
     )
@@ -110,7 +126,6 @@ def fit_ranker(
             past,
             config,
             seed=seed,
-            epochs=config.first_epochs if params is None else config.next_epochs,
             start=params,
             progress=within(progress, w / steps, (w + 0.6) / steps, prefix),
         )
@@ -121,7 +136,7 @@ def fit_ranker(
             fitted,
             version=f"window-{w}",
             now=float(log.time[begin]),
-            retrieval=config.retrieval,
+            retrieval=config.sources(log),
         )
         parts.append(
             collect(
@@ -140,16 +155,19 @@ def fit_ranker(
 
 
 def questions(log: Log, begin: int, end: int, config: RecipeConfig, *, seed: int) -> Requests:
-    """What is asked about the events of positions [begin, end): two kinds of requests.
+    """What is asked about the events of positions [begin, end): three kinds of requests.
 
-    Next events, as a live feed asks; and, once per viewer at the window's start, everything that
-    they watch in it, as a viewer who returns is asked.
+    The next event in a session; the next event after a pause, which is rarer and drawn more often;
+    and, once per viewer at the window's start, everything that they watch in it.
     """
     following, returning = asked_between(log, begin, end, cap=config.cap, seed=seed)
-    share = config.requests * 2 // 3
-    return Requests.joined(
-        following.sample(share, seed), returning.sample(config.requests - share, seed)
+    paused = following.pause >= HOUR
+    kinds = (
+        following.take(np.flatnonzero(~paused)),
+        following.take(np.flatnonzero(paused)),
+        returning,
     )
+    return Requests.joined(*(kind.sample(config.requests // 3, seed) for kind in kinds))
 
 
 def train(
@@ -174,7 +192,7 @@ def train(
         fitted,
         version=version,
         now=float(np.nextafter(log.time[-1], np.inf)),
-        retrieval=config.retrieval,
+        retrieval=config.sources(log),
         extra=ranker_arrays(ranker),
     )
     return bundle, ranker, towers
@@ -219,6 +237,9 @@ def ranker_arrays(ranker: Ranker) -> dict[str, NDArray[Any]]:
     }
 
 
+_CHOSEN_BY_LOG = {"tower": TowerConfig, "neighbours": NeighboursConfig, "retrieval": Retrieval}
+
+
 def _override(config: Any, overrides: Mapping[str, Any], where: str) -> Any:
     known = {f.name: f for f in fields(config)}
     changes: dict[str, Any] = {}
@@ -227,7 +248,7 @@ def _override(config: Any, overrides: Mapping[str, Any], where: str) -> Any:
             raise ValueError(f"no setting {where}{name}; there are {sorted(known)}")
         current = getattr(config, name)
         if current is None:  # chosen by the log, unless something of it is set
-            current = {"tower": TowerConfig, "neighbours": NeighboursConfig}[name]()
+            current = _CHOSEN_BY_LOG[name]()
         nested = isinstance(value, Mapping)
         changes[name] = _override(current, value, f"{where}{name}.") if nested else value
     return replace(config, **changes)

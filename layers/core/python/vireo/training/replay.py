@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,9 @@ from vireo.training.log import Log
 from vireo.training.protocols import Requests
 from vireo.viewer import HISTORY_CAP, WATCHED_CAP, Viewer
 
-#: How far a slate goes: what retrieval returned, what the filters left, all of it ranked, or what
-#: the viewer gets in the end.
-Stage = Literal["retrieval", "filtered", "ranked", "final"]
+#: How far a slate goes: what retrieval returned, what the filters left, all of that ranked (without
+#: asking the ranker, or with it), or what the viewer gets in the end.
+Stage = Literal["retrieval", "filtered", "unranked", "ranked", "final"]
 #: Availability is judged anew this often over the replayed time, as a serving process polls.
 REFRESHES = 50
 
@@ -43,13 +43,22 @@ class Replay:
     log: Log
     activity: Activity | None = None
     tuning: Tuning = field(default_factory=lambda: Tuning(explore_slots=0))
+    _retrieved: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def slates(
         self, requests: Requests, stage: Stage, *, limit: int = 20
     ) -> Iterator[tuple[Request, Slate]]:
-        """Every request and its slate after that stage, in the order of ``requests``."""
-        for request in self._asked(requests, limit):
-            yield request, _run(request, stage)
+        """Every request and its slate after that stage, in the order of ``requests``.
+
+        What retrieval returned is remembered until other requests are asked, as evaluations ask
+        for one stage after the other.
+        """
+        if self._retrieved.get("requests") is not requests:
+            found = [(r, candidates(r)) for r in self._asked(requests, limit)]
+            self._retrieved.update(requests=requests, slates=found)
+        for request, slate in self._retrieved["slates"]:
+            asked = replace(request, limit=limit)
+            yield asked, _go_on(asked, slate, stage)
 
     def lists(self, requests: Requests, stage: Stage, k: int) -> NDArray[np.int32]:
         """Rows of the log's videos, best first, -1 where a list has ended: int32 [r, k]."""
@@ -77,12 +86,6 @@ class Replay:
             scores[j, : len(slate)] = slate.score
         scores[rows < 0] = np.nan
         return rows, scores
-
-    @property
-    def without_ranker(self) -> Self:
-        """The same bundle, its ranker not asked: retrieval's own blend has the last word."""
-        tuning = self.tuning.model_copy(update={"use_ranker": False})
-        return replace(self, tuning=tuning)
 
     def rows_of(self, log_rows: NDArray[np.integer]) -> NDArray[np.int32]:
         """The bundle's rows of the log's videos, -1 for those it does not know."""
@@ -166,13 +169,16 @@ class Replay:
         )
 
 
-def _run(request: Request, stage: Stage) -> Slate:
-    slate = candidates(request)
+def _go_on(request: Request, slate: Slate, stage: Stage) -> Slate:
+    """From what retrieval returned to the asked stage."""
     if stage == "retrieval":
         return slate
     slate = Filtering()(request, slate)
     if stage == "filtered":
         return slate
+    if stage == "unranked":
+        tuning = request.tuning.model_copy(update={"use_ranker": False})
+        return rank(replace(request, tuning=tuning), slate)
     if stage == "ranked":
         return rank(request, slate)
     return Ordering()(request, Ranking()(request, slate))
