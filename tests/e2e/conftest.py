@@ -216,7 +216,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loaded test machine must not look like a slow store; tests of slow stores undo it."""
     monkeypatch.setattr(serving_module, "BRIEFLY", 30.0)
     monkeypatch.setattr(serving_module, "AT_MOST", 30.0)
-    monkeypatch.setitem(Recommender.__init__.__kwdefaults__, "viewer_seconds", 30.0)
+    monkeypatch.setattr(Recommender.__init__, "__kwdefaults__", {"viewer_seconds": 30.0})
 
 
 @pytest.fixture(scope="session")

@@ -186,7 +186,7 @@ def test_tokens_that_are_none_get_401(client: Client) -> None:
         "another payload": ".".join([head, other.split(".")[1], signature]),
         "a changed signature": ".".join([head, payload, signature[:-8] + "AAAAAAAA"]),
         "no signature": ".".join([head, payload, ""]),
-        "algorithm none": jwt.encode(claims, None, algorithm="none"),
+        "algorithm none": jwt.encode(claims, "", algorithm="none"),
         "another key": resigned(),
         "another algorithm": other,
         "an id token": ours(token_use="id"),
