@@ -247,7 +247,7 @@ def test_windows_are_not_reached_by_what_follows_them(
     seen: list[list[Examples]] = []
     for log, activity in worlds:
         shares = (0.5 * begin / len(log), 0.75 * begin / len(log), (begin + 0.5) / len(log))
-        config = replace(QUICK, windows=shares, first_epochs=1, next_epochs=1)
+        config = replace(QUICK, windows=shares, further_epochs=1)
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(ranking, "fit", lambda learn, judge, *_, **__: [learn, judge])
             seen.append(cast(list[Examples], recipe.fit_ranker(log, activity, config, seed=3)))
