@@ -47,9 +47,7 @@ SIZE = generator.Settings(viewers=300, videos=1_000, events=28_000, seed=5, end=
 QUICK: Mapping[str, Any] = {
     "requests": 200,
     "windows": [0.6, 0.8, 1.0],
-    "first_epochs": 2,
-    "next_epochs": 1,
-    "final_epochs": 1,
+    "further_epochs": 1,
     "tower": {"epochs": 3},
     "ranker": {"iterations": 30},
 }
