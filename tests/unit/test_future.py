@@ -25,11 +25,12 @@ from vireo.training.replay import Replay
 from vireo.training.tower_model import TowerConfig
 
 CUT = 0.7  #: of the events: the moment before which everything is fixed
+RETRIEVAL = Retrieval(tower=30, neighbours=20, openers=10, popularity=10, fresh=0)
 QUICK = RecipeConfig(
     tower=TowerConfig(hidden=16, content_hidden=16, dimension=8, length=10, rows=8, epochs=2),
     neighbours=NeighboursConfig.for_log(ring_log(20, 30, 5)),
     ranker=ranking.RankerConfig(iterations=12, depth=3),
-    retrieval=Retrieval(tower=30, neighbours=20, openers=10, popularity=10, fresh=0),
+    retrieval=RETRIEVAL,
     requests=120,
 )
 
@@ -113,7 +114,7 @@ def replays(futures: tuple[tuple[Log, Activity], tuple[Log, Activity], int]) -> 
             fitted,
             version="b",
             now=float(np.nextafter(log.time[begin - 1], np.inf)),
-            retrieval=QUICK.retrieval,
+            retrieval=RETRIEVAL,
         )
         return Replay(bundle, log, activity)
 
@@ -156,7 +157,7 @@ def test_the_past_leaks_if_it_is_let_in(replays: Bundled) -> None:
         fitted,
         version="b",
         now=float(one.log.time[-1]),
-        retrieval=QUICK.retrieval,
+        retrieval=RETRIEVAL,
     )
     assert leaking.arrays["features"].tobytes() != arrays["features"].tobytes()
 

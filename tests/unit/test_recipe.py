@@ -34,11 +34,12 @@ from vireo.training.replay import Replay
 from vireo.training.run import Run
 from vireo.training.tower_model import TowerConfig
 
+RETRIEVAL = Retrieval(tower=30, neighbours=20, openers=10, popularity=10, fresh=0)
 QUICK = RecipeConfig(
     tower=TowerConfig(hidden=16, content_hidden=16, dimension=8, length=10, rows=8, epochs=2),
     neighbours=NeighboursConfig.for_log(ring_log(20, 30, 5)),
     ranker=ranking.RankerConfig(iterations=12, depth=3),
-    retrieval=Retrieval(tower=30, neighbours=20, openers=10, popularity=10, fresh=0),
+    retrieval=RETRIEVAL,
     requests=120,
 )
 
@@ -118,7 +119,7 @@ def examples() -> Examples:
     past = log.until(half)
     fitted, _ = recipe.fit_retrieval(past, QUICK, seed=1)
     bundle = assemble(
-        past, None, fitted, version="b", now=float(log.time[half]), retrieval=QUICK.retrieval
+        past, None, fitted, version="b", now=float(log.time[half]), retrieval=RETRIEVAL
     )
     following, _ = protocols.asked_between(log, half, len(log), cap=3, seed=1)
     return collect(Replay(bundle, log), following)
