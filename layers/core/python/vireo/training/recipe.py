@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, Self
 
@@ -38,7 +38,7 @@ class RecipeConfig:
 
     tower: TowerConfig | None = None  #: None: chosen by the log's density and size
     neighbours: NeighboursConfig | None = None  #: likewise
-    ranker: RankerConfig = field(default_factory=RankerConfig)
+    ranker: RankerConfig | None = None  #: likewise
     retrieval: Retrieval | None = None  #: likewise
     windows: tuple[float, ...] = WINDOWS
     requests: int = 1800  #: asked in each window
@@ -149,7 +149,7 @@ def fit_ranker(
     return ranking.fit(
         Examples.joined(parts[:-1]),
         parts[-1],
-        config.ranker,
+        config.ranker or RankerConfig.for_log(log),
         seed=seed,
         progress=within(progress, 1 - 1 / steps, 1),
     )
@@ -240,7 +240,12 @@ def ranker_arrays(ranker: Ranker) -> dict[str, NDArray[Any]]:
     }
 
 
-_CHOSEN_BY_LOG = {"tower": TowerConfig, "neighbours": NeighboursConfig, "retrieval": Retrieval}
+_CHOSEN_BY_LOG = {
+    "tower": TowerConfig,
+    "neighbours": NeighboursConfig,
+    "ranker": RankerConfig,
+    "retrieval": Retrieval,
+}
 
 
 def _override(config: Any, overrides: Mapping[str, Any], where: str) -> Any:
