@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from vireo.columns import Columns, Vocabulary
 
 
+#: A log with fewer events per watched video is sparse; models have defaults for either kind.
+SPARSE = 50
+
+
 @dataclass(frozen=True)
 class People:
     """Viewers as arrays of length m, in ascending order of id."""
@@ -58,9 +62,9 @@ class Log:
         return len(self.videos)
 
     @property
-    def events_per_video(self) -> float:
-        """Events per video that has any; 0 when there are none."""
-        return len(self) / max(1, len(np.unique(self.video)))
+    def sparse(self) -> bool:
+        """Whether watched videos have few events each: what is learned of one is half noise."""
+        return len(self) < SPARSE * max(1, len(np.unique(self.video)))
 
     def until(self, position: int) -> Self:
         """The first ``position`` events."""

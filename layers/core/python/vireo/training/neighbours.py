@@ -33,7 +33,7 @@ class NeighboursConfig:
     def for_log(cls, log: Log) -> Self:
         """Defaults by density: a strong prior drowns what little a sparse log says."""
         config = cls()
-        return replace(config, l2=100.0) if log.events_per_video < 50 else config
+        return replace(config, l2=100.0) if log.sparse else config
 
 
 @dataclass(frozen=True)

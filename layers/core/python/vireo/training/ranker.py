@@ -25,7 +25,6 @@ from vireo.training.artifacts import group
 from vireo.training.blend import fit_blend
 from vireo.training.examples import Examples, Progress
 from vireo.training.log import Log
-from vireo.training.tower_model import SPARSE_EVENTS_PER_VIDEO
 
 #: Fewer slates than this teach a ranker nothing that retrieval does not know.
 LEAST_SLATES = 50
@@ -47,9 +46,7 @@ class RankerConfig:
     @classmethod
     def for_log(cls, log: Log) -> Self:
         """Defaults by density: where neighbours and towers know a lot, trees soon learn noise."""
-        if log.events_per_video < SPARSE_EVENTS_PER_VIDEO:
-            return cls()
-        return cls(depth=4, l2=20.0, learning_rate=0.06)
+        return cls() if log.sparse else cls(depth=4, l2=20.0, learning_rate=0.06)
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,6 @@ from vireo.training.log import Log
 
 TowerParams = dict[str, jax.Array]
 
-#: Under this many events per video, ids alone are noise: content and regularisation count more.
-SPARSE_EVENTS_PER_VIDEO = 50
-
 
 @dataclass(frozen=True)
 class TowerConfig:
@@ -64,7 +61,7 @@ class TowerConfig:
     def for_log(cls, log: Log) -> Self:
         """Defaults by the density and the size of a log."""
         config = cls()
-        if log.events_per_video < SPARSE_EVENTS_PER_VIDEO:
+        if log.sparse:
             config = replace(config, id_dropout=0.2, epochs=10)
         steps_of_an_epoch = 30  # a small log takes smaller steps, else it sees hardly any
         rows = len(log) // (config.length * steps_of_an_epoch)
