@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from vireo.columns import Columns, Vocabulary
 
-
 #: A log with fewer events per watched video is sparse; models have defaults for either kind.
 SPARSE = 50
 
