@@ -33,7 +33,7 @@ TENANT = "default"
 #: What ``--size`` means: viewers, videos, events, and overrides of the training's configuration.
 SIZES: dict[str, tuple[int, int, int, dict[str, Any]]] = {
     "small": (300, 1_000, 30_000, {"requests": 400, "tower": {"epochs": 8}}),
-    "default": (2_000, 10_000, 300_000, {}),
+    "default": (2_000, 10_000, 300_000, {"requests": 1200, "ranker": {"iterations": 150}}),
     "large": (20_000, 50_000, 3_000_000, {}),
 }
 DAY = 86400

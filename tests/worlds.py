@@ -112,7 +112,9 @@ def arrays_of(columns: Columns, seed: int = 0) -> dict[str, NDArray[Any]]:
         "opener_score": opener,
     }
     arrays |= {f"tower/{k}": np.asarray(v) for k, v in towers(rng).items()}
-    return arrays | {f"neighbours/{k}": v for k, v in neighbours(n, rng).items()}
+    for table in ("neighbours", "successors"):
+        arrays |= {f"{table}/{k}": v for k, v in neighbours(n, rng).items()}
+    return arrays
 
 
 def bundle(

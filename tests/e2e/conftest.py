@@ -47,9 +47,7 @@ SIZE = generator.Settings(viewers=300, videos=1_000, events=28_000, seed=5, end=
 QUICK: Mapping[str, Any] = {
     "requests": 200,
     "windows": [0.6, 0.8, 1.0],
-    "first_epochs": 2,
-    "next_epochs": 1,
-    "final_epochs": 1,
+    "further_epochs": 1,
     "tower": {"epochs": 3},
     "ranker": {"iterations": 30},
 }
@@ -216,7 +214,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loaded test machine must not look like a slow store; tests of slow stores undo it."""
     monkeypatch.setattr(serving_module, "BRIEFLY", 30.0)
     monkeypatch.setattr(serving_module, "AT_MOST", 30.0)
-    monkeypatch.setitem(Recommender.__init__.__kwdefaults__, "viewer_seconds", 30.0)
+    monkeypatch.setattr(Recommender.__init__, "__kwdefaults__", {"viewer_seconds": 30.0})
 
 
 @pytest.fixture(scope="session")

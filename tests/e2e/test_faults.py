@@ -48,8 +48,10 @@ class Troubled:
 
     def open(self, tenant: str) -> Ports:
         ports = self._home.open(tenant)
-        records = Records(ports.records, lambda *what: self.trouble(*what))
-        return replace(ports, records=records)
+        return replace(ports, records=Records(ports.records, self._before))
+
+    def _before(self, operation: str, table: Table) -> None:
+        self.trouble(operation, table)
 
 
 @pytest.fixture
@@ -121,19 +123,20 @@ def test_a_caller_that_is_not_known_yet_while_the_store_is_down(
 
 
 def test_a_store_slower_than_its_time_limit(
-    troubled: tuple[Client, Troubled], monkeypatch: pytest.MonkeyPatch
+    laptop: Laptop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, home = troubled
-    release = threading.Event()
-    monkeypatch.setitem(Recommender.__init__.__kwdefaults__, "viewer_seconds", VIEWER_SECONDS)
-    stuck = Troubled(client.laptop)
-    with serving(client.laptop, stuck) as impatient:
-        assert len(impatient.recommend("nobody-knows-me").ids) == 20
-        stuck.trouble = lambda operation, table: (
-            None if table is not Table.VIEWERS or release.wait(20) else None
-        )
+    monkeypatch.setattr(Recommender.__init__, "__kwdefaults__", {"viewer_seconds": VIEWER_SECONDS})
+    release, home = threading.Event(), Troubled(laptop)
+
+    def stall(operation: str, table: Table) -> None:
+        if table is Table.VIEWERS:
+            release.wait(20)
+
+    with serving(laptop, home) as client:
+        assert len(client.recommend("nobody-knows-me").ids) == 20
+        home.trouble = stall
         began = time.monotonic()
-        answers = [impatient.recommend(KNOWN) for _ in range(20)]
+        answers = [client.recommend(KNOWN) for _ in range(20)]
         took = time.monotonic() - began
         release.set()
     assert all(len(answer.ids) == 20 for answer in answers)

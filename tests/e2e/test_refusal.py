@@ -45,7 +45,9 @@ def refuse(tmp_path: Path) -> Refuse:
 
 
 def test_a_random_log_is_refused(refuse: Refuse) -> None:
-    laptop, reasons = refuse(generator.Settings(100, 600, 8_000, seed=3, end=END, structure="none"))
+    laptop, reasons = refuse(
+        generator.Settings(150, 800, 12_000, seed=3, end=END, structure="none")
+    )
     assert not any(reason.startswith("enough") for reason in reasons)
     said = "\n".join(reasons)
     assert "retrieval better than chance: " in said

@@ -21,6 +21,8 @@ from vireo.recommender.slate import (
     NEIGHBOURS,
     OPENERS,
     POPULARITY,
+    SOURCES,
+    SUCCESSORS,
     TOWER,
     Request,
     Slate,
@@ -31,7 +33,7 @@ from vireo.recommender.tuning import Tuning
 from vireo.vectors import has
 from vireo.viewer import Viewer
 
-SMALL = Retrieval(tower=30, neighbours=20, openers=10, popularity=15, fresh=5)
+SMALL = Retrieval(tower=30, neighbours=20, successors=12, openers=10, popularity=15, fresh=5)
 NEW = video(900, title="A minute old", published_at=moment(0.001), category="music")
 
 
@@ -56,13 +58,17 @@ def test_scores_are_those_of_the_sources(snapshot: Snapshot) -> None:
     assert snapshot.index is not None
     vectors = np.concatenate([arrays["vectors"], snapshot.index.added])
     np.testing.assert_allclose(slate.scores[TOWER], vectors[slate.rows] @ query, rtol=1e-5)
-    votes = np.zeros(len(snapshot))
-    indptr, indices = arrays["neighbours/indptr"], arrays["neighbours/indices"]
-    for row in request.history[-SMALL.neighbour_history :].tolist():
-        for at in range(indptr[row], indptr[row + 1]):
-            votes[indices[at]] += arrays["neighbours/weights"][at]
     base = slate.rows < snapshot.n
-    np.testing.assert_allclose(slate.scores[NEIGHBOURS, base], votes[slate.rows[base]], rtol=1e-5)
+    for name, source, length, decay in (
+        ("neighbours", NEIGHBOURS, SMALL.neighbour_history, SMALL.neighbour_decay),
+        ("successors", SUCCESSORS, SMALL.successor_history, SMALL.successor_decay),
+    ):
+        votes = np.zeros(len(snapshot))
+        indptr, indices = arrays[f"{name}/indptr"], arrays[f"{name}/indices"]
+        for age, row in enumerate(request.history[::-1][:length].tolist()):
+            for at in range(indptr[row], indptr[row + 1]):
+                votes[indices[at]] += arrays[f"{name}/weights"][at] * decay**age
+        np.testing.assert_allclose(slate.scores[source, base], votes[slate.rows[base]], rtol=1e-5)
     rows = slate.rows[base]
     np.testing.assert_array_equal(slate.scores[OPENERS, base], arrays["opener_score"][rows])
     np.testing.assert_array_equal(slate.scores[POPULARITY, base], arrays["features"][rows, 2])
@@ -79,10 +85,10 @@ def test_every_source_proposes_its_best(snapshot: Snapshot) -> None:
         for r in range(len(snapshot))
         if has(eligible, np.array([r], np.int32))[0] and r not in set(request.watched.tolist())
     ]
-    everything = candidates(request, Retrieval(10**4, 10**4, 10**4, 10**4, 10**4))
+    everything = candidates(request, Retrieval(*[10**4] * 6))
     scores = dict(zip(everything.rows.tolist(), everything.scores.T.tolist(), strict=True))
     assert scores.keys() == set(free)
-    for source, k in ((TOWER, 30), (NEIGHBOURS, 20)):
+    for source, k in ((TOWER, 30), (NEIGHBOURS, 20), (SUCCESSORS, 12)):
         best = sorted(
             (r for r in free if source == TOWER or r < snapshot.n),
             key=lambda r: (-scores[r][source], r),
@@ -127,8 +133,8 @@ def test_a_viewer_never_seen(snapshot: Snapshot) -> None:
 
 
 def test_the_score_is_the_blend_for_the_pause(snapshot: Snapshot) -> None:
-    blend = np.random.default_rng(0).random((4, 5)).astype(np.float32)
-    retrieval = np.random.default_rng(1).random((4, 4)).astype(np.float32)
+    blend = np.random.default_rng(0).random((4, 1 + len(SOURCES))).astype(np.float32)
+    retrieval = np.random.default_rng(1).random((4, len(SOURCES))).astype(np.float32)
     world = Snapshot.of(bundle(blend=blend, retrieval_blend=retrieval), at=NOW)
     for pause, bucket in ((10, 0), (3600, 1), (86400, 2), (10**7, 3)):
         request = ask(world, viewer(1, 2, 3, pause=pause))

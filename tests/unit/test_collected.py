@@ -1,3 +1,5 @@
+"""What is put into a home is what preprocessing reads: once each, and without the erased."""
+
 from __future__ import annotations
 
 from dataclasses import fields

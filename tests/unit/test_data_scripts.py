@@ -1,3 +1,5 @@
+"""The commands that make and import data: what they write, say and refuse."""
+
 from __future__ import annotations
 
 from pathlib import Path

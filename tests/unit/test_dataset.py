@@ -1,3 +1,5 @@
+"""The documented format: bad rows are named by line and reason, good ones survive a round trip."""
+
 from __future__ import annotations
 
 import gzip

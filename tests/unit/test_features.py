@@ -122,8 +122,13 @@ def test_against_the_history(
 
 def test_retrieval(snapshot: Snapshot, asked: tuple[Request, Slate, dict[str, Any]]) -> None:
     request, slate, given = asked
-    for source, name in ((0, "tower_rank"), (1, "neighbours_rank"), (3, "popularity_place")):
-        scores = slate.scores[source]
+    for source, name in (
+        ("tower", "tower_rank"),
+        ("neighbours", "neighbours_rank"),
+        ("successors", "successors_rank"),
+        ("popularity", "popularity_place"),
+    ):
+        scores = slate.scores[SOURCES.index(source)]
         places = {j: p for p, j in enumerate(np.argsort(-scores, kind="stable"))}
         for j, score in enumerate(scores.tolist()):
             expected = math.nan if math.isnan(score) else math.log1p(places[j])
@@ -154,6 +159,7 @@ def test_without_history_or_profile(snapshot: Snapshot) -> None:
         "same_language",
         "duration_against",
         "neighbours_rank",
+        "successors_rank",
     )
     for name in unknown:
         assert np.isnan(given[name]).all(), name

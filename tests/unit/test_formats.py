@@ -1,3 +1,5 @@
+"""MovieLens and KuaiRand become our format, row by row."""
+
 from __future__ import annotations
 
 import gzip

@@ -1,3 +1,5 @@
+"""Generated data: equal settings give equal bytes, and the structure is really there."""
+
 from __future__ import annotations
 
 from dataclasses import replace

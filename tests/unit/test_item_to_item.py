@@ -18,9 +18,8 @@ from vireo.training.neighbours import (
     ease,
     fit_neighbours,
     item_knn,
-    markov,
-    markov_history,
     openers,
+    successors,
 )
 
 ALL = 10**6
@@ -134,7 +133,7 @@ def test_the_table_is_by_video_and_does_not_depend_on_who_is_who(model: Any) -> 
     assert not table.matrix().toarray()[never].any()
 
 
-def markov_oracle(log: Log) -> NDArray[np.float64]:
+def successors_oracle(log: Log) -> NDArray[np.float64]:
     order, offsets = log.histories()
     T: NDArray[Any] = np.zeros((log.n_videos, log.n_videos))
     for u in range(log.n_users):
@@ -148,12 +147,11 @@ def markov_oracle(log: Log) -> NDArray[np.float64]:
     return damped
 
 
-def test_markov_counts_what_follows() -> None:
+def test_successors_count_what_follows() -> None:
     log = ring_log(n_users=20, n_videos=40, events=12)
-    np.testing.assert_allclose(markov(log).matrix().toarray(), markov_oracle(log), rtol=1e-5)
-    weights = markov_history(12)
-    np.testing.assert_allclose(weights[-10:], 0.8 ** np.arange(10)[::-1], rtol=1e-6)
-    assert not weights[:2].any()
+    np.testing.assert_allclose(
+        successors(log).matrix().toarray(), successors_oracle(log), rtol=1e-5
+    )
 
 
 def test_openers_follow_a_long_pause_of_the_same_viewer() -> None:
@@ -178,5 +176,5 @@ def test_an_empty_log_is_refused() -> None:
     with pytest.raises(ValueError, match="no events"):
         item_knn(log, 1.0, 5)
     with pytest.raises(ValueError, match="no events"):
-        markov(log)
+        successors(log)
     assert not openers(log).any()

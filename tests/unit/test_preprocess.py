@@ -1,3 +1,5 @@
+"""From events to arrays: what counts, what is left out and why, and nothing depends on order."""
+
 from __future__ import annotations
 
 from dataclasses import replace

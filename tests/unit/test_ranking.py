@@ -20,7 +20,7 @@ from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.trees import pack
 from vireo.recommender.tuning import Tuning
 
-BLEND = np.random.default_rng(5).random((4, 5)).astype(np.float32)
+BLEND = np.random.default_rng(5).random((4, 6)).astype(np.float32)
 
 
 def pool(matrix: NDArray[np.float32], labels: NDArray[np.float32] | None = None) -> catboost.Pool:

@@ -182,8 +182,37 @@ def test_bad_paths_queries_and_types(api: Api) -> None:
     assert call(api, "GET", "/v1/nothing")[0] == 404
     status, body = call(api, "PATCH", "/v1/videos/v1")
     assert (status, body["error"]["code"]) == (405, "method_not_allowed")
-    text = call(api, "POST", "/v1/recommendations", "hello", content_type="text/plain")
-    assert text[0] == 415
+    for other in (
+        "text/plain",
+        "multipart/form-data",
+        "multipart/form-data; boundary=x",
+        "application/x-www-form-urlencoded",
+        "application/json+x",
+    ):
+        text = call(api, "POST", "/v1/recommendations", "user_id=anna", content_type=other)
+        assert text[0] == 415
+    for same in ("", "application/json; charset=utf-8", "Application/JSON"):
+        body = {"user_id": "anna"}
+        assert call(api, "POST", "/v1/recommendations", body, content_type=same)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        pytest.param("[" * 100_000, 400, id="too deep"),
+        pytest.param('{"user_id": ' + "1" * 5_000 + "}", 400, id="a number too long"),
+        pytest.param("{'user_id': 1}", 400, id="not JSON"),
+        pytest.param("", 422, id="empty"),
+        pytest.param("null", 422, id="null"),
+        pytest.param("[]", 422, id="a list"),
+        pytest.param('{"user_id": "\\ud800"}', 422, id="half a character"),
+        pytest.param('{"user_id": "anna", "\\ud800": 1}', 422, id="half a character as a name"),
+        pytest.param('{"user_id": "anna", "limit": NaN}', 422, id="not a number"),
+        pytest.param('{"user_id": "anna", "limit": 1e400}', 422, id="infinity"),
+    ],
+)
+def test_bodies_that_nobody_means(api: Api, body: str, status: int) -> None:
+    assert call(api, "POST", "/v1/recommendations", body)[0] == status
 
 
 @pytest.mark.parametrize(("method", "path", "body", "scope"), ROUTES)
@@ -259,6 +288,9 @@ def test_the_documentation_names_every_route_and_error(api: Api) -> None:
         ]
         assert operations, (method, path)
         assert all({"401", "403", "422"} <= o["responses"].keys() for o in operations)
+    health = document["paths"]["/health"]["get"]
+    ok = health["responses"]["200"]["content"]["application/json"]["schema"]
+    assert ok == {"$ref": "#/components/schemas/Health"}
     schemas = document["components"]["schemas"]
     assert {"Recommendations", "Item", "ErrorBody", "VideoBody"} <= schemas.keys()
 

@@ -281,8 +281,9 @@ def _check_shapes(arrays: Mapping[str, NDArray[Any]]) -> None:
     for name in sorted(per_video & arrays.keys()):
         if len(arrays[name]) != n:
             raise BundleRefused(f"{name}.npy", f"{len(arrays[name])} rows, expected {n}")
-    if "neighbours/indptr" in arrays and len(arrays["neighbours/indptr"]) != n + 1:
-        raise BundleRefused("neighbours/indptr.npy", "another number of videos")
+    for name in ("neighbours/indptr", "successors/indptr"):
+        if name in arrays and len(arrays[name]) != n + 1:
+            raise BundleRefused(f"{name}.npy", "another number of videos")
 
 
 __all__ = [

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from vireo.recommender.features import VIDEO_FEATURES
-from vireo.recommender.neighbours import Votes
+from vireo.recommender.neighbours import Neighbours, Votes
 from vireo.recommender.slate import (
     FRESH,
     NEIGHBOURS,
@@ -18,6 +18,7 @@ from vireo.recommender.slate import (
     POPULARITY,
     PROPOSERS,
     SOURCES,
+    SUCCESSORS,
     TOWER,
     Floats,
     Request,
@@ -28,7 +29,7 @@ from vireo.recommender.snapshot import Snapshot
 from vireo.vectors import Bits, Rows, best, has
 
 #: Weights of the sources when the bundle brings none: [with a history, without].
-DEFAULT_BLEND = np.array([[0, 1, 0.5, 0.1, 0.1], [0, 1, 0, 0.5, 0.5]], np.float32)
+DEFAULT_BLEND = np.array([[0, 1, 0.5, 0.3, 0.1, 0.1], [0, 1, 0, 0, 0.5, 0.5]], np.float32)
 _RECENT = VIDEO_FEATURES.index("log_recent")
 
 
@@ -38,11 +39,14 @@ class Retrieval:
 
     tower: int = 300
     neighbours: int = 150
+    successors: int = 50
     openers: int = 50
     popularity: int = 100
     fresh: int = 20
     neighbour_history: int = 50  #: how many of the last videos speak for their neighbours
     neighbour_decay: float = 1.0  #: how much less the video before speaks
+    successor_history: int = 10  #: likewise for what follows the last videos
+    successor_decay: float = 0.8
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Self:
@@ -84,23 +88,29 @@ def candidates(request: Request, retrieval: Retrieval | None = None) -> Slate:
     ]
     if query is not None and snapshot.index is not None:
         proposals.append((TOWER, snapshot.index.search(query, sizes.tower, eligible)[0]))
-    with _votes(request, sizes) as votes:
-        if votes is not None:
-            rows = votes.rows[has(eligible, votes.rows)]
-            found = best(rows, votes.scores[rows], sizes.neighbours)[0]
-            proposals.append((NEIGHBOURS, found))
+    near = _votes(request, model.neighbours, sizes.neighbour_history, sizes.neighbour_decay)
+    next_ = _votes(request, model.successors, sizes.successor_history, sizes.successor_decay)
+    with near as neighbours, next_ as successors:
+        for source, votes, k in (
+            (NEIGHBOURS, neighbours, sizes.neighbours),
+            (SUCCESSORS, successors, sizes.successors),
+        ):
+            if votes is not None:
+                rows = votes.rows[has(eligible, votes.rows)]
+                proposals.append((source, best(rows, votes.scores[rows], k)[0]))
         rows, proposed = _merge(proposals)
-        scores = _scores(snapshot, rows, query, votes)
+        scores = _scores(snapshot, rows, query, {NEIGHBOURS: neighbours, SUCCESSORS: successors})
     return Slate(rows, scores, proposed, retrieval_score(request, scores))
 
 
-def _votes(request: Request, sizes: Retrieval) -> AbstractContextManager[Votes | None]:
-    """What the neighbours of the recent history say; None without a history or a table."""
-    table = request.snapshot.model.neighbours
-    heard = request.history[-sizes.neighbour_history :]
+def _votes(
+    request: Request, table: Neighbours | None, length: int, decay: float
+) -> AbstractContextManager[Votes | None]:
+    """What the recent history speaks for in a table; None without a history or a table."""
+    heard = request.history[-length:]
     if table is None or not len(heard):
         return nullcontext()
-    strength = sizes.neighbour_decay ** np.arange(len(heard), dtype=np.float32)[::-1]
+    strength = decay ** np.arange(len(heard), dtype=np.float32)[::-1]
     return table.votes(heard, strength)
 
 
@@ -129,7 +139,7 @@ def popular_only(request: Request) -> Slate:
     rows = _first(rows, request.eligible, len(rows))
     score = -np.arange(len(rows), dtype=np.float32)
     proposed = np.full(len(rows), 1 << POPULARITY, np.uint8)
-    return Slate(rows, _scores(request.snapshot, rows, None, None), proposed, score)
+    return Slate(rows, _scores(request.snapshot, rows, None, {}), proposed, score)
 
 
 def retrieval_score(request: Request, scores: Floats) -> Floats:
@@ -176,14 +186,17 @@ def _merge(proposals: list[tuple[int, Rows]]) -> tuple[Rows, Any]:
     return rows[first], np.bitwise_or.reduceat(bits[order], first)
 
 
-def _scores(snapshot: Snapshot, rows: Rows, query: Floats | None, votes: Votes | None) -> Floats:
+def _scores(
+    snapshot: Snapshot, rows: Rows, query: Floats | None, tables: Mapping[int, Votes | None]
+) -> Floats:
     """What each source says of every row: [len(SOURCES), k]."""
     model, n = snapshot.model, snapshot.n
     scores = np.full((len(SOURCES), len(rows)), np.nan, np.float32)
     if query is not None and snapshot.index is not None:
         scores[TOWER] = snapshot.index.take(rows) @ query
-    if votes is not None:
-        scores[NEIGHBOURS] = votes.at(rows)
+    for source, votes in tables.items():
+        if votes is not None:
+            scores[source] = votes.at(rows)
     base = rows < n
     opener = snapshot.bundle.arrays.get("opener_score")
     if opener is not None:

@@ -16,7 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vireo.columns import Columns
-from vireo.recommender.slate import NEIGHBOURS, OPENERS, POPULARITY, TOWER, Request, Slate
+from vireo.recommender.slate import (
+    NEIGHBOURS,
+    OPENERS,
+    POPULARITY,
+    SUCCESSORS,
+    TOWER,
+    Request,
+    Slate,
+)
 
 Floats = NDArray[np.float32]
 
@@ -205,9 +213,11 @@ NUMBERS: dict[str, Callable[[Facts], Any]] = {
     # retrieval
     "tower_z": lambda f: f.slate.z[TOWER],
     "neighbours_z": lambda f: f.slate.z[NEIGHBOURS],
+    "successors_z": lambda f: f.slate.z[SUCCESSORS],
     "openers_z": lambda f: f.slate.z[OPENERS],
     "tower_rank": lambda f: f.rank(TOWER),
     "neighbours_rank": lambda f: f.rank(NEIGHBOURS),
+    "successors_rank": lambda f: f.rank(SUCCESSORS),
     "popularity_place": lambda f: f.rank(POPULARITY),
     "country_place": lambda f: np.log1p(
         f.request.snapshot.model.places(f.request.country, f.slate.rows)

@@ -23,10 +23,10 @@ Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 #: Scores that every candidate gets: the order of `Slate.scores` and of a bundle's ``blend[:, 1:]``.
-SOURCES = ("tower", "neighbours", "openers", "popularity")
+SOURCES = ("tower", "neighbours", "successors", "openers", "popularity")
 #: Who may propose a candidate: bit j of `Slate.proposed`.
 PROPOSERS = (*SOURCES, "fresh")
-TOWER, NEIGHBOURS, OPENERS, POPULARITY, FRESH = range(5)
+TOWER, NEIGHBOURS, SUCCESSORS, OPENERS, POPULARITY, FRESH = range(6)
 #: What a place in the final list is.
 SLOTS = ("organic", "promoted", "explore")
 ORGANIC, PROMOTED, EXPLORE = range(3)

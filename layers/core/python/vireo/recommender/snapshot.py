@@ -26,6 +26,11 @@ NEWEST = 500
 _PUBLIC = STATUS_CODES[Status.PUBLIC]
 
 
+def _table(bundle: Bundle, name: str) -> Neighbours | None:
+    arrays = bundle.group(name)
+    return Neighbours.from_arrays(arrays) if arrays else None
+
+
 class Model:
     """A bundle made ready: towers, ranker, tables, and bitmaps of what may be shown to whom."""
 
@@ -38,8 +43,8 @@ class Model:
         self.content_tower = ContentTower.from_arrays(tower) if tower else None
         vectors = bundle.arrays.get("vectors")
         self.index = None if vectors is None else LiveIndex.of(vectors, bundle.index)
-        table = bundle.group("neighbours")
-        self.neighbours = Neighbours.from_arrays(table) if table else None
+        self.neighbours = _table(bundle, "neighbours")
+        self.successors = _table(bundle, "successors")
         ranker = bundle.group("ranker")
         self.ranker = Trees(ranker) if ranker else None
         self.popular: Rows = bundle.arrays["popular"]

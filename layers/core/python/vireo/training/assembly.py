@@ -31,6 +31,7 @@ class Fitted:
     tower: Mapping[str, NDArray[Any]]  #: weights of the user and the content tower
     vectors: NDArray[np.float32]  #: [n, d + 1], the bias last
     neighbours: Mapping[str, NDArray[Any]]  #: CSR: indptr, indices, weights
+    successors: Mapping[str, NDArray[Any]]  #: likewise: what is watched soon after
     opener_score: NDArray[np.float32]  #: [n], log
 
 
@@ -71,6 +72,7 @@ def assemble(
         "opener_score": fitted.opener_score.astype(np.float32),
         **{f"tower/{name}": array for name, array in fitted.tower.items()},
         **{f"neighbours/{name}": array for name, array in fitted.neighbours.items()},
+        **{f"successors/{name}": array for name, array in fitted.successors.items()},
         **(extra or {}),
     }
     return Bundle.build(

@@ -15,9 +15,9 @@ from vireo.training.log import Log
 
 #: Rows that are worked on at a time, so that no n × n matrix is needed where n is large.
 BLOCK = 1024
-#: The decayed Markov chain: how far back it looks, and how much less a step further away counts.
-MARKOV_EVENTS = 10
-MARKOV_DECAY = 0.8
+#: Successors: how far ahead is looked, and how much less a step further away counts.
+FOLLOWING = 10
+FOLLOWING_DECAY = 0.8
 
 
 @dataclass(frozen=True)
@@ -117,11 +117,14 @@ def item_knn(log: Log, shrink: float, top_k: int) -> Neighbours:
     return _spread(sparse.vstack(blocks).T, videos, log.n_videos)
 
 
-def markov(log: Log, top_k: int = 400) -> Neighbours:
-    """How often i follows j within `MARKOV_EVENTS`, decayed, as a share of what follows j.
+def successors(log: Log, top_k: int = 200) -> Neighbours:
+    """A decayed Markov chain: how often i follows j within `FOLLOWING` events, as a share of j's.
 
-    A baseline: its score is that of the last `MARKOV_EVENTS` videos of a history, the a-th newest
-    weighted by `MARKOV_DECAY` ** a (see `markov_history`).
+    The a-th event after j counts `FOLLOWING_DECAY` ** (a - 1). Where order matters little data go
+    far: one viewer going from an episode to the next says more than a hundred shared tastes.
+
+    Raises:
+        ValueError: the log is empty.
     """
     if not len(log):
         raise ValueError("no events to learn from")
@@ -129,23 +132,16 @@ def markov(log: Log, top_k: int = 400) -> Neighbours:
     user, video = log.user[order], log.video[order]
     n = log.n_videos
     earlier, later, weights = [], [], []
-    for gap in range(1, min(MARKOV_EVENTS, len(log) - 1) + 1):
+    for gap in range(1, min(FOLLOWING, len(log) - 1) + 1):
         same = user[gap:] == user[:-gap]
         earlier.append(video[:-gap][same])
         later.append(video[gap:][same])
-        weights.append(np.full(int(same.sum()), MARKOV_DECAY ** (gap - 1)))
+        weights.append(np.full(int(same.sum()), FOLLOWING_DECAY ** (gap - 1)))
     pairs = (np.concatenate(earlier), np.concatenate(later))
     follows = sparse.csr_matrix((np.concatenate(weights), pairs), shape=(n, n))
     popularity = np.bincount(log.video, minlength=n) + 1.0
     damped = sparse.diags(1 / (popularity + 5)) @ follows @ sparse.diags(popularity**-0.1)
     return Neighbours.of(_largest_sparse(damped.tocsr(), top_k))
-
-
-def markov_history(length: int) -> NDArray[np.float32]:
-    """Weights of a history of `length` events, oldest first, as `markov` wants them."""
-    age = np.arange(length)[::-1]
-    weights: NDArray[np.float32] = (MARKOV_DECAY**age * (age < MARKOV_EVENTS)).astype(np.float32)
-    return weights
 
 
 def openers(log: Log) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,8 @@ from vireo.recommender.trees import pack
 from vireo.training.artifacts import group
 from vireo.training.blend import fit_blend
 from vireo.training.examples import Examples, Progress
+from vireo.training.log import Log
+from vireo.training.tower_model import SPARSE_EVENTS_PER_VIDEO
 
 #: Fewer slates than this teach a ranker nothing that retrieval does not know.
 LEAST_SLATES = 50
@@ -41,6 +43,13 @@ class RankerConfig:
     patience: int = 30  #: iterations without a gain after which training stops
     negatives: int = 30  #: candidates that were not watched, by slate; all are used to stop
     threads: int = 1
+
+    @classmethod
+    def for_log(cls, log: Log) -> Self:
+        """Defaults by density: where neighbours and towers know a lot, trees soon learn noise."""
+        if log.events_per_video < SPARSE_EVENTS_PER_VIDEO:
+            return cls()
+        return cls(depth=4, l2=20.0, learning_rate=0.06)
 
 
 @dataclass(frozen=True)

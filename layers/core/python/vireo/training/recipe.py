@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from vireo.training.artifacts import group
 from vireo.training.assembly import Fitted, assemble
 from vireo.training.examples import Examples, Progress, collect
 from vireo.training.log import Log
-from vireo.training.neighbours import NeighboursConfig, fit_neighbours, openers
+from vireo.training.neighbours import NeighboursConfig, fit_neighbours, openers, successors
 from vireo.training.protocols import Requests, asked_between
 from vireo.training.ranker import Ranker, RankerConfig
 from vireo.training.replay import Replay
@@ -38,7 +38,7 @@ class RecipeConfig:
 
     tower: TowerConfig | None = None  #: None: chosen by the log's density and size
     neighbours: NeighboursConfig | None = None  #: likewise
-    ranker: RankerConfig = field(default_factory=RankerConfig)
+    ranker: RankerConfig | None = None  #: likewise
     retrieval: Retrieval | None = None  #: likewise
     windows: tuple[float, ...] = WINDOWS
     requests: int = 1800  #: asked in each window
@@ -99,6 +99,7 @@ def fitted_with(log: Log, towers: two_tower.TwoTower, config: RecipeConfig) -> F
         tower=towers.arrays(),
         vectors=towers.item_vectors(),
         neighbours=fit_neighbours(log, config.neighbours or NeighboursConfig.for_log(log)).arrays(),
+        successors=successors(log).arrays(),
         opener_score=openers(log),
     )
 
@@ -148,7 +149,7 @@ def fit_ranker(
     return ranking.fit(
         Examples.joined(parts[:-1]),
         parts[-1],
-        config.ranker,
+        config.ranker or RankerConfig.for_log(log),
         seed=seed,
         progress=within(progress, 1 - 1 / steps, 1),
     )
@@ -215,6 +216,7 @@ def arrays_of(fitted: Fitted) -> dict[str, NDArray[Any]]:
         "opener_score": fitted.opener_score,
         **{f"tower/{name}": array for name, array in fitted.tower.items()},
         **{f"neighbours/{name}": array for name, array in fitted.neighbours.items()},
+        **{f"successors/{name}": array for name, array in fitted.successors.items()},
     }
 
 
@@ -224,6 +226,7 @@ def fitted_of(arrays: Mapping[str, NDArray[Any]]) -> Fitted:
         tower=group(arrays, "tower"),
         vectors=arrays["vectors"],
         neighbours=group(arrays, "neighbours"),
+        successors=group(arrays, "successors"),
         opener_score=arrays["opener_score"],
     )
 
@@ -237,7 +240,12 @@ def ranker_arrays(ranker: Ranker) -> dict[str, NDArray[Any]]:
     }
 
 
-_CHOSEN_BY_LOG = {"tower": TowerConfig, "neighbours": NeighboursConfig, "retrieval": Retrieval}
+_CHOSEN_BY_LOG = {
+    "tower": TowerConfig,
+    "neighbours": NeighboursConfig,
+    "ranker": RankerConfig,
+    "retrieval": Retrieval,
+}
 
 
 def _override(config: Any, overrides: Mapping[str, Any], where: str) -> Any:

@@ -28,7 +28,7 @@ SOURCES = (
     "fresh",
     "followed",
 )
-_PULL = {"next": 3.5, "channel": 0.4, "followed": 0.4}
+_PULL = {"next": 4.2, "channel": 0.4, "followed": 0.4}
 #: What likeness to the last video adds.
 _MOMENTUM = 3.0
 #: Sessions start within these hours (UTC): night, morning, afternoon, evening.
@@ -128,7 +128,7 @@ class _Feed:
             last = self._last[viewer]
             attraction = _attraction(videos, taste, language, slate)
             # What a session ended with leads on less than what was watched a minute ago.
-            attraction += _led_on(videos, slate, last) * (0.8 if first else 1.0)
+            attraction += _led_on(videos, slate, last) * (0.9 if first else 1.0)
         attraction[~_may_see(videos, self._viewers, viewer, slate, time)] = -np.inf
         attraction[self._seen.has(viewer, slate)] = -np.inf
         chosen, slate, position, pull = _choose(rng, slate, attraction)
@@ -268,7 +268,7 @@ def _attraction(videos: Videos, taste: Floats, spoken: Ints, slate: Ints) -> Flo
     fit = np.einsum("md,mkd->mk", taste, videos.taste[slate])
     language = videos.language[slate]
     foreign = (language != spoken[:, None]) * np.where(language == 0, 0.4, 2.0)
-    return np.asarray(6.0 * fit - foreign + 0.3 * np.log(videos.appeal[slate]))
+    return np.asarray(6.5 * fit - foreign + 0.3 * np.log(videos.appeal[slate]))
 
 
 def _led_on(videos: Videos, slate: Ints, last: Ints) -> Floats:

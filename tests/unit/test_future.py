@@ -1,0 +1,243 @@
+"""Nothing from the future reaches what is fitted, assembled and asked as of a moment."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.planted import DAY, ring_log
+from vireo.recommender.candidates import Retrieval
+from vireo.training import baselines, protocols, recipe
+from vireo.training import ranker as ranking
+from vireo.training.activity import Activity
+from vireo.training.assembly import Fitted, assemble
+from vireo.training.events import TYPES
+from vireo.training.examples import Examples, collect
+from vireo.training.log import Log
+from vireo.training.neighbours import NeighboursConfig
+from vireo.training.protocols import Requests
+from vireo.training.recipe import RecipeConfig
+from vireo.training.replay import Replay
+from vireo.training.tower_model import TowerConfig
+
+CUT = 0.7  #: of the events: the moment before which everything is fixed
+RETRIEVAL = Retrieval(tower=30, neighbours=20, openers=10, popularity=10, fresh=0)
+QUICK = RecipeConfig(
+    tower=TowerConfig(hidden=16, content_hidden=16, dimension=8, length=10, rows=8, epochs=2),
+    neighbours=NeighboursConfig.for_log(ring_log(20, 30, 5)),
+    ranker=ranking.RankerConfig(iterations=12, depth=3),
+    retrieval=RETRIEVAL,
+    requests=120,
+)
+
+
+def happenings(log: Log, seed: int = 0) -> Activity:
+    """Impressions before some events, and the watches themselves."""
+    rng = np.random.default_rng(seed)
+    kind = rng.choice([TYPES.index(t) for t in ("watch", "watch", "impression", "like")], len(log))
+    return Activity(
+        user=log.user,
+        video=log.video,
+        type=kind.astype(np.int8),
+        time=log.time,
+        seconds=rng.uniform(1, 300, len(log)).astype(np.float32),
+        fraction=rng.random(len(log)).astype(np.float32),
+        n_videos=log.n_videos,
+    )
+
+
+def another_future(log: Log, activity: Activity, begin: int) -> tuple[Log, Activity]:
+    """The same up to position ``begin``; after it other viewers watch other videos at other times.
+
+    Two events in three are left, so that counts differ as well.
+    """
+    rng = np.random.default_rng(99)
+    kept = np.sort(rng.choice(np.arange(begin, len(log)), (len(log) - begin) * 2 // 3, False))
+    met = set(zip(log.user[:begin].tolist(), log.video[:begin].tolist(), strict=True))
+    user, video = rng.permutation(log.user[kept]), rng.permutation(log.video[kept])
+    new = [j for j, pair in enumerate(zip(user.tolist(), video.tolist(), strict=True))]
+    new = [j for j in new if (int(user[j]), int(video[j])) not in met]
+    time = np.sort(rng.uniform(log.time[begin], log.time[-1] + 30 * DAY, len(new)))
+
+    def joined(past: NDArray[Any], future: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([past[:begin], future.astype(past.dtype)])
+
+    other = replace(
+        log,
+        user=joined(log.user, user[new]),
+        video=joined(log.video, video[new]),
+        time=joined(log.time, time),
+        device=joined(log.device, rng.integers(0, 3, len(new))),
+        weight=joined(log.weight, np.full(len(new), 2.0)),
+    )
+    happened = Activity(
+        user=other.user,
+        video=other.video,
+        type=joined(activity.type, rng.integers(0, len(TYPES), len(new))),
+        time=other.time,
+        seconds=joined(activity.seconds, rng.uniform(1, 9, len(new))),
+        fraction=joined(activity.fraction, rng.random(len(new))),
+        n_videos=log.n_videos,
+    )
+    return other, happened
+
+
+@pytest.fixture(scope="module")
+def futures() -> tuple[tuple[Log, Activity], tuple[Log, Activity], int]:
+    """Two worlds with one past, and the position at which they part."""
+    log = ring_log(n_users=80, n_videos=70, events=14, seed=4)
+    begin = int(len(log) * CUT)
+    while log.time[begin] == log.time[begin - 1]:
+        begin += 1
+    activity = happenings(log)
+    return (log, activity), another_future(log, activity, begin), begin
+
+
+Bundled = tuple[Replay, Replay, int]
+
+
+@pytest.fixture(scope="module")
+def replays(futures: tuple[tuple[Log, Activity], tuple[Log, Activity], int]) -> Bundled:
+    """In each world: fitted on the past, assembled as of its end, asked over the whole log."""
+    *worlds, begin = futures
+
+    def replay(log: Log, activity: Activity) -> Replay:
+        past = log.until(begin)
+        fitted, _ = recipe.fit_retrieval(past, QUICK, seed=1)
+        bundle = assemble(
+            past,
+            activity,
+            fitted,
+            version="b",
+            now=float(np.nextafter(log.time[begin - 1], np.inf)),
+            retrieval=RETRIEVAL,
+        )
+        return Replay(bundle, log, activity)
+
+    one, other = (replay(*world) for world in worlds)
+    return one, other, begin
+
+
+def test_the_worlds_differ_after_the_moment_and_only_then(replays: Bundled) -> None:
+    one, other, begin = replays
+    for name in ("user", "video", "time"):
+        here, there = getattr(one.log, name), getattr(other.log, name)
+        assert (here[:begin] == there[:begin]).all()
+        assert len(here) != len(there)
+    assert not np.array_equal(one.log.video[begin : begin + 50], other.log.video[begin:][:50])
+
+
+def test_a_bundle_knows_nothing_of_the_future(replays: Bundled) -> None:
+    one, other, _ = replays
+    assert one.bundle.manifest == other.bundle.manifest
+    assert one.bundle.arrays.keys() == other.bundle.arrays.keys()
+    for name, array in one.bundle.arrays.items():
+        assert array.tobytes() == other.bundle.arrays[name].tobytes(), name
+    features = one.bundle.arrays["features"]
+    assert np.isfinite(features).any(0).sum() >= 8, "there is something to compare"
+
+
+def test_the_past_leaks_if_it_is_let_in(replays: Bundled) -> None:
+    """The comparison above can fail: one event of the future in the log shows in the arrays."""
+    one, _, begin = replays
+    arrays = one.bundle.arrays
+    fitted = Fitted(
+        tower=one.bundle.group("tower"),
+        vectors=arrays["vectors"],
+        neighbours=one.bundle.group("neighbours"),
+        successors=one.bundle.group("successors"),
+        opener_score=arrays["opener_score"],
+    )
+    leaking = assemble(
+        one.log.until(begin + 1),
+        one.activity,
+        fitted,
+        version="b",
+        now=float(one.log.time[-1]),
+        retrieval=RETRIEVAL,
+    )
+    assert leaking.arrays["features"].tobytes() != arrays["features"].tobytes()
+
+
+def asked(log: Log, begin: int) -> Requests:
+    """Next events of the later half of the past, as `recipe.questions` asks for them."""
+    following, _ = protocols.asked_between(log, begin // 2, begin, cap=3, seed=1)
+    return following
+
+
+def test_candidates_and_features_know_nothing_of_the_future(replays: Bundled) -> None:
+    one, other, begin = replays
+    requests = asked(one.log, begin)
+    assert len(requests) > 100
+    found, same = (collect(r, asked(r.log, begin)) for r in (one, other))
+    assert len(found) > 50
+    for name in ("features", "sources", "relevant", "offsets", "bucket", "user"):
+        assert getattr(found, name).tobytes() == getattr(same, name).tobytes(), name
+    assert np.array_equal(
+        one.lists(asked(one.log, begin), "final", 10),
+        other.lists(asked(other.log, begin), "final", 10),
+    )
+
+
+def test_a_viewer_who_asks_at_the_moment_is_the_same_in_both_worlds(replays: Bundled) -> None:
+    """Requests at the window's start, whose targets lie in the two futures.
+
+    Whom a protocol asks then depends on what they watch later; so those are asked who watch
+    something in both.
+    """
+    one, other, begin = replays
+    requests = [
+        protocols.asked_between(r.log, begin, len(r.log), cap=1, seed=0)[1] for r in (one, other)
+    ]
+    both = np.intersect1d(requests[0].user, requests[1].user)
+    assert len(both) > 20
+    moment = float(one.log.time[begin - 1]) + 1
+    slates = [
+        list(
+            r.slates(
+                replace(
+                    q.take(np.flatnonzero(np.isin(q.user, both))), time=np.full(len(both), moment)
+                ),
+                "ranked",
+            )
+        )
+        for r, q in zip((one, other), requests, strict=True)
+    ]
+    for (_, mine), (_, theirs) in zip(*slates, strict=True):
+        assert mine.rows.tobytes() == theirs.rows.tobytes()
+        assert mine.score.tobytes() == theirs.score.tobytes()
+
+
+@pytest.mark.parametrize("name", list(baselines.GRID))
+def test_baselines_know_nothing_of_the_future(replays: Bundled, name: str) -> None:
+    one, other, begin = replays
+
+    def lists(replay: Replay) -> NDArray[np.int32]:
+        baseline = baselines.GRID[name][0]
+        baseline.fit(replay.log.until(begin))
+        return baselines.rank(baseline, replay.log, asked(replay.log, begin), 20)
+
+    assert (lists(one) == lists(other)).all()
+
+
+def test_windows_are_not_reached_by_what_follows_them(
+    futures: tuple[tuple[Log, Activity], tuple[Log, Activity], int],
+) -> None:
+    """The ranker's examples of windows that end before the moment, as `fit_ranker` makes them."""
+    *worlds, begin = futures
+    seen: list[list[Examples]] = []
+    for log, activity in worlds:
+        shares = (0.5 * begin / len(log), 0.75 * begin / len(log), (begin + 0.5) / len(log))
+        config = replace(QUICK, windows=shares, further_epochs=1)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(ranking, "fit", lambda learn, judge, *_, **__: [learn, judge])
+            seen.append(cast(list[Examples], recipe.fit_ranker(log, activity, config, seed=3)))
+    for one, other in zip(*seen, strict=True):
+        assert len(one) > 20
+        assert one.features.tobytes() == other.features.tobytes()
+        assert one.sources.tobytes() == other.sources.tobytes()
+        assert one.relevant.tobytes() == other.relevant.tobytes()
