@@ -93,7 +93,7 @@ def _queries(log: Log, fitted: Fitted, now: float) -> NDArray[np.float32] | None
         return None
     tower = UserTower.from_arrays(fitted.tower)
     viewers = np.unique(log.user[-RECENT_EVENTS:])[:200].tolist()
-    seen = [np.flatnonzero(log.user == viewer)[-tower.length :] for viewer in viewers]
+    seen = [np.flatnonzero(log.user == viewer)[-tower.length - 1 :] for viewer in viewers]
     return np.stack(
         [
             tower.encode(
