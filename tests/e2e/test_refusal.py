@@ -202,14 +202,16 @@ def test_the_model_in_production_is_the_one_to_beat(open_copy: Open, generated: 
     laptop = open_copy()
     laptop.clock.advance(END - laptop.clock.now())
     into_home(generated, laptop.ports)
-    # Wide intervals, so that a quickly trained model loses to no baseline beyond them.
+    # Wide intervals, so that a quickly trained model is not below ``first`` beyond them; whether it
+    # loses to a baseline is not what this is about.
     gates = {**LENIENT, "least_viewers_in_bucket": 10, "level": 0.9999}
     execution = laptop.run("second", gates=gates, config={**QUICK, "requests": 120})
     assert execution.status == "SUCCEEDED", f"{execution.error}: {execution.cause}"
     assert execution.output is not None
-    assert execution.output["decision"] == {"deploy": True, "reasons": []}
-    assert laptop.serves == "second"
-    report = orjson.loads(laptop.ports.blobs.read("bundles/second/report.json"))
+    decision = execution.output["decision"]
+    assert not any("the model in production" in reason for reason in decision["reasons"])
+    assert laptop.serves == ("second" if decision["deploy"] else "first")
+    report = orjson.loads(laptop.ports.blobs.read("runs/second/report/report.json"))
     for protocol in ("temporal", "successive"):
         gate = f"{protocol}: not below the model in production"
         (verdict,) = (v for v in report["verdicts"] if v["gate"] == gate)
