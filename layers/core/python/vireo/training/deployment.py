@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vireo import bundle as bundles
-from vireo.bundle import Bundle, Pointer
+from vireo.bundle import Bundle, BundleRefused, Pointer
 from vireo.ports import Ports, Table
 from vireo.recommender.features import features
 from vireo.training import protocols, recipe
@@ -25,16 +26,27 @@ from vireo.training.run import Decision, Run
 TOLERANCE, CHECKED = 1e-6, 50
 
 
+_LOG = logging.getLogger(__name__)
+
+
 class Unfit(Exception):
     """The published bundle does not do what the models did; it does not serve."""
 
 
 def in_production(ports: Ports) -> Bundle | None:
-    """The bundle that serves, None before the first deployment."""
+    """The bundle that serves; None before the first deployment, or when it is damaged.
+
+    A damaged one must not keep a sound one from replacing it: it is counted, and not compared with.
+    """
     pointer = bundles.current(ports.records)
     if pointer is None:
         return None
-    return bundles.fetch(ports.blobs, pointer.version, Path(ports.scratch))
+    try:
+        return bundles.fetch(ports.blobs, pointer.version, Path(ports.scratch))
+    except BundleRefused:
+        _LOG.exception("the bundle in production, %s, is damaged", pointer.version)
+        ports.meter.count("BundleRefused")
+        return None
 
 
 def build(
