@@ -14,7 +14,7 @@ from statistics import median
 from time import process_time
 from typing import Any
 
-from tests.bench.events import VIEWERS, BenchClock, event_of
+from tests.bench.events import VIEWERS, BenchClock, event_of, folder_of
 
 #: As `recommend.handler` does it; the second with the SDK.
 IMPORTS = {
@@ -46,7 +46,7 @@ def load(n: int, cache: Path) -> dict[str, float]:
     folder, as for every later process of the machine), and of the latter ``rss`` and the part of
     it that is no file's pages (``own``), after the first answer and after many.
     """
-    shutil.rmtree(cache / f"world-{n}" / "scratch", ignore_errors=True)
+    shutil.rmtree(folder_of(n, cache) / "scratch", ignore_errors=True)
     runs = [json.loads(_python("-m", "tests.bench.cold", str(n), str(cache))) for _ in range(4)]
     again = runs[1:]
     memory = {name: again[0][name] for name in ("rss", "own", "rss after", "own after")}
@@ -55,7 +55,7 @@ def load(n: int, cache: Path) -> dict[str, float]:
 
 def sizes(n: int, cache: Path) -> dict[str, float]:
     """Bytes of the bundle, in all and of its largest parts."""
-    folder = cache / f"world-{n}" / "scratch"
+    folder = folder_of(n, cache) / "scratch"
     found: dict[str, float] = {}
     for path in folder.rglob("*"):
         if path.is_file():
@@ -112,7 +112,7 @@ def _child(n: int, cache: Path) -> dict[str, Any]:
     from recommend.app import build
     from vireo.homes.local import home
 
-    opened = home(cache / f"world-{n}", clock=BenchClock())
+    opened = home(folder_of(n, cache), clock=BenchClock())
     api = build(opened)
     began = process_time()
     api.resolve(event_of("viewer-0", 0), None)

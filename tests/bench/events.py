@@ -1,11 +1,16 @@
-"""Requests as API Gateway sends them, and the moment at which all of them are sent."""
+"""What all parts of the bench share: where a world is, when it is asked, and with which events."""
 
 from __future__ import annotations
 
 import json
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
+from vireo import manifest
 from vireo.homes.clock import SystemClock
+from vireo.recommender.features import FEATURES
+from vireo.recommender.slate import SOURCES
 
 TENANT, CLIENT = "bench", "bench-client"
 #: When all worlds are asked: fixed, so that a cached world is asked what a new one would be.
@@ -13,6 +18,18 @@ NOW = 1_700_000_000.0
 #: Viewers of every world: ``viewer-0``, …
 VIEWERS = 500
 LIMIT = 20
+
+
+def made_of() -> str:
+    """A word that changes with whatever a world is made by, so that no old one is asked."""
+    recipe = [Path(__file__).with_name(name).read_text() for name in ("world.py", "ranker.py")]
+    seed = repr((recipe, FEATURES, SOURCES, manifest.SCHEMA))
+    return sha256(seed.encode()).hexdigest()[:8]
+
+
+def folder_of(n: int, cache: Path) -> Path:
+    """The home of the world of n videos."""
+    return cache / f"world-{n}-{made_of()}"
 
 
 class BenchClock(SystemClock):

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.bench import world
-from tests.bench.events import NOW
+from tests.bench.events import NOW, made_of
 from vireo.bundle import Bundle
 from vireo.recommender.candidates import candidates
-from vireo.recommender.features import CATEGORICAL, FEATURES, features
+from vireo.recommender.features import CATEGORICAL, features
 from vireo.recommender.filtering import Filtering
 from vireo.recommender.slate import Request
 from vireo.recommender.snapshot import Snapshot
@@ -25,8 +25,8 @@ from vireo.training.ranker import frame
 
 SLATES, TREES, DEPTH = 100, 1000, 6
 #: The same trees over numbers only: what `catboost.predict` evaluates fastest, for the floor.
-TWIN = "ranker-twin.cbm"
-_PACKED = f"ranker-{len(FEATURES)}.npz"
+TWIN = f"ranker-twin-{made_of()}.cbm"
+_PACKED = f"ranker-{made_of()}.npz"
 
 
 def cached(cache: Path, bundle: Callable[[], tuple[Bundle, Any]]) -> dict[str, NDArray[Any]]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.bench import ranker
-from tests.bench.events import CLIENT, NOW, TENANT, VIEWERS, BenchClock
+from tests.bench.events import CLIENT, NOW, TENANT, VIEWERS, BenchClock, folder_of
 from vireo import bundle as bundles
 from vireo.bundle import Bundle
 from vireo.catalogue import Profile
@@ -61,7 +61,7 @@ class World:
 
 def world(n: int, cache: Path) -> World:
     """The world of n videos, made in ``cache`` if it is not there yet."""
-    opened = home(cache / f"world-{n}", clock=BenchClock())
+    opened = home(folder_of(n, cache), clock=BenchClock())
     ports = opened.open(TENANT)
     if bundles.current(ports.records) is None:
         _publish(n, opened, ranker.cached(cache, lambda: _bundle(RANKER_VIDEOS, {})))

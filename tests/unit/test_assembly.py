@@ -24,6 +24,7 @@ def test_the_index_is_set_by_what_viewers_ask(monkeypatch: pytest.MonkeyPatch) -
         tower=towers(rng),
         vectors=rng.normal(size=(n, D + 1)).astype(np.float32),
         neighbours=neighbours(n, rng),
+        successors=neighbours(n, rng),
         opener_score=np.zeros(n, np.float32),
     )
     now = float(log.time[-1]) + 60
