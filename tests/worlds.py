@@ -13,7 +13,7 @@ from vireo.bundle import Bundle
 from vireo.catalogue import Profile, Status, Video
 from vireo.columns import Columns, Vocabulary, encode
 from vireo.keys import keys_of
-from vireo.recommender.features import video_features
+from vireo.recommender.video_features import video_features
 from vireo.viewer import Viewer
 
 NOW = 1_700_000_000.0

@@ -26,8 +26,8 @@ from vireo.homes.local import LocalHome, home
 from vireo.identity import register_client
 from vireo.keys import keys_of
 from vireo.ports import Table
-from vireo.recommender.features import video_features
 from vireo.recommender.tower import INPUT_SCALE, UserTower
+from vireo.recommender.video_features import video_features
 from vireo.vectors import build_index
 from vireo.viewer import HISTORY_CAP, WATCHED_CAP, Viewer
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vireo.recommender.features import FEATURES, VIDEO_FEATURES
+from vireo.recommender.features import FEATURES
+from vireo.recommender.video_features import VIDEO_FEATURES
 from vireo.training.run import Run
 from vireo.training.steps import STEPS
 

@@ -13,9 +13,9 @@ from vireo import text
 from vireo.catalogue import Status, Video
 from vireo.columns import encode
 from vireo.keys import keys_of
-from vireo.recommender.features import VIDEO_FEATURES
 from vireo.recommender.snapshot import Model, Snapshot
 from vireo.recommender.tower import ContentTower
+from vireo.recommender.video_features import VIDEO_FEATURES
 from vireo.vectors import has
 
 #: Videos of all kinds of availability; v0 … v7 differ from the rest.

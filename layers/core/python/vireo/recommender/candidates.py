@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from vireo.recommender.features import VIDEO_FEATURES
 from vireo.recommender.neighbours import Neighbours, Votes
 from vireo.recommender.slate import (
     FRESH,
@@ -26,6 +25,7 @@ from vireo.recommender.slate import (
     standardised,
 )
 from vireo.recommender.snapshot import Snapshot
+from vireo.recommender.video_features import VIDEO_FEATURES
 from vireo.vectors import Bits, Rows, best, has
 
 #: Weights of the sources when the bundle brings none: [with a history, without].

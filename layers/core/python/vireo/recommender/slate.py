@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vireo.keys import Keys
+from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.tower import pause_bucket
 from vireo.recommender.tuning import Tuning
 from vireo.vectors import Bits, Rows, clear
 from vireo.viewer import Viewer
-
-if TYPE_CHECKING:
-    from vireo.recommender.snapshot import Snapshot
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]

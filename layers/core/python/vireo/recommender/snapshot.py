@@ -15,10 +15,10 @@ from vireo.bundle import Bundle
 from vireo.catalogue import Status, Video
 from vireo.columns import STATUS_CODES, Columns, encode
 from vireo.keys import Keys, keys_of
-from vireo.recommender.features import VIDEO_FEATURES, video_features
 from vireo.recommender.neighbours import Neighbours
 from vireo.recommender.tower import ContentTower, UserTower
 from vireo.recommender.trees import Trees
+from vireo.recommender.video_features import VIDEO_FEATURES, video_features
 from vireo.vectors import Bits, LiveIndex, Rows, bits_of, clear
 
 #: How many of a bundle's newest videos may be proposed as fresh.

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from vireo.bundle import Bundle
 from vireo.recommender.candidates import Retrieval
-from vireo.recommender.features import video_features
 from vireo.recommender.tower import UserTower
+from vireo.recommender.video_features import video_features
 from vireo.training.activity import Activity, completion, counters
 from vireo.training.log import Log
 from vireo.vectors import FLAT_BELOW, build_index

@@ -1,0 +1,42 @@
+"""What is known of every video as of a bundle, whoever asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vireo.columns import Columns
+
+Floats = NDArray[np.float32]
+
+#: Per-video features as of a bundle, the columns of its ``features`` array.
+VIDEO_FEATURES = (
+    "log_duration",  # log1p of seconds
+    "log_views",  # log1p of positive events in all
+    "log_recent",  # log1p of positive events lately (the window that ``popular`` uses)
+    "trend",  # log of recent views per day over those of all time
+    "popularity_rank",  # 0 (the least) … 1 (the most) by recent views
+    "like_rate",  # likes, comments and shares per watch, shrunk
+    "ctr",  # clicks or watches per impression, shrunk
+    "completion",  # mean fraction watched
+    "opener",  # log of how often it follows a long pause
+    "channel_views",  # log1p of positive events of the channel
+)
+
+
+def video_features(columns: Columns, known: Mapping[str, NDArray[Any]] | None = None) -> Floats:
+    """The ``features`` array [n, Fv] from those that are known, by name; the others are NaN.
+
+    A video that nobody has watched yet is given no more than its duration.
+    """
+    known = dict(known or {})
+    known.setdefault("log_duration", np.log1p(columns.duration))
+    if extra := known.keys() - set(VIDEO_FEATURES):
+        raise ValueError(f"no such features: {sorted(extra)}")
+    features = np.full((len(columns), len(VIDEO_FEATURES)), np.nan, np.float32)
+    for name, values in known.items():
+        features[:, VIDEO_FEATURES.index(name)] = values
+    return features
