@@ -119,7 +119,6 @@ class DataStack(Stack):
             ],
             removal_policy=RemovalPolicy.RETAIN,
         )
-        accept(logs, "S1", "It holds the access logs of the other bucket.")
         bucket = s3.Bucket(
             self,
             "Blobs",
@@ -225,7 +224,6 @@ class DataStack(Stack):
         )
         if cache.nodes == 1:
             accept(group, "AEC4", "What a single node forgets is computed again.")
-        accept(group, "AEC5", "An unusual port hides nothing; a security group does.")
         accept(group, "AEC6", "Functions sign in with IAM, as a user of the group; no password.")
         self.cache_arns = [
             self.format_arn(
