@@ -168,10 +168,19 @@ class DataStack(Stack):
                 ],
                 actions=["kms:Decrypt", "kms:GenerateDataKey"],
                 resources=["*"],  # in a key's policy: this key
+            )
+        )
+        topic = sns.Topic(self, "Notices", master_key=key, enforce_ssl=True)
+        # A topic without a policy takes alarms of its account; one with a policy has to say so.
+        topic.add_to_resource_policy(
+            iam.PolicyStatement(
+                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+                actions=["sns:Publish"],
+                resources=[topic.topic_arn],
                 conditions={"StringEquals": {"aws:SourceAccount": self.account}},
             )
         )
-        return sns.Topic(self, "Notices", master_key=key, enforce_ssl=True)
+        return topic
 
     def _cache(self, cache: Cache, network: NetworkStack) -> None:
         """ElastiCache that is reached with TLS only, by functions whose role may sign in.

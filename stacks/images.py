@@ -19,15 +19,13 @@ from stacks.packages import Packages
 
 #: What CodeBuild does, within the source; it reads REPOSITORY_URI and IMAGE_TAG.
 BUILDSPEC = "lambdas/training/buildspec.yml"
-#: Look whether an image is there, use its layers as a cache, push one.
+#: Push an image, but for the layers that are there.
 PUSH = [
     f"ecr:{action}"
     for action in (
         "BatchCheckLayerAvailability",
         "BatchGetImage",
         "CompleteLayerUpload",
-        "DescribeImages",
-        "GetDownloadUrlForLayer",
         "InitiateLayerUpload",
         "PutImage",
         "UploadLayerPart",

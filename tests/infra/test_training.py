@@ -43,8 +43,9 @@ def test_failures_are_told(cloud: Templates) -> None:
     assert "Notices" in json.dumps(rule["Targets"][0]["Arn"])
     topic = json.dumps(cloud.one("AWS::SNS::TopicPolicy").properties)
     key = json.dumps(cloud.one("AWS::KMS::Key").properties)
-    assert "events.amazonaws.com" in topic
-    assert "events.amazonaws.com" in key
+    for service in ("events.amazonaws.com", "cloudwatch.amazonaws.com"):
+        assert service in topic
+        assert service in key
 
 
 def test_the_schedule_starts_a_run_that_steps_accept(clouds: Mapping[str, Templates]) -> None:
