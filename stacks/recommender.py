@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from aws_cdk import Duration, Stack
@@ -13,7 +14,7 @@ from constructs import Construct
 from stacks.checks import accept
 from stacks.data import DataStack
 from stacks.environments import Environment
-from stacks.functions import PythonFunction, layer
+from stacks.functions import PythonFunction, allow, allow_blobs, layer
 from stacks.network import NetworkStack
 from stacks.packages import Packages
 from vireo.ports import Table
@@ -58,13 +59,13 @@ class RecommenderStack(Stack):
             self._shift_by_steps()
 
     def _permit(self, data: DataStack) -> None:
-        may, tables = self.recommend.allow, data.tables
+        may, tables = partial(allow, self.recommend), data.tables
         may("dynamodb", "GetItem", "UpdateItem", on=tables[Table.REGISTRY].table_arn)
         may("dynamodb", "GetItem", "Query", "UpdateItem", on=tables[Table.SETTINGS].table_arn)
         may("dynamodb", "Query", "UpdateItem", on=tables[Table.OVERLAY].table_arn)
         for table in (Table.VIDEOS, Table.VIEWERS):
             may("dynamodb", "GetItem", "UpdateItem", "DeleteItem", on=tables[table].table_arn)
-        self.recommend.allow_blobs(data, "GetObject", within=["bundles"])
+        allow_blobs(self.recommend, data, "GetObject", within=["bundles"])
         # Without this S3 calls a missing object forbidden, and a damaged bundle looks unreachable.
         may("s3", "ListBucket", on=data.blobs_arn)
         may("kinesis", "PutRecords", on=data.stream.stream_arn)
