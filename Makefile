@@ -3,9 +3,10 @@ PYTHON ?= python3
 PORT ?= 8000
 STATE ?= .state
 SIZE ?= default
+ENV ?= dev
 RUN := .venv/bin/python
 
-.PHONY: help setup local test check bench openapi clean
+.PHONY: help setup local test check bench openapi synth deploy teardown clean
 help:     ## what there is
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 setup: .venv/ready  ## the virtual environment with everything pinned
@@ -19,6 +20,12 @@ bench: .venv/ready  ## speed, as ratios to the bare kernels of the same run
 	@$(RUN) -m tests.bench.bench
 openapi: .venv/ready  ## write docs/openapi.json from the routes
 	@$(RUN) scripts/openapi.py
+synth: .venv/ready  ## the templates of ENV=$(ENV), in build/cloud
+	@CDK_OUTDIR=build/cloud/$(ENV) CDK_CONTEXT_JSON='{"environment": "$(ENV)", "packages": "sources"}' $(RUN) app.py
+deploy: .venv/ready  ## ENV=$(ENV) into the AWS account of the current credentials
+	@scripts/deploy.sh $(ENV)
+teardown: .venv/ready  ## take ENV=$(ENV) down; asks first, and keeps data
+	@scripts/teardown.sh $(ENV)
 clean:    ## forget the environment and the state
 	rm -rf .venv $(STATE)
 
