@@ -191,7 +191,8 @@ def test_a_viewer_who_asks_at_the_moment_is_the_same_in_both_worlds(replays: Bun
     """
     one, other, begin = replays
     requests = [
-        protocols.asked_between(r.log, begin, len(r.log), cap=1, seed=0)[1] for r in (one, other)
+        protocols.asked_between(r.log, begin, len(r.log), cap=1, seed=0, moments=1)[1]
+        for r in (one, other)
     ]
     both = np.intersect1d(requests[0].user, requests[1].user)
     assert len(both) > 20

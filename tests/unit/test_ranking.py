@@ -64,7 +64,7 @@ def test_scores_are_the_blend_with_catboost(
     np.testing.assert_array_equal(ranked.rows, slate.rows)
     assert ranked.features is not None
     raw = model.predict(pool(ranked.features))
-    z = standardised(np.vstack([raw, slate.scores]))
+    z = np.vstack([raw, standardised(slate.scores)])
     np.testing.assert_allclose(ranked.score, BLEND[request.bucket] @ z, rtol=1e-4, atol=1e-5)
 
 

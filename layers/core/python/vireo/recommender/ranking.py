@@ -9,15 +9,15 @@ import numpy as np
 
 from vireo.recommender.candidates import blend_weights, retrieval_score
 from vireo.recommender.features import features
-from vireo.recommender.slate import Floats, Request, Slate, standardised
+from vireo.recommender.slate import Floats, Request, Slate
 
 
 def blended(request: Request, slate: Slate, ranker: Floats | None) -> Floats:
-    """Per-request z-scores of the ranker and of every source, weighted by the pause: [k]."""
+    """The ranker's correction and the z-scores of every source, weighted by the pause: [k]."""
     if ranker is None:
         return retrieval_score(request, slate.scores)
     weights = blend_weights(request)
-    score: Floats = weights[0] * standardised(ranker) + weights[1:] @ slate.z
+    score: Floats = weights[0] * ranker + weights[1:] @ slate.z
     return score
 
 

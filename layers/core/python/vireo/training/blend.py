@@ -11,6 +11,7 @@ PAUSE_BUCKETS = 4
 SHRINKAGE = 50.0
 #: A small pull to zero, so that a source that says nothing gets nothing.
 RIDGE = 1e-3
+_TINY = 1e-300
 
 
 def fit_blend(
@@ -21,9 +22,10 @@ def fit_blend(
 ) -> NDArray[np.float32]:
     """Non-negative weights of z-scored sources: float32 [PAUSE_BUCKETS, s].
 
-    Maximises the log-probability of the relevant candidates under a softmax over their slate
-    (ListNet's top-one loss, Cao et al. 2007), first for all requests, then for each bucket with a
-    pull towards the weights of all; a bucket without requests has those.
+    Maximises the log-probability that what a softmax draws from a slate is relevant: for one target
+    ListNet's top-one loss (Cao et al. 2007); where many are relevant, the surest ones decide, as
+    they do at the top of a list. First for all requests, then for each bucket with a pull towards
+    the weights of all; a bucket without requests has those.
 
     Args:
         scores: [m, s] z-scores within each slate.
@@ -59,16 +61,16 @@ def _fit(
     X, good = scores[keep].astype(np.float64), relevant[keep]
     bounds = np.concatenate([[0], np.cumsum(sizes[asked])])
     begins, group = bounds[:-1], np.repeat(np.arange(len(bounds) - 1), sizes[asked])
-    share = good / np.add.reduceat(good.astype(float), begins)[group]  # 1 over a slate's relevant
     requests = len(begins)
 
     def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         y = X @ w
         y -= np.maximum.reduceat(y, begins)[group]
-        e = np.exp(y)
-        total = np.add.reduceat(e, begins)
-        value = -(share @ y - np.log(total).sum()) / requests
-        gradient = ((e / total[group] - share) @ X) / requests
+        every = np.exp(y)
+        right = every * good
+        total, found = np.add.reduceat(every, begins), np.add.reduceat(right, begins)
+        value = np.log(total / np.maximum(found, _TINY)).sum() / requests
+        gradient = (every / total[group] - right / np.maximum(found, _TINY)[group]) @ X / requests
         pull = w if anchor is None else w - anchor
         strength = RIDGE if anchor is None else SHRINKAGE / requests
         return value + 0.5 * strength * float(pull @ pull), gradient + strength * pull

@@ -219,19 +219,22 @@ def leave_one_out(log: Log) -> Split:
 
 
 def asked_between(
-    log: Log, begin: int, end: int, *, cap: int | None, seed: int
+    log: Log, begin: int, end: int, *, cap: int | None, seed: int, moments: int = 4
 ) -> tuple[Requests, Requests]:
     """What may be asked of a model that knows the events before position ``begin``.
 
     Returns:
         Next events of [begin, end), at most ``cap`` of a viewer, drawn by ``seed``; and for every
-        viewer known before, once at the beginning, all that they watch before ``end``.
+        viewer known before, all that they watch before ``end``, asked at each of several
+        ``moments`` between: were it one, a model would take its weekday for a reason.
     """
     draw = np.random.default_rng(seed).random(len(log))
     position = np.arange(len(log))
     asked = (position >= begin) & (position < end)
     following = _at_events(log, _capped(log, np.flatnonzero(asked), draw, cap))
-    return following, _at_one_moment(log, begin, begin, end)
+    spread = begin + np.arange(moments) * (end - begin) // moments
+    returning = [_at_one_moment(log, begin, int(moment), end) for moment in np.unique(spread)]
+    return following, Requests.joined(*returning)
 
 
 def _at_one_moment(log: Log, trained: int, begin: int, end: int) -> Requests:

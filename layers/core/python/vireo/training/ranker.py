@@ -2,7 +2,8 @@
 
 For every window the retrieval models are those that were fitted on what came before it, so the
 ranker learns what their scores are worth on events that they have not seen: what it meets when it
-serves. The last window is not learned from: it says when to stop, and how to blend.
+serves. Trees begin where the blend of the sources ends and learn to correct it: with nothing to
+correct there are none. The last window is not learned from: it says when to stop, and how to blend.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ LEAST_SLATES = 50
 class RankerConfig:
     """CatBoost's parameters; training stops early on the last window."""
 
-    loss: str = "YetiRank"
+    loss: str = "QuerySoftMax"
     iterations: int = 1000
     learning_rate: float = 0.1
     depth: int = 6
@@ -70,13 +71,12 @@ def fit(
     progress: Progress | None = None,
 ) -> Ranker:
     """Fit trees on ``learn``, stop by ``judge``, and blend what they say there with the sources."""
-    retrieval = fit_blend(judge.sources, judge.relevant, judge.offsets, judge.bucket)
+    retrieval = _blend(judge.sources, judge)
     if min(len(learn), len(judge)) < LEAST_SLATES:
         blend = np.hstack([np.zeros((len(retrieval), 1), np.float32), retrieval])
         return Ranker({}, blend, retrieval, {}, 0, b"")
     model = CatBoostRanker(
         loss_function=config.loss,
-        eval_metric="NDCG:top=10;type=Base",
         iterations=config.iterations,
         learning_rate=config.learning_rate,
         depth=config.depth,
@@ -89,24 +89,18 @@ def fit(
         logging_level="Silent",
     )
     callbacks = [_Reporter(config.iterations, progress)] if progress is not None else None
+    start = _blend(learn.sources, learn)
     model.fit(
-        _pool(learn.thinned(config.negatives, seed)), eval_set=_pool(judge), callbacks=callbacks
+        _pool(learn.thinned(config.negatives, seed), start),
+        eval_set=_pool(judge, start),
+        callbacks=callbacks,
     )
-    said = within_slates(model.predict(_pool(judge)), judge.offsets)
-    scores = np.column_stack([said, judge.sources])
+    said = model.predict(frame(judge.features)).astype(np.float32)
     return Ranker(
         arrays=pack(_as_json(model)),
-        blend=fit_blend(scores, judge.relevant, judge.offsets, judge.bucket),
+        blend=_blend(np.column_stack([said, judge.sources]), judge),
         retrieval_blend=retrieval,
-        importance=dict(
-            zip(
-                FEATURES,
-                map(float, model.get_feature_importance(type="PredictionValuesChange")),
-                strict=True,
-            )
-        )
-        if model.tree_count_
-        else {},
+        importance=_importance(model),
         trees=int(model.tree_count_),
         model=_as_file(model),
     )
@@ -135,16 +129,6 @@ def of_artifact(arrays: Mapping[str, NDArray[Any]], document: Mapping[str, Any])
     )
 
 
-def within_slates(values: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
-    """z-scores of ``values`` [m] within each slate; 0 where a slate has no spread."""
-    begins, sizes = offsets[:-1], np.diff(offsets)
-    centred = values - np.repeat(np.add.reduceat(values, begins) / sizes, sizes)
-    spread = np.sqrt(np.add.reduceat(centred**2, begins) / sizes)
-    scale = np.repeat(np.where(spread > 1e-12, spread, np.inf), sizes)
-    z: NDArray[np.float32] = (centred / scale).astype(np.float32)
-    return z
-
-
 def frame(features: NDArray[np.float32]) -> pd.DataFrame:
     """A feature matrix as CatBoost is to see it: codes as integers, all else as numbers."""
     table = pd.DataFrame(np.asarray(features), columns=list(FEATURES))
@@ -159,12 +143,19 @@ def load(model: bytes) -> CatBoostRanker:
         return CatBoostRanker().load_model(str(path))
 
 
-def _pool(examples: Examples) -> Pool:
+def _blend(scores: NDArray[np.float32], examples: Examples) -> NDArray[np.float32]:
+    return fit_blend(scores, examples.relevant, examples.offsets, examples.bucket)
+
+
+def _pool(examples: Examples, start: NDArray[np.float32]) -> Pool:
+    """What trees learn from: they begin at the blend ``start`` of the sources."""
+    weights = np.repeat(start[examples.bucket], np.diff(examples.offsets), axis=0)
     return Pool(
         frame(examples.features),
         examples.relevant.astype(np.float32),
         group_id=examples.group,
         cat_features=list(CATEGORICAL),
+        baseline=(weights * examples.sources).sum(1),
     )
 
 
