@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from recommend.app import build
+from services import build
 from vireo import bundle as bundles
 from vireo.homes import local
 from vireo.homes.local_gateway import Gateway, serve

@@ -23,6 +23,7 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import (
     RequestUnsupportedContentType,
     RequestValidationError,
 )
+from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from pydantic import BaseModel, Field
 
@@ -179,6 +180,13 @@ class Api(APIGatewayRestResolver):
         self._means = {**_MEANINGS, **meanings}
         self.exception_handler(Exception)(self._explain)
         self.not_found(self._nothing_there)
+        self.configure_openapi(
+            title="Vireo",
+            version="1.0.0",
+            description="What should this viewer watch next?",
+            security_schemes={"token": HTTPBearer(bearerFormat="JWT")},
+            security=[{"token": []}],
+        )
 
     def resolve(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """Answer an event of API Gateway (REST, payload format 1.0)."""
