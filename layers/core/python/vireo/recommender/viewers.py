@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from vireo.catalogue import Profile
 from vireo.keys import key_of
 from vireo.ports import Conflict, Delete, Ports, Put, Table
+from vireo.projection import DeadLetters
 from vireo.recommender.models import User
 from vireo.viewer import Viewer
 
@@ -24,6 +25,7 @@ class Viewers:
 
     def __init__(self, ports: Ports) -> None:
         self._records = ports.records
+        self._letters = DeadLetters(ports.blobs)
         self._clock = ports.clock
 
     def read(self, user_id: str) -> Viewer | None:
@@ -50,7 +52,8 @@ class Viewers:
             viewer = replace(viewer, profile=profile)
             expect = 0 if found is None else found.version
             try:
-                item = {"viewer": viewer.pack()}
+                # What the stream's consumer keeps beside it stays.
+                item = {**({} if found is None else found.item), "viewer": viewer.pack()}
                 self._records.put(Table.VIEWERS, user_id, "", item, expect=expect)
             except Conflict:
                 if attempt == _ATTEMPTS - 1:
@@ -67,6 +70,7 @@ class Viewers:
         unknown, is no error: their events may exist without a record.
         """
         note = {"at": self._clock.now()}
+        self._letters.forget(user_id)
         self._records.write(
             [
                 Delete(Table.VIEWERS, user_id, ""),
