@@ -21,9 +21,11 @@ from typing import Any
 import orjson
 
 from services import build
+from tracking.app import follower
 from vireo import bundle as bundles
 from vireo.homes import local
 from vireo.homes.local_gateway import Gateway, serve
+from vireo.homes.local_mapping import EventSourceMapping
 from vireo.homes.local_tokens import LocalTokens
 from vireo.homes.terminal import Progress
 from vireo.identity import SCOPES
@@ -157,11 +159,20 @@ def _serve(home: local.LocalHome, options: argparse.Namespace) -> None:
     api = build(home)
     gateway = Gateway(api.resolve, tokens.verify, openapi=api.get_openapi_json_schema)
     server = serve(gateway, port=options.port)
+    followers = [
+        EventSourceMapping(home.log, options.state / "stream" / "tracking", follower(home)),
+    ]
+    for one in followers:
+        one.start()
     greeter = threading.Thread(
         target=_greet, args=(server, token, options.port), name="greeting", daemon=True
     )
     greeter.start()
-    server.run()
+    try:
+        server.run()
+    finally:
+        for one in followers:
+            one.stop()
 
 
 def _greet(server: Any, token: str, port: int) -> None:
