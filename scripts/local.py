@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,14 @@ from services import build
 from tracking.app import follower
 from vireo import bundle as bundles
 from vireo.homes import local
+from vireo.homes.local_delivery import Delivery
 from vireo.homes.local_gateway import Gateway, serve
+from vireo.homes.local_loop import Loop
 from vireo.homes.local_mapping import EventSourceMapping
 from vireo.homes.local_tokens import LocalTokens
 from vireo.homes.terminal import Progress
 from vireo.identity import SCOPES
-from vireo.ports import Execution, Missing, Ports
+from vireo.ports import Blobs, Execution, Missing, Ports
 
 TENANT = "default"
 #: What ``--size`` means: viewers, videos, events, and overrides of the training's configuration.
@@ -159,11 +162,9 @@ def _serve(home: local.LocalHome, options: argparse.Namespace) -> None:
     api = build(home)
     gateway = Gateway(api.resolve, tokens.verify, openapi=api.get_openapi_json_schema)
     server = serve(gateway, port=options.port)
-    followers = [
-        EventSourceMapping(home.log, options.state / "stream" / "tracking", follower(home)),
-    ]
-    for one in followers:
-        one.start()
+    loops = _loops(home, options.state / "stream")
+    for loop in loops:
+        loop.start()
     greeter = threading.Thread(
         target=_greet, args=(server, token, options.port), name="greeting", daemon=True
     )
@@ -171,8 +172,25 @@ def _serve(home: local.LocalHome, options: argparse.Namespace) -> None:
     try:
         server.run()
     finally:
-        for one in followers:
-            one.stop()
+        for loop in loops:
+            loop.stop()
+
+
+def _loops(home: local.LocalHome, folder: Path) -> list[Loop]:
+    """What follows the stream: viewers and counters at once, files for training after a minute."""
+    mapping = EventSourceMapping(home.log, folder / "tracking", follower(home))
+
+    def blobs(tenant: str) -> Blobs:
+        return home.open(tenant).blobs
+
+    def convert(payloads: Sequence[bytes]) -> bytes | None:
+        # Imported when needed: a start that only serves must not wait for it.
+        from vireo.events.parquet import as_parquet  # noqa: PLC0415
+
+        return as_parquet(payloads)
+
+    delivery = Delivery(home.log, folder / "collected", blobs, convert, home.clock)
+    return [Loop(mapping.step, idle=0.05), Loop(delivery.step, idle=1.0)]
 
 
 def _greet(server: Any, token: str, port: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.conftest import Client, Laptop, serving
 from tracking.app import follower
+from vireo.homes.local_loop import Loop
 from vireo.homes.local_mapping import EventSourceMapping
 from vireo.projection import DeadLetters
 
@@ -23,10 +24,11 @@ def loop(laptop: Laptop) -> Iterator[Client]:
     mapping = EventSourceMapping(
         laptop.home.log, laptop.folder / "stream" / "tracking", follower(laptop.home)
     )
-    mapping.start()
+    loop = Loop(mapping.step, idle=0.02)
+    loop.start()
     with serving(laptop) as client:
         yield client
-    mapping.stop()
+    loop.stop()
 
 
 def event(client: Client, number: int, user: str, video: str, **more: Any) -> dict[str, Any]:

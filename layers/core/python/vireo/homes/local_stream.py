@@ -76,6 +76,10 @@ class StreamLog:
                 records.append(StreamRecord(**fields, sequence=after))
         return records
 
+    def size(self, shard: int) -> int:
+        """Bytes of a shard: no sequence is larger."""
+        return self._paths[shard].stat().st_size
+
     def _shard(self, partition: str) -> int:
         """Kinesis, too, takes the shard from the MD5 of the partition key."""
         digest = md5(partition.encode(), usedforsecurity=False).digest()

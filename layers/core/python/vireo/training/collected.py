@@ -260,4 +260,6 @@ def _conformed(data: bytes, name: str) -> pa.Table:
         else pa.nulls(len(table), f.type)
         for f in event_rows.SCHEMA
     ]
-    return pa.table(columns, schema=_COLUMNS)
+    found = pa.table(columns, schema=_COLUMNS)
+    # Exposures say which variants a viewer was in (vireo.events.models), not what they did.
+    return found.filter(pc.fill_null(pc.not_equal(found.column("type"), "exposure"), True))

@@ -1,0 +1,78 @@
+"""Firehose on a laptop: what is on the stream, as files by tenant and date of arrival.
+
+It buffers nothing: a file is written when enough records wait in the log, or the first has waited
+long enough, and only then does it go on. A file is named by where it begins, so what a killed
+process had written is replaced by the same and more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from vireo.homes.local_loop import Position
+from vireo.homes.local_stream import StreamLog, StreamRecord
+from vireo.ports import Blobs, Clock
+
+#: A file is written of so many bytes of the log or after so many seconds, and has so many rows.
+BYTES, SECONDS, ROWS = 8 * 1024 * 1024, 60.0, 50_000
+
+
+class Delivery:
+    """One delivery of all tenants' records.
+
+    Args:
+        log: of all tenants.
+        folder: where it notes how far it is, a file for every shard.
+        blobs: a tenant's.
+        convert: payloads to a file's bytes; None when there is nothing worth a file.
+        clock: of the home.
+    """
+
+    def __init__(
+        self,
+        log: StreamLog,
+        folder: Path,
+        blobs: Callable[[str], Blobs],
+        convert: Callable[[Sequence[bytes]], bytes | None],
+        clock: Clock,
+        *,
+        rows: int = ROWS,
+    ) -> None:
+        self._log = log
+        self._blobs = blobs
+        self._convert = convert
+        self._clock = clock
+        self._rows = rows
+        self._places = [Position(folder / f"shard-{j:04d}.position") for j in range(log.shards)]
+
+    def step(self, *, flush: bool = False) -> tuple[int, bool]:
+        """Write what is due, or with ``flush`` all there is. Returns how many records, False."""
+        done = 0
+        for shard, place in enumerate(self._places):
+            while flush or self._due(shard, place.value):
+                records = self._log.read(shard, place.value, self._rows)
+                if not records:
+                    break
+                self._write(shard, place.value, records)
+                place.save(records[-1].sequence)
+                done += len(records)
+        return done, False
+
+    def _due(self, shard: int, after: int) -> bool:
+        if self._log.size(shard) - after >= BYTES:
+            return True
+        first = self._log.read(shard, after, 1)
+        return bool(first) and self._clock.now() - first[0].arrived >= SECONDS
+
+    def _write(self, shard: int, after: int, records: Sequence[StreamRecord]) -> None:
+        files: dict[tuple[str, str], list[bytes]] = {}
+        for record in records:
+            date = datetime.fromtimestamp(record.arrived, UTC).date().isoformat()
+            files.setdefault((record.tenant, date), []).append(record.payload)
+        for (tenant, date), payloads in files.items():
+            data = self._convert(payloads)
+            if data is not None:
+                name = f"events/date={date}/stream-{shard:04d}-{after:015d}.parquet"
+                self._blobs(tenant).write(name, data)
