@@ -9,6 +9,8 @@ from vireo.catalogue import Profile
 from vireo.keys import key_of
 from vireo.ports import Conflict, Delete, Ports, Put, Table
 from vireo.projection import DeadLetters
+from vireo.recommender.campaigns import cap_key
+from vireo.recommender.controls import rows
 from vireo.recommender.models import User
 from vireo.viewer import Viewer
 
@@ -26,6 +28,7 @@ class Viewers:
     def __init__(self, ports: Ports) -> None:
         self._records = ports.records
         self._letters = DeadLetters(ports.blobs)
+        self._cache = ports.cache
         self._clock = ports.clock
 
     def read(self, user_id: str) -> Viewer | None:
@@ -63,20 +66,24 @@ class Viewers:
         raise AssertionError("unreachable")
 
     def erase(self, user_id: str) -> None:
-        """Forget a person: the record now, their collected events at the next preprocessing.
+        """Forget a person: all that is kept of them now, their collected events by a job.
 
-        Events are in immutable files, so the erasure is noted (REGISTRY, ``erased``, hex key of the
-        id) and preprocessing drops what this key did before that moment. Erasing again, or someone
-        unknown, is no error: their events may exist without a record.
+        The record goes first, with the note of the erasure (REGISTRY, ``erased``, hex key of the
+        id) by which consumers and training drop what this key did before that moment; then what
+        the cache counted, and dead letters. The rows in collected files go when
+        `vireo.training.erasure` next runs. Erasing again, or someone unknown, is no error: their
+        events may exist without a record.
         """
         note = {"at": self._clock.now()}
-        self._letters.forget(user_id)
         self._records.write(
             [
                 Delete(Table.VIEWERS, user_id, ""),
                 Put(Table.REGISTRY, "erased", f"{key_of(user_id):016x}", note),
             ]
         )
+        for campaign_id, _ in rows(self._records, "campaigns"):
+            self._cache.delete(cap_key(campaign_id, user_id))
+        self._letters.forget(user_id)
 
 
 def _user(user_id: str, viewer: Viewer) -> User:

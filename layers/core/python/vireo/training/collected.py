@@ -97,7 +97,7 @@ def read_home(
         raise DatasetError(f"no collected events under {EVENTS}")
     engine = connect(settings.engine)
     table = pa.concat_tables([_conformed(ports.blobs.read(n), n) for n in names])
-    table = _without_erased(table, ports.records)
+    table = without(table, erased(ports.records))
     users = {}
     for user_id in sorted(pc.unique(table.column("user_id").drop_null()).to_pylist()):
         if (viewer := viewer_of(user_id)) is not None:
@@ -112,10 +112,14 @@ def read_home(
     )
 
 
-def _without_erased(table: pa.Table, records: Records) -> pa.Table:
-    """Without the events that an erased person left before the erasure was asked for."""
+def erased(records: Records) -> dict[int, float]:
+    """Keys of the ids of erased people, and until when what they did is to be forgotten."""
     notes = _all(records, Table.REGISTRY, "erased")
-    erased = {int(note.sort, 16): float(note.item["at"]) for note in notes}
+    return {int(note.sort, 16): float(note.item["at"]) for note in notes}
+
+
+def without(table: pa.Table, erased: Mapping[int, float]) -> pa.Table:
+    """The rows but for the events that erased people left before they asked for the erasure."""
     if not erased:
         return table
     users = table.column("user_id").combine_chunks().dictionary_encode()
