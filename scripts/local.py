@@ -21,6 +21,7 @@ from typing import Any
 
 import orjson
 
+from delivery.app import transform
 from services import build
 from tracking.app import follower
 from vireo import bundle as bundles
@@ -183,13 +184,20 @@ def _loops(home: local.LocalHome, folder: Path) -> list[Loop]:
     def blobs(tenant: str) -> Blobs:
         return home.open(tenant).blobs
 
-    def convert(payloads: Sequence[bytes]) -> bytes | None:
+    def convert(payloads: Sequence[bytes]) -> bytes:
         # Imported when needed: a start that only serves must not wait for it.
         from vireo.events.parquet import as_parquet  # noqa: PLC0415
 
         return as_parquet(payloads)
 
-    delivery = Delivery(home.log, folder / "collected", blobs, convert, home.clock)
+    delivery = Delivery(
+        home.log,
+        folder / "collected",
+        transform=transform,
+        convert=convert,
+        blobs=blobs,
+        clock=home.clock,
+    )
     return [Loop(mapping.step, idle=0.05), Loop(delivery.step, idle=1.0)]
 
 

@@ -79,9 +79,7 @@ def test_the_rows_of_erased_people_leave_the_files(
 def _file(rows: list[dict[str, object]]) -> bytes:
     from vireo.events.parquet import as_parquet
 
-    data = as_parquet([payload({k: v for k, v in row.items() if v is not None}) for row in rows])
-    assert data is not None
-    return data
+    return as_parquet([payload({k: v for k, v in row.items() if v is not None}) for row in rows])
 
 
 def test_what_they_do_when_they_come_back_stays(

@@ -13,6 +13,7 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
+from delivery.app import transform
 from tests.oracles_events import assert_followed
 from tests.streams import BAD, START, stream
 from tests.worlds import catalogue
@@ -134,7 +135,15 @@ def delivery(home: LocalHome, folder: Path, rows: int = ROWS) -> Delivery:
     def blobs(tenant: str) -> Blobs:
         return home.open(tenant).blobs
 
-    return Delivery(home.log, folder, blobs, as_parquet, home.clock, rows=rows)
+    return Delivery(
+        home.log,
+        folder,
+        transform=transform,
+        convert=as_parquet,
+        blobs=blobs,
+        clock=home.clock,
+        rows=rows,
+    )
 
 
 def files(ports: Ports) -> dict[str, list[dict[str, Any]]]:
@@ -209,7 +218,14 @@ def test_a_store_that_is_down_is_tried_again(home: LocalHome, tmp_path: Path) ->
     def down(_: str) -> Blobs:
         raise Unavailable("no")
 
-    broken = Delivery(home.log, tmp_path / "p", down, as_parquet, home.clock)
+    broken = Delivery(
+        home.log,
+        tmp_path / "p",
+        transform=transform,
+        convert=as_parquet,
+        blobs=down,
+        clock=home.clock,
+    )
     with pytest.raises(Unavailable):
         broken.step(flush=True)
     delivery(home, tmp_path / "p").step(flush=True)

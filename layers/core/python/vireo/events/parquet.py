@@ -22,27 +22,21 @@ TYPES = {
 SCHEMA = pa.schema([pa.field(name, TYPES[hive]) for name, hive in COLUMNS.items()])
 
 
-def as_parquet(payloads: Sequence[bytes]) -> bytes | None:
-    """A file of the records of a stream that are events or exposures; None when none is.
+def as_parquet(payloads: Sequence[bytes]) -> bytes:
+    """A file of events and exposures, as the stream carries them and `delivery.app` let them go on.
 
-    The others are the consumer's dead letters.
+    Raises ValueError for what is neither.
     """
-    rows = [row for row in map(_row, payloads) if row is not None]
-    if not rows:
-        return None
     buffer = BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), buffer, compression="zstd")
+    table = pa.Table.from_pylist([_row(payload) for payload in payloads], schema=SCHEMA)
+    pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
 
 
-def _row(payload: bytes) -> dict[str, Any] | None:
-    try:
-        given = orjson.loads(payload)
-        kind = isinstance(given, dict) and given.get("type")
-        model = Exposure if kind == "exposure" else EventRow
-        row = model.model_validate(given).model_dump(mode="json")
-    except ValueError:
-        return None
+def _row(payload: bytes) -> dict[str, Any]:
+    given = orjson.loads(payload)
+    model = Exposure if given["type"] == "exposure" else EventRow
+    row = model.model_validate(given).model_dump(mode="json")
     if "experiments" in row:
         row["experiments"] = sorted(row["experiments"].items())
     return row

@@ -1,15 +1,17 @@
 """Firehose on a laptop: what is on the stream, as files by tenant and date of arrival.
 
-It buffers nothing: a file is written when enough records wait in the log, or the first has waited
-long enough, and only then does it go on. A file is named by where it begins, so what a killed
-process had written is replaced by the same and more.
+Like Firehose it asks a function about every record. Unlike it, it buffers nothing: a file is
+written when enough records wait in the log, or the first has waited long enough, and only then
+does it go on. A file is named by where it begins, so what a killed process had written is replaced
+by the same and more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+import base64
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from vireo.homes.local_loop import Position
 from vireo.homes.local_stream import StreamLog, StreamRecord
@@ -25,8 +27,9 @@ class Delivery:
     Args:
         log: of all tenants.
         folder: where it notes how far it is, a file for every shard.
+        transform: a Lambda handler of Firehose's transformation events.
+        convert: payloads to a file's bytes.
         blobs: a tenant's.
-        convert: payloads to a file's bytes; None when there is nothing worth a file.
         clock: of the home.
     """
 
@@ -34,15 +37,17 @@ class Delivery:
         self,
         log: StreamLog,
         folder: Path,
-        blobs: Callable[[str], Blobs],
-        convert: Callable[[Sequence[bytes]], bytes | None],
-        clock: Clock,
         *,
+        transform: Callable[[Any, Any], Mapping[str, Any]],
+        convert: Callable[[Sequence[bytes]], bytes],
+        blobs: Callable[[str], Blobs],
+        clock: Clock,
         rows: int = ROWS,
     ) -> None:
         self._log = log
-        self._blobs = blobs
+        self._transform = transform
         self._convert = convert
+        self._blobs = blobs
         self._clock = clock
         self._rows = rows
         self._places = [Position(folder / f"shard-{j:04d}.position") for j in range(log.shards)]
@@ -67,12 +72,26 @@ class Delivery:
         return bool(first) and self._clock.now() - first[0].arrived >= SECONDS
 
     def _write(self, shard: int, after: int, records: Sequence[StreamRecord]) -> None:
+        event = {"records": [_firehose(shard, record) for record in records]}
         files: dict[tuple[str, str], list[bytes]] = {}
-        for record in records:
-            date = datetime.fromtimestamp(record.arrived, UTC).date().isoformat()
-            files.setdefault((record.tenant, date), []).append(record.payload)
+        for record in self._transform(event, None)["records"]:
+            if record["result"] == "Ok":
+                keys = record["metadata"]["partitionKeys"]
+                payload = base64.b64decode(record["data"])
+                files.setdefault((keys["tenant"], keys["date"]), []).append(payload)
         for (tenant, date), payloads in files.items():
-            data = self._convert(payloads)
-            if data is not None:
-                name = f"events/date={date}/stream-{shard:04d}-{after:015d}.parquet"
-                self._blobs(tenant).write(name, data)
+            name = f"events/date={date}/stream-{shard:04d}-{after:015d}.parquet"
+            self._blobs(tenant).write(name, self._convert(payloads))
+
+
+def _firehose(shard: int, record: StreamRecord) -> dict[str, Any]:
+    return {
+        "recordId": str(record.sequence),
+        "data": base64.b64encode(record.payload).decode(),
+        "kinesisRecordMetadata": {
+            "shardId": f"shardId-{shard:012d}",
+            "partitionKey": f"{record.tenant}#{record.key}",
+            "sequenceNumber": str(record.sequence),
+            "approximateArrivalTimestamp": 1e3 * record.arrived,
+        },
+    }
