@@ -9,7 +9,7 @@ by the same and more.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,12 @@ class Delivery:
                 place.save(records[-1].sequence)
                 done += len(records)
         return done, False
+
+    def waiting(self) -> Iterator[bytes]:
+        """Payloads that are on the stream and in no file yet."""
+        for shard, place in enumerate(self._places):
+            for record in self._log.read(shard, place.value, self._rows):
+                yield record.payload
 
     def _due(self, shard: int, after: int) -> bool:
         if self._log.size(shard) - after >= BYTES:
