@@ -28,7 +28,7 @@ from vireo import bundle as bundles
 from vireo.homes import local
 from vireo.homes.local_delivery import Delivery
 from vireo.homes.local_gateway import Gateway, serve
-from vireo.homes.local_loop import Loop
+from vireo.homes.local_loop import Loop, Retention
 from vireo.homes.local_mapping import EventSourceMapping
 from vireo.homes.local_tokens import LocalTokens
 from vireo.homes.terminal import Progress
@@ -198,7 +198,12 @@ def _loops(home: local.LocalHome, folder: Path) -> list[Loop]:
         blobs=blobs,
         clock=home.clock,
     )
-    return [Loop(mapping.step, idle=0.05), Loop(delivery.step, idle=1.0)]
+    retention = Retention(home.log, [mapping, delivery], home.clock)
+    return [
+        Loop(mapping.step, idle=0.05),
+        Loop(delivery.step, idle=1.0),
+        Loop(retention.step, idle=600.0),
+    ]
 
 
 def _greet(server: Any, token: str, port: int) -> None:

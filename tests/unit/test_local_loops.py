@@ -22,7 +22,7 @@ from vireo.events.parquet import SCHEMA, as_parquet
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome
 from vireo.homes.local_delivery import ROWS, SECONDS, Delivery
-from vireo.homes.local_loop import Loop, Position
+from vireo.homes.local_loop import Loop, Position, Retention
 from vireo.homes.local_mapping import EventSourceMapping
 from vireo.ports import Blobs, Ports, Unavailable
 from vireo.projection import Arrival, DeadLetters
@@ -287,3 +287,57 @@ def test_exposures_are_collected(home: LocalHome, tmp_path: Path) -> None:
     [[row]] = files(ports).values()
     assert dict(row["experiments"]) == exposure["experiments"]
     assert (row["request_id"], row["video_id"]) == ("r-1", None)
+
+
+def test_the_log_keeps_a_day_and_what_is_not_done(home: LocalHome, tmp_path: Path) -> None:
+    clock = home.clock
+    assert isinstance(clock, MovableClock)
+    arrivals = fill(home, 300, poison=0.0)
+    mapping = EventSourceMapping(home.log, tmp_path / "p", follower(home), batch=50)
+    collected = delivery(home, tmp_path / "c")
+    retention = Retention(home.log, [mapping, collected], clock)
+    retention.step()
+    assert logged(home) == arrivals, "it is young"
+    clock.advance(2 * 86_400)
+    retention.step()
+    assert logged(home) == arrivals, "nobody has followed it"
+    mapping.step()
+    collected.step(flush=True)
+    sizes = [home.log.size(shard) for shard in range(home.log.shards)]
+    retention.step()
+    left = logged(home)
+    assert left == [a for a in arrivals if a in left]
+    assert len(left) == len(arrivals) - 100, "the mapping has done a batch of each shard"
+    assert [home.log.size(shard) for shard in range(home.log.shards)] == sizes
+    # Readers go on where they were, new ones at what is left, and new records have greater places.
+    drained(mapping)
+    assert_followed(home.open("default").records, arrivals)
+    more = fill(home, 40, poison=0.0)
+    assert {a.position for a in left} < {a.position for a in more}
+    assert drained(EventSourceMapping(home.log, tmp_path / "q", follower(home))) == len(more)
+    clock.advance(2 * 86_400)
+    drained(mapping)
+    collected.step(flush=True)
+    retention.step()
+    assert logged(home) == []
+    assert sum(path.stat().st_size for path in home.folder.glob("stream/*.log")) < 100
+    again = fill(home, 10, poison=0.0)
+    assert min(a.position for a in again) > min(sizes)
+
+
+def test_a_death_while_trimming_leaves_the_log_as_it_was(
+    home: LocalHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrivals = fill(home, 50)
+    with monkeypatch.context() as patch:
+
+        def die(*_: object) -> None:
+            raise SystemExit
+
+        patch.setattr("shutil.copyfileobj", die)
+        with pytest.raises(SystemExit):
+            home.log.trim(0, before=START * 2, until=10**9)
+    assert logged(home) == arrivals
+    assert home.log.trim(0, before=START * 2, until=10**9) > 0
+    home.open("default").stream.publish([("anna", b"{}")])
+    assert len(logged(home)) < len(arrivals)

@@ -52,6 +52,10 @@ class Delivery:
         self._rows = rows
         self._places = [Position(folder / f"shard-{j:04d}.position") for j in range(log.shards)]
 
+    def position(self, shard: int) -> int:
+        """The sequence up to which a shard is done."""
+        return self._places[shard].value
+
     def step(self, *, flush: bool = False) -> tuple[int, bool]:
         """Write what is due, or with ``flush`` all there is. Returns how many records, False."""
         done = 0

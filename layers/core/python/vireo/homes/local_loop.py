@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
+
+from vireo.homes.local_stream import StreamLog
+from vireo.ports import Clock
 
 log = logging.getLogger("vireo.loop")
 #: Seconds to wait after a failure.
 AGAIN = 1.0
+#: Seconds that records stay on the log.
+KEPT = 86_400.0
 
 
 class Position:
@@ -26,6 +32,30 @@ class Position:
         beside.write_text(str(value))
         beside.replace(self._path)
         self.value = value
+
+
+class Reader(Protocol):
+    """Whoever follows a log and knows how far it is."""
+
+    def position(self, shard: int) -> int:
+        """The sequence up to which a shard is done."""
+        ...
+
+
+class Retention:
+    """The log keeps a day, as Kinesis does, and whatever a reader has not done yet."""
+
+    def __init__(self, log: StreamLog, readers: Sequence[Reader], clock: Clock) -> None:
+        self._log = log
+        self._readers = readers
+        self._clock = clock
+
+    def step(self) -> tuple[int, bool]:
+        """Trim every shard. Nothing is left to do at once."""
+        for shard in range(self._log.shards):
+            until = min(reader.position(shard) for reader in self._readers)
+            self._log.trim(shard, before=self._clock.now() - KEPT, until=until)
+        return 0, False
 
 
 class Loop:

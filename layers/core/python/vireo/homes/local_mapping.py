@@ -40,6 +40,10 @@ class EventSourceMapping:
         self._batch = batch
         self._places = [Position(folder / f"shard-{j:04d}.position") for j in range(log.shards)]
 
+    def position(self, shard: int) -> int:
+        """The sequence up to which a shard is done."""
+        return self._places[shard].value
+
     def step(self) -> tuple[int, bool]:
         """One batch of every shard. Returns how many records are done, and whether any failed."""
         done, failed = 0, False
