@@ -14,7 +14,7 @@ from tests.streams import BAD, stream
 from tracking.app import follower
 from vireo.homes.aws import AwsHome
 from vireo.homes.local import LocalHome
-from vireo.homes.local_mapping import BATCH, _kinesis
+from vireo.homes.local_mapping import BATCH, kinesis_record
 from vireo.ports import Home, Ports, Unavailable
 from vireo.projection import Arrival, DeadLetters
 
@@ -25,7 +25,7 @@ def shards(home: Home) -> list[Records]:
     """All records of every shard, as an event source mapping hands them over."""
     if isinstance(home, LocalHome):
         return [
-            [_kinesis(shard, record) for record in home.log.read(shard, limit=10**6)]
+            [kinesis_record(shard, record) for record in home.log.read(shard, limit=10**6)]
             for shard in range(home.log.shards)
         ]
     assert isinstance(home, AwsHome)

@@ -59,14 +59,15 @@ class EventSourceMapping:
 
     def _call(self, shard: int, records: Sequence[StreamRecord]) -> int:
         """How many of the records are done: those before the first that failed."""
-        event = {"Records": [_kinesis(shard, record) for record in records]}
+        event = {"Records": [kinesis_record(shard, record) for record in records]}
         answer = self._function(event, None)
         failed = {str(f["itemIdentifier"]) for f in answer["batchItemFailures"]}
         places = [j for j, record in enumerate(records) if str(record.sequence) in failed]
         return min(places, default=len(records))
 
 
-def _kinesis(shard: int, record: StreamRecord) -> dict[str, Any]:
+def kinesis_record(shard: int, record: StreamRecord) -> dict[str, Any]:
+    """A record as Lambda gets it."""
     return {
         "eventID": f"shardId-{shard:012d}:{record.sequence}",
         "eventName": "aws:kinesis:record",

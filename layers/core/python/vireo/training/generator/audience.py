@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vireo.training.generator.feed import _MOMENTUM, _attraction, _consume
+from vireo.training.generator.feed import MOMENTUM, attraction_of, consume
 from vireo.training.generator.world import COUNTRIES, DEVICES, Floats, Ints, Videos, Viewers
 
 #: Whoever is attracted that much clicks every second time.
@@ -44,9 +44,9 @@ class Audience:
         """How much each video attracts the viewer now: [k]."""
         v, rows = self._videos, np.array([[self._rows[video_id] for video_id in shown]])
         taste, language = self._viewers.after[[viewer]], self._viewers.language[[viewer]]
-        pull = _attraction(v, taste, language, rows)[0]
+        pull = attraction_of(v, taste, language, rows)[0]
         if self._last[viewer] >= 0:
-            pull = pull + 0.5 * _MOMENTUM * (v.taste[rows[0]] @ v.taste[self._last[viewer]])
+            pull = pull + 0.5 * MOMENTUM * (v.taste[rows[0]] @ v.taste[self._last[viewer]])
         return np.asarray(pull)
 
     def react(
@@ -64,7 +64,7 @@ class Audience:
         ]
         for place in np.flatnonzero(looks & likes).tolist():
             row = np.array([self._rows[shown[place]]])
-            watched, part, pleased = _consume(
+            watched, part, pleased = consume(
                 self._rng, self._videos, pull[[place]], row, equal=False
             )
             click = self._event(
