@@ -15,19 +15,25 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from recommend.app import build
+from delivery.app import transform
+from services import build
+from tracking.app import follower
 from vireo import bundle as bundles
 from vireo.homes import local
+from vireo.homes.local_delivery import Delivery
 from vireo.homes.local_gateway import Gateway, serve
+from vireo.homes.local_loop import Loop, Retention
+from vireo.homes.local_mapping import EventSourceMapping
 from vireo.homes.local_tokens import LocalTokens
 from vireo.homes.terminal import Progress
 from vireo.identity import SCOPES
-from vireo.ports import Execution, Missing, Ports
+from vireo.ports import Blobs, Execution, Missing, Ports
 
 TENANT = "default"
 #: What ``--size`` means: viewers, videos, events, and overrides of the training's configuration.
@@ -157,11 +163,47 @@ def _serve(home: local.LocalHome, options: argparse.Namespace) -> None:
     api = build(home)
     gateway = Gateway(api.resolve, tokens.verify, openapi=api.get_openapi_json_schema)
     server = serve(gateway, port=options.port)
+    loops = _loops(home, options.state / "stream")
+    for loop in loops:
+        loop.start()
     greeter = threading.Thread(
         target=_greet, args=(server, token, options.port), name="greeting", daemon=True
     )
     greeter.start()
-    server.run()
+    try:
+        server.run()
+    finally:
+        for loop in loops:
+            loop.stop()
+
+
+def _loops(home: local.LocalHome, folder: Path) -> list[Loop]:
+    """What follows the stream: viewers and counters at once, files for training after a minute."""
+    mapping = EventSourceMapping(home.log, folder / "tracking", follower(home))
+
+    def blobs(tenant: str) -> Blobs:
+        return home.open(tenant).blobs
+
+    def convert(payloads: Sequence[bytes]) -> bytes:
+        # Imported when needed: a start that only serves must not wait for it.
+        from vireo.events.parquet import as_parquet  # noqa: PLC0415
+
+        return as_parquet(payloads)
+
+    delivery = Delivery(
+        home.log,
+        folder / "collected",
+        transform=transform,
+        convert=convert,
+        blobs=blobs,
+        clock=home.clock,
+    )
+    retention = Retention(home.log, [mapping, delivery], home.clock)
+    return [
+        Loop(mapping.step, idle=0.05),
+        Loop(delivery.step, idle=1.0),
+        Loop(retention.step, idle=600.0),
+    ]
 
 
 def _greet(server: Any, token: str, port: int) -> None:

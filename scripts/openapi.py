@@ -9,7 +9,7 @@ from pathlib import Path
 
 import orjson
 
-from recommend.app import build
+from services import build
 from vireo.homes import local
 
 PATH = Path(__file__).parent.parent / "docs" / "openapi.json"

@@ -34,6 +34,12 @@ EMITTED: dict[str, tuple[str, tuple[str, ...]] | None] = {
     "CacheError": ("operation", ("get", "put", "delete", "add")),
     "CacheSkipped": ("operation", ("get", "put", "delete", "add")),
     "TrainingFailed": ("trigger", ("manual", "deploy", "schedule")),
+    "Events": ("fate", ("accepted", "refused", "unavailable")),
+    "EventsFollowed": None,
+    "EventsRepeated": None,
+    "DeadLetters": None,
+    "TrackingFailed": None,
+    "TrackingLag": None,
 }
 
 MINUTE, FIVE, HOUR = Duration.minutes(1), Duration.minutes(5), Duration.hours(1)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from threading import Lock
 
-from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer
-
 from recommend.routes import routes
-from vireo.api import SCHEME, Api
+from vireo.api import Api
 from vireo.ports import Home
 from vireo.recommender.catalogue import UnknownVideo
 from vireo.recommender.models import Health
@@ -22,9 +20,8 @@ MEANINGS: dict[type[Exception], tuple[int, str]] = {
 }
 
 
-def build(home: Home) -> Api:
-    """The API in a home; a tenant's model is loaded with its first request."""
-    api = Api(home, MEANINGS)
+def include(api: Api, home: Home) -> None:
+    """Put the recommender's routes into an API; a tenant's model loads with its first request."""
     tenants: dict[str, Recommender] = {}
     lock = Lock()
 
@@ -41,11 +38,10 @@ def build(home: Home) -> Api:
         return Health(status="ok" if ready else "starting")
 
     api.include_router(routes(service, lambda: api.request_id, health))
-    api.configure_openapi(
-        title="Vireo",
-        version="1.0.0",
-        description="What should this viewer watch next?",
-        security_schemes={SCHEME: HTTPBearer(bearerFormat="JWT")},
-        security=[{SCHEME: []}],
-    )
+
+
+def build(home: Home) -> Api:
+    """The API in a home."""
+    api = Api(home, MEANINGS)
+    include(api, home)
     return api

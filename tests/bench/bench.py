@@ -21,7 +21,7 @@ for _variable in ONE_THREAD:
 import numpy as np  # noqa: E402
 import orjson  # noqa: E402
 
-from tests.bench import cold, figures  # noqa: E402
+from tests.bench import cold, feedback, figures  # noqa: E402
 from tests.bench.stages import Bench  # noqa: E402
 from tests.bench.world import world  # noqa: E402
 from vireo.recommender.candidates import encode_viewer  # noqa: E402
@@ -73,7 +73,9 @@ def measure(sizes: list[int], requests: int, cache: Path) -> dict[str, Any]:
             "process": processes[n],
             "bytes": cold.sizes(n, cache),
         }
+    _say("the consumer of events")
     return {
+        "feedback": feedback.measure(),
         "machine": f"{os.cpu_count()} {platform.machine()} cores",
         "requests": requests,
         "imports": imports,

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.bench.feedback import Feedback
+
 Table = list[tuple[str, ...]]
 
 
@@ -58,6 +60,7 @@ def targets(figures: Mapping[str, Any]) -> list[Target]:
     size, found = max(figures["worlds"].items(), key=lambda world: int(world[0]))
     times, imports = found["timings"], figures["imports"]
     starting = imports["request path"] + found["process"]["loaded"]
+    cost = figures["feedback"].microseconds
     searches = [times[f"  search{way}"].p50 for way in ("", " unfiltered")]
     return [
         Target(f"whole handler at {size} videos, of the floor", times["handler"].ratio, 3.0),
@@ -65,6 +68,7 @@ def targets(figures: Mapping[str, Any]) -> list[Target]:
         Target("filtered search, of unfiltered", searches[0] / searches[1], 1.15),
         Target("recall of the filtered index at 300", found["recall"]["filtered"], 0.98, True),
         Target("import and load CPU, of importing numpy", starting / imports["numpy"], 6.0),
+        Target("an event after 100,000, of one after 1,000", cost[100_000] / cost[1_000], 2.0),
     ]
 
 
@@ -73,6 +77,7 @@ def table(figures: Mapping[str, Any]) -> str:
     parts = [
         *(_world(int(n), found) for n, found in figures["worlds"].items()),
         ("A new process", _process(figures)),
+        ("The consumer of events", _feedback(figures["feedback"])),
         ("Targets", _targets(figures["targets"])),
     ]
     return "\n\n".join(f"{title}\n{aligned(rows)}" for title, rows in parts)
@@ -112,6 +117,15 @@ def _process(figures: Mapping[str, Any]) -> Table:
     for name, spent in figures["imports"].items():
         rows.append((name, f"{1e3 * spent:.0f}", f"{spent / numpy:.2f}"))
     return [*rows, ("serving layer, installed here (MB)", f"{figures['layer'] / 1e6:.0f}")]
+
+
+def _feedback(found: Feedback) -> Table:
+    rows: Table = [("events a second and core, store included", "")]
+    rows += [(f"of {who}", f"{rate:,.0f}") for who, rate in found.per_second.items()]
+    rows.append(("one event of a viewer who has had so many", "CPU µs", "record KB"))
+    for past, cost in found.microseconds.items():
+        rows.append((f"{past:,}", f"{cost:.0f}", f"{found.bytes[past] / 1e3:.0f}"))
+    return rows
 
 
 def _targets(found: Sequence[Target]) -> Table:

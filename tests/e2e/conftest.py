@@ -19,7 +19,7 @@ import orjson
 import pyarrow.compute as pc
 import pytest
 
-from recommend.app import build
+from services import build
 from training.task import task
 from vireo import bundle as bundles
 from vireo.homes import local

@@ -27,8 +27,8 @@ from schemathesis.config import (
 )
 from schemathesis.specs.openapi import checks as openapi
 
-from recommend.app import build
-from tests.e2e.conftest import TENANT, Answer, Client, Laptop, serving
+from services import build
+from tests.e2e.conftest import TENANT, TRAINED_AT, Answer, Client, Laptop, serving
 from vireo.homes import local
 from vireo.homes.local_tokens import ISSUER
 from vireo.identity import SCOPES
@@ -46,6 +46,7 @@ CHECKS = [
 #: What JSON Schema cannot say and is refused nevertheless.
 BEYOND_SCHEMA = re.compile(
     "must be after available_from|must lie between 1970 and 2100|a video_id comes twice"
+    "|lies more than 300 seconds ahead|more than 30 days old"
 )
 
 
@@ -121,6 +122,13 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v1/videos/batch"): {"videos": [{"video_id": "mine", "title": "Mine"}]},
     ("PUT", "/v1/videos/<video_id>"): {"title": "Mine"},
     ("PUT", "/v1/users/<user_id>"): {"age": 30},
+    ("POST", "/v1/events"): {
+        "event_id": "e1",
+        "user_id": "anna",
+        "video_id": "mine",
+        "type": "watch",
+        "timestamp": TRAINED_AT,
+    },
 }
 VALUES = {"video_id": "mine", "user_id": "anna"}
 
@@ -137,7 +145,7 @@ def operations(client: Client) -> list[Operation]:
             assert needs == (body is not None), f"give {method} {template} a body here"
             filled = re.sub(r"<(\w+)>", lambda match: VALUES[match[1]], template)
             found.append(Operation(method.upper(), filled, body, public=path == "/health"))
-    assert len(found) >= 11
+    assert len(found) >= 12
     return sorted(found, key=lambda o: o.method == "DELETE")
 
 
@@ -249,7 +257,7 @@ def test_an_end_user_may_ask_about_themselves_only(client: Client) -> None:
     about_anna = [
         o for o in protected(client) if "anna" in o.path or "anna" in json.dumps(o.body or "")
     ]
-    assert len(about_anna) == 4
+    assert len(about_anna) == 5
     for operation in about_anna:
         assert error(operation.send(client, boris), 403) == "forbidden"
         assert operation.send(client, anna).status in {200, 404}, operation

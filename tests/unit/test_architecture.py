@@ -26,10 +26,10 @@ SHARED = {
     "bundle",
     "manifest",
 }
-SHARED |= {"projection", "identity"}
+SHARED |= {"projection", "identity", "counters"}
 DOMAINS = {
     "recommender": {"recommender"},
-    "training": {"training", "recommender"},
+    "training": {"training", "recommender", "events"},
     "events": {"events"},
     "patterns": {"patterns"},
 }

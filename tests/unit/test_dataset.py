@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vireo.catalogue import Profile, Status, Video
+from vireo.events.models import LATEST
 from vireo.training import dataset, events
 from vireo.training.dataset import Dataset
 from vireo.training.lines import DatasetError, Rejected
@@ -298,7 +299,7 @@ def acceptable(row: dict[str, str]) -> bool:
         if parsed.tzinfo is None or "T" not in moment:
             return False
         seconds = parsed.timestamp()
-    return 0 <= seconds < events.LATEST and (fraction == "" or 0 <= float(fraction) <= 1)
+    return 0 <= seconds < LATEST and (fraction == "" or 0 <= float(fraction) <= 1)
 
 
 @settings(max_examples=60, deadline=None)

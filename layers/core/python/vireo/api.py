@@ -24,6 +24,7 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import (
     RequestUnsupportedContentType,
     RequestValidationError,
 )
+from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from pydantic import BaseModel, Field
 
@@ -186,6 +187,13 @@ class Api(APIGatewayRestResolver):
         self._means = {**_MEANINGS, **meanings}
         self.exception_handler(Exception)(self._explain)
         self.not_found(self._nothing_there)
+        self.configure_openapi(
+            title="Vireo",
+            version="1.0.0",
+            description="What should this viewer watch next?",
+            security_schemes={SCHEME: HTTPBearer(bearerFormat="JWT")},
+            security=[{SCHEME: []}],
+        )
 
     def include_router(self, router: Router, prefix: str | None = None) -> None:
         """Add routes; the document says of each which scope it asks for."""

@@ -14,7 +14,8 @@ from vireo.ports import Clock, Conflict, Home, Records, Table
 RECOMMEND = "vireo/recommend"
 CATALOGUE_READ, CATALOGUE_WRITE = "vireo/catalogue.read", "vireo/catalogue.write"
 USERS_READ, USERS_WRITE = "vireo/users.read", "vireo/users.write"
-SCOPES = (RECOMMEND, CATALOGUE_READ, CATALOGUE_WRITE, USERS_READ, USERS_WRITE)
+EVENTS_WRITE = "vireo/events.write"
+SCOPES = (RECOMMEND, CATALOGUE_READ, CATALOGUE_WRITE, USERS_READ, USERS_WRITE, EVENTS_WRITE)
 
 _SYSTEM = "_system"
 _CLIENT = "client"

@@ -149,25 +149,37 @@ def apply(viewer: Viewer, event: Event) -> Viewer:
     """The viewer after the event.
 
     A positive event enters history and watched set once per video, at its place in time, as the
-    training log keeps the first of every (viewer, video) pair. A disliked video is never shown
-    again and is no history. Counters count every event: the caller drops repeated event ids.
+    training log keeps the first of every (viewer, video) pair. A disliked video leaves the history,
+    never enters it again, and is never shown again. Counters count every event: the caller drops
+    repeated event ids. The order in which events come makes no difference, as long as neither the
+    history nor the watched set is full.
     """
     changed = _count(viewer, event)
     positive = is_positive(event)
     if not positive and event.type is not EventType.DISLIKE:
         return changed
-    if bool((viewer.watched == np.uint64(event.video)).any()):
-        return changed
     key = np.uint64(event.video)
-    changed = replace(changed, watched=np.append(viewer.watched, key)[-WATCHED_CAP:])
+    known = bool((viewer.watched == key).any())
+    if not known:
+        changed = replace(changed, watched=np.append(viewer.watched, key)[-WATCHED_CAP:])
+    place = np.flatnonzero(viewer.keys == key)
     if not positive:
+        return _without(changed, place)
+    if known and not (len(place) and event.time < viewer.times[place[0]]):
         return changed
-    at = int(np.searchsorted(viewer.times, event.time, side="right"))
+    changed = _without(changed, place)  # it came before what we took for the first
+    at = int(np.searchsorted(changed.times, event.time, side="right"))
     return replace(
         changed,
-        keys=np.insert(viewer.keys, at, key)[-HISTORY_CAP:],
-        times=np.insert(viewer.times, at, event.time)[-HISTORY_CAP:],
+        keys=np.insert(changed.keys, at, key)[-HISTORY_CAP:],
+        times=np.insert(changed.times, at, event.time)[-HISTORY_CAP:],
     )
+
+
+def _without(viewer: Viewer, place: NDArray[np.intp]) -> Viewer:
+    if not len(place):
+        return viewer
+    return replace(viewer, keys=np.delete(viewer.keys, place), times=np.delete(viewer.times, place))
 
 
 def _count(viewer: Viewer, event: Event) -> Viewer:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import base64
 import fcntl
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import md5
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
 
 from vireo.homes.limits import refusals
 from vireo.ports import Clock
+
+_TRIMMED = "trimmed"
+_HEADER = b'{"trimmed":'
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +30,15 @@ class StreamRecord:
     key: str
     payload: bytes
     arrived: float  #: unix seconds
-    sequence: int  #: where the reader goes on after this record: its place in the shard's file
+    sequence: int  #: where the reader goes on after this record: bytes of the shard so far
 
 
 class StreamLog:
     """The shards of all tenants' streams.
 
     A record is a line. Lines are appended whole under a lock, so processes may share the folder;
-    what a killed process left of a line is cut off by the next one to append.
+    what a killed process left of a line is cut off by the next one to append. What was trimmed is
+    gone from the file, whose first line then says how many bytes that were.
     """
 
     def __init__(self, folder: Path, clock: Clock, *, shards: int = 2) -> None:
@@ -68,13 +75,49 @@ class StreamLog:
         """Up to ``limit`` records of a shard behind the one whose sequence is ``after``."""
         records: list[StreamRecord] = []
         with self._paths[shard].open("rb") as file:
-            file.seek(after)
+            trimmed, header = _trimmed(file)
+            after = max(after, trimmed)
+            file.seek(after - trimmed + header)
             while len(records) < limit and (line := file.readline()).endswith(b"\n"):
                 after += len(line)
                 fields = orjson.loads(line)
                 fields["payload"] = base64.b64decode(fields["payload"])
                 records.append(StreamRecord(**fields, sequence=after))
         return records
+
+    def size(self, shard: int) -> int:
+        """Bytes of a shard, trimmed ones included: no sequence is larger."""
+        with self._paths[shard].open("rb") as file:
+            trimmed, header = _trimmed(file)
+            return os.fstat(file.fileno()).st_size - header + trimmed
+
+    def trim(self, shard: int, *, before: float, until: int) -> int:
+        """Forget records that arrived before a moment, up to the sequence ``until``.
+
+        Returns how many. A process that dies meanwhile leaves the shard as it was.
+        """
+        path = self._paths[shard]
+        with _locked(path):
+            end, gone = 0, 0
+            for record in self._records(shard):
+                if record.arrived >= before or record.sequence > until:
+                    break
+                end, gone = record.sequence, gone + 1
+            if gone:
+                beside = path.with_suffix(".trimmed")
+                with path.open("rb") as old, beside.open("wb") as new:
+                    trimmed, header = _trimmed(old)
+                    old.seek(end - trimmed + header)
+                    new.write(orjson.dumps({_TRIMMED: end}) + b"\n")
+                    shutil.copyfileobj(old, new)
+                beside.replace(path)
+            return gone
+
+    def _records(self, shard: int) -> Iterator[StreamRecord]:
+        after = 0
+        while records := self.read(shard, after):
+            yield from records
+            after = records[-1].sequence
 
     def _shard(self, partition: str) -> int:
         """Kinesis, too, takes the shard from the MD5 of the partition key."""
@@ -100,17 +143,36 @@ class LocalStream:
         return reasons
 
 
-def _append(path: Path, data: bytes) -> None:
-    file = os.open(path, os.O_RDWR | os.O_CREAT)
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time. The lock is a file of its own, as the shard's file is replaced."""
+    lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        end = _whole(file)
-        os.ftruncate(file, end)
-        written = 0
-        while written < len(data):
-            written += os.pwrite(file, data[written:], end + written)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
     finally:
-        os.close(file)
+        os.close(lock)
+
+
+def _trimmed(file: BinaryIO) -> tuple[int, int]:
+    """How many bytes are gone from the beginning, and how many the line takes that says so."""
+    line = file.readline()
+    if not line.startswith(_HEADER) or not line.endswith(b"\n"):
+        return 0, 0
+    return int(orjson.loads(line)[_TRIMMED]), len(line)
+
+
+def _append(path: Path, data: bytes) -> None:
+    with _locked(path):
+        file = os.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            end = _whole(file)
+            os.ftruncate(file, end)
+            written = 0
+            while written < len(data):
+                written += os.pwrite(file, data[written:], end + written)
+        finally:
+            os.close(file)
 
 
 def _whole(file: int) -> int:

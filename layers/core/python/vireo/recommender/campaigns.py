@@ -75,6 +75,11 @@ class Campaign(BaseModel):
         return {vocabulary.code(kind, value) for value in values} - {0}
 
 
+def cap_key(campaign_id: str, user_id: str) -> str:
+    """Where the cache counts what one viewer has seen of a campaign."""
+    return f"cap/{campaign_id}/{user_id}"
+
+
 #: Asked when a promoted video is about to be placed; counts an impression if it says yes.
 Reserve = Callable[[Campaign, Request], bool]
 
@@ -121,6 +126,6 @@ class Budgets:
         return self._left[name]
 
     def _within_cap(self, campaign: Campaign, user_id: str) -> bool:
-        key = f"cap/{campaign.campaign_id}/{user_id}"
+        key = cap_key(campaign.campaign_id, user_id)
         seen = self._cache.add(key, seconds=3600 * campaign.cap_hours)
         return seen is not None and seen <= campaign.cap

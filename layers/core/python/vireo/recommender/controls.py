@@ -49,11 +49,11 @@ def read(records: Records) -> Controls:
     tuning = _valid(Tuning, found.item, "tuning", problems) if found else None
     experiments = [
         _valid(Experiment, item, f"experiments/{name}", problems)
-        for name, item in _rows(records, "experiments")
+        for name, item in rows(records, "experiments")
     ]
     campaigns = [
         _valid(Campaign, item, f"campaigns/{name}", problems)
-        for name, item in _rows(records, "campaigns")
+        for name, item in rows(records, "campaigns")
     ]
     chosen = sorted((c for c in campaigns if c), key=lambda c: (-c.priority, c.campaign_id))
     return Controls(
@@ -64,7 +64,8 @@ def read(records: Records) -> Controls:
     )
 
 
-def _rows(records: Records, key: str) -> Iterator[tuple[str, Item]]:
+def rows(records: Records, key: str) -> Iterator[tuple[str, Item]]:
+    """Names and items of the rows of SETTINGS under a key, valid or not."""
     after: str | None = ""
     while after is not None:
         page = records.query(Table.SETTINGS, key, after=after)

@@ -42,9 +42,9 @@ def similar(request: Request, row: int) -> Slate:
 
 
 def trending(request: Request, category: str | None) -> Slate:
-    """The bundle's trending videos that may be shown there, and after them the popular ones."""
+    """What many watch now, then the bundle's trending and popular videos, if they may be shown."""
     snapshot, model = request.snapshot, request.snapshot.model
-    listed = [model.trending[model.trending >= 0]]
+    listed = [snapshot.most_watched(request.country), model.trending[model.trending >= 0]]
     listed += [model.popular_in(request.country), model.popular_in(0)]
     rows = np.concatenate(listed)
     rows = rows[np.sort(np.unique(rows, return_index=True)[1])]

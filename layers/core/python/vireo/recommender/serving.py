@@ -10,10 +10,12 @@ from pathlib import Path
 
 from vireo import bundle
 from vireo.bundle import BundleRefused
-from vireo.ports import Ports, Unavailable
+from vireo.counters import Reader
+from vireo.ports import Ports, Records, Unavailable
 from vireo.recommender import controls
 from vireo.recommender.changes import Changes
 from vireo.recommender.controls import Controls
+from vireo.recommender.hot import Hot
 from vireo.recommender.patience import Patience
 from vireo.recommender.snapshot import Model, Overlay, Snapshot
 
@@ -40,11 +42,12 @@ class View:
 
 
 class _Track:
-    """A model, the changes since, and the overlay that they make."""
+    """A model, the changes since with the overlay that they make, and what was counted since."""
 
-    def __init__(self, model: Model, changes: Changes) -> None:
+    def __init__(self, model: Model, records: Records) -> None:
         self.model = model
-        self.changes = changes
+        self.changes = Changes(records, model.bundle.manifest.watermark)
+        self.counts = Reader(records)
         self._overlay: Overlay | None = None
         self._seen = 0
 
@@ -131,7 +134,7 @@ class Serving:
             self._ports.meter.count("BundleRefused")
             self._refused = pointer.version
             return
-        track = _Track(Model(found), Changes(self._ports.records, found.manifest.watermark))
+        track = _Track(Model(found), self._ports.records)
         self._view = self._poll(track)
         self._track = track
         keep = {pointer.version, served or pointer.version}  # the old one may be needed again
@@ -145,6 +148,8 @@ class Serving:
         for name in switches.problems:
             log.warning("setting %s is not valid and was left out", name)
             self._ports.meter.count("SettingRefused")
-        snapshot = Snapshot(track.model, track.overlay(), now)
+        track.counts.poll(now)
+        hot = Hot.of(track.counts, track.model.bundle.manifest.watermark, now)
+        snapshot = Snapshot(track.model, track.overlay(), now, hot)
         snapshot.prepare()
         return View(snapshot, switches, checked)

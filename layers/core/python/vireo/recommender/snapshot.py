@@ -1,4 +1,4 @@
-"""What is true at a moment: a bundle and, over it, what changed in the catalogue since."""
+"""What is true at a moment: a bundle and, over it, what changed and what happened since."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from vireo.bundle import Bundle
 from vireo.catalogue import Status, Video
 from vireo.columns import STATUS_CODES, Columns, encode
 from vireo.keys import Keys, keys_of
+from vireo.recommender.hot import Hot
 from vireo.recommender.neighbours import Neighbours
 from vireo.recommender.tower import ContentTower, UserTower
 from vireo.recommender.trees import Trees
@@ -171,6 +172,7 @@ class Snapshot:
     model: Model
     overlay: Overlay
     at: float  #: unix seconds: the moment that availability windows are judged at for searching
+    hot: Hot = field(default_factory=Hot)
     _eligible: dict[tuple[int, int], Bits] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -253,15 +255,26 @@ class Snapshot:
         return tuple(taken)
 
     def features(self, rows: Rows) -> NDArray[np.float32]:
-        """Per-video features as of the bundle: [k, Fv]."""
+        """Per-video features: as of the bundle, of new videos from the hot counters: [k, Fv]."""
         features = self.model.features
         if not len(self.new):
             return features[rows]
         new = rows >= self.n
         taken = np.empty((len(rows), len(VIDEO_FEATURES)), np.float32)
         taken[~new] = features[rows[~new]]
-        taken[new] = self.overlay.features[rows[new] - self.n]
+        taken[new] = self._new_features[rows[new] - self.n]
         return taken
+
+    @cached_property
+    def _new_features(self) -> NDArray[np.float32]:
+        return self.hot.filled(self.overlay.features, self._new_columns.keys)
+
+    def most_watched(self, country: int) -> Rows:
+        """Rows that many watch now, there first and then anywhere."""
+        there = self.bundle.vocabulary.countries[country - 1] if country else None
+        keys = [self.hot.most_watched(where) for where in dict.fromkeys((there, None))]
+        rows = self.rows(np.concatenate(keys))
+        return rows[rows >= 0]
 
     def eligible(self, country: int, rating: int) -> Bits:
         """Bitmap of what may be shown to a viewer there who may see up to that rating.

@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 from vireo.catalogue import Profile
 from vireo.keys import key_of
 from vireo.ports import Conflict, Delete, Ports, Put, Table
+from vireo.projection import DeadLetters
+from vireo.recommender.campaigns import cap_key
+from vireo.recommender.controls import rows
 from vireo.recommender.models import User
 from vireo.viewer import Viewer
 
@@ -24,6 +27,8 @@ class Viewers:
 
     def __init__(self, ports: Ports) -> None:
         self._records = ports.records
+        self._letters = DeadLetters(ports.blobs)
+        self._cache = ports.cache
         self._clock = ports.clock
 
     def read(self, user_id: str) -> Viewer | None:
@@ -50,7 +55,8 @@ class Viewers:
             viewer = replace(viewer, profile=profile)
             expect = 0 if found is None else found.version
             try:
-                item = {"viewer": viewer.pack()}
+                # What the stream's consumer keeps beside it stays.
+                item = {**({} if found is None else found.item), "viewer": viewer.pack()}
                 self._records.put(Table.VIEWERS, user_id, "", item, expect=expect)
             except Conflict:
                 if attempt == _ATTEMPTS - 1:
@@ -60,11 +66,13 @@ class Viewers:
         raise AssertionError("unreachable")
 
     def erase(self, user_id: str) -> None:
-        """Forget a person: the record now, their collected events at the next preprocessing.
+        """Forget a person: all that is kept of them now, their collected events by a job.
 
-        Events are in immutable files, so the erasure is noted (REGISTRY, ``erased``, hex key of the
-        id) and preprocessing drops what this key did before that moment. Erasing again, or someone
-        unknown, is no error: their events may exist without a record.
+        The record goes first, with the note of the erasure (REGISTRY, ``erased``, hex key of the
+        id) by which consumers and training drop what this key did before that moment; then what
+        the cache counted, and dead letters. The rows in collected files go when
+        `vireo.training.erasure` next runs. Erasing again, or someone unknown, is no error: their
+        events may exist without a record.
         """
         note = {"at": self._clock.now()}
         self._records.write(
@@ -73,6 +81,9 @@ class Viewers:
                 Put(Table.REGISTRY, "erased", f"{key_of(user_id):016x}", note),
             ]
         )
+        for campaign_id, _ in rows(self._records, "campaigns"):
+            self._cache.delete(cap_key(campaign_id, user_id))
+        self._letters.forget(user_id)
 
 
 def _user(user_id: str, viewer: Viewer) -> User:

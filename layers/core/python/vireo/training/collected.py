@@ -97,7 +97,7 @@ def read_home(
         raise DatasetError(f"no collected events under {EVENTS}")
     engine = connect(settings.engine)
     table = pa.concat_tables([_conformed(ports.blobs.read(n), n) for n in names])
-    table = _without_erased(table, ports.records)
+    table = without(table, erased(ports.records))
     users = {}
     for user_id in sorted(pc.unique(table.column("user_id").drop_null()).to_pylist()):
         if (viewer := viewer_of(user_id)) is not None:
@@ -112,10 +112,14 @@ def read_home(
     )
 
 
-def _without_erased(table: pa.Table, records: Records) -> pa.Table:
-    """Without the events that an erased person left before the erasure was asked for."""
+def erased(records: Records) -> dict[int, float]:
+    """Keys of the ids of erased people, and until when what they did is to be forgotten."""
     notes = _all(records, Table.REGISTRY, "erased")
-    erased = {int(note.sort, 16): float(note.item["at"]) for note in notes}
+    return {int(note.sort, 16): float(note.item["at"]) for note in notes}
+
+
+def without(table: pa.Table, erased: Mapping[int, float]) -> pa.Table:
+    """The rows but for the events that erased people left before they asked for the erasure."""
     if not erased:
         return table
     users = table.column("user_id").combine_chunks().dictionary_encode()
@@ -141,7 +145,8 @@ def _once(table: pa.Table) -> pa.Table:
 def viewers_of(table: pa.Table, profiles: Mapping[str, Profile]) -> Iterator[tuple[str, Viewer]]:
     """Every viewer as `vireo.viewer.apply` would leave them after all events.
 
-    Computed for all at once: applying events one by one takes a minute for a million.
+    Computed for all at once: applying events one by one takes a minute for a million. (Where a
+    video of a full history is disliked, an older one stays here that would be gone there.)
 
     Args:
         table: events in order of time, every id once.
@@ -155,10 +160,14 @@ def viewers_of(table: pa.Table, profiles: Mapping[str, Profile]) -> Iterator[tup
     kind = np.array([TYPES.index(t) for t in table.column("type").to_pylist()], np.int64)
     seconds = np.nan_to_num(_floats(table, "watch_seconds"))
     marks, positive = _marks(table, kind)
-    # The first mark of a pair decides: a disliked video enters no history later.
+    # The first mark of a pair enters the watched set; a pair that was ever disliked, no history.
     at = np.flatnonzero(marks)
     pairs = np.stack([user[at].astype(np.uint64), video[at]], 1)
-    _, first = np.unique(pairs, axis=0, return_index=True)
+    _, first, pair = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
+    disliked = np.zeros(len(first), bool)
+    disliked[pair[~positive[at]]] = True
+    liked_pair = np.zeros(len(user), bool)
+    liked_pair[at] = ~disliked[pair]
     at = at[np.sort(first)]
     at = at[np.argsort(user[at], kind="stable")]
     bounds = np.searchsorted(user[at], np.arange(len(names) + 1))
@@ -175,7 +184,7 @@ def viewers_of(table: pa.Table, profiles: Mapping[str, Profile]) -> Iterator[tup
             continue
         row = row_of[name]
         mine = at[bounds[row] : bounds[row + 1]]
-        liked = mine[positive[mine]][-HISTORY_CAP:]
+        liked = mine[liked_pair[mine]][-HISTORY_CAP:]
         yield (
             name,
             Viewer(
@@ -255,4 +264,6 @@ def _conformed(data: bytes, name: str) -> pa.Table:
         else pa.nulls(len(table), f.type)
         for f in event_rows.SCHEMA
     ]
-    return pa.table(columns, schema=_COLUMNS)
+    found = pa.table(columns, schema=_COLUMNS)
+    # Exposures say which variants a viewer was in (vireo.events.models), not what they did.
+    return found.filter(pc.fill_null(pc.not_equal(found.column("type"), "exposure"), True))

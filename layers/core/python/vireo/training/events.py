@@ -13,30 +13,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from vireo.events import parquet
+from vireo.events.models import LATEST, LONGEST, EventRow
 from vireo.training.lines import DatasetError
+from vireo.viewer import EventType
 
 #: What a viewer can do; the position in this tuple is the type's code.
-TYPES = ("impression", "click", "watch", "like", "comment", "share", "skip", "dislike")
-#: The last moment that counts as one: 2100-01-01, in unix seconds (later: somebody's milliseconds).
-LATEST = 4_102_444_800.0
-#: The longest that one watch may last, in seconds: two days.
-LONGEST = 172_800.0
+TYPES = tuple(kind.value for kind in EventType)
 
+_NEEDED = {name for name, field in EventRow.model_fields.items() if field.is_required()}
 SCHEMA = pa.schema(
     [
-        pa.field("event_id", pa.string(), nullable=False),
-        pa.field("user_id", pa.string(), nullable=False),
-        pa.field("video_id", pa.string(), nullable=False),
-        pa.field("type", pa.string(), nullable=False),
-        pa.field("timestamp", pa.float64(), nullable=False),  # unix seconds
-        pa.field("watch_seconds", pa.float64()),
-        pa.field("watch_fraction", pa.float64()),
-        pa.field("device", pa.string()),
-        pa.field("country", pa.string()),
-        pa.field("position", pa.int32()),
-        pa.field("request_id", pa.string()),
-        pa.field("slot", pa.string()),
-        pa.field("variant", pa.string()),
+        *(
+            pa.field(name, parquet.SCHEMA.field(name).type, nullable=name not in _NEEDED)
+            for name in EventRow.model_fields
+        ),
         pa.field("rating", pa.float64()),
         pa.field("sequence", pa.int64()),  # order among events of one time
     ]

@@ -11,7 +11,8 @@ from typing import Any
 import ibis
 from ibis import _
 
-from vireo.training.events import LATEST, LONGEST, TYPES
+from vireo.events.models import LATEST, LONGEST
+from vireo.training.events import TYPES
 
 #: How an order among events of one time is settled.
 ORDER = ("timestamp", "sequence", "event_id")

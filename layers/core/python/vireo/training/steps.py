@@ -17,6 +17,7 @@ from vireo.ports import Missing, Ports
 from vireo.training import artifacts, deployment, evaluation, generator, protocols, recipe
 from vireo.training import ranker as ranking
 from vireo.training.collected import EVENTS, into_home, read_home, stored_viewer
+from vireo.training.erasure import purge
 from vireo.training.examples import Progress
 from vireo.training.log import Log
 from vireo.training.preprocess import Prepared
@@ -29,13 +30,14 @@ def preprocess(run: Run, ports: Ports, progress: Progress) -> Run:
     """Collected events, catalogue and viewers to the arrays that models learn from.
 
     Where nothing was collected, data are generated and put into the home first, so that a fresh
-    environment has something to serve.
+    environment has something to serve. What erased people did leaves the files first.
     """
     if next(iter(ports.blobs.names(EVENTS)), None) is None:
         progress(0.0, "no events yet: generating some")
         into_home(
             generator.generate(generator.Settings(seed=run.seed, end=_midnight(ports))), ports
         )
+    purge(ports)
     read_at = ports.clock.now()
     progress(0.4, "reading events, catalogue and viewers")
     prepared = read_home(ports, lambda user: stored_viewer(ports.records, user))

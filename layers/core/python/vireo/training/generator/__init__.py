@@ -32,25 +32,30 @@ class Settings:
     structure: Literal["full", "none"] = "full"
 
 
-def generate(settings: Settings) -> Dataset:
-    """A data set; equal settings give equal data."""
+def people(settings: Settings) -> tuple[np.random.Generator, Videos, Viewers]:
+    """The world of the settings before anything happens in it, and the generator of what does."""
     rng = np.random.default_rng(settings.seed)
-    structured = settings.structure == "full"
     start = settings.end - settings.days * DAY
     tastes = world.topics(rng)
-    fresh = 0.3 if structured else 0.0
+    fresh = 0.3 if settings.structure == "full" else 0.0
     videos = world.make_videos(rng, settings.videos, tastes, start, settings.end, fresh=fresh)
     viewers = world.make_viewers(
         rng, settings.viewers, tastes, videos, start=start, end=settings.end
     )
+    return rng, videos, viewers
+
+
+def generate(settings: Settings) -> Dataset:
+    """A data set; equal settings give equal data."""
+    rng, videos, viewers = people(settings)
     choices = feed.watch(
         rng,
         videos,
         viewers,
-        start=start,
+        start=settings.end - settings.days * DAY,
         days=settings.days,
         choices=round(settings.events * _CHOICES),
-        structured=structured,
+        structured=settings.structure == "full",
     )
     table = _events(rng, choices, videos, viewers, settings.events)
     catalogue = sorted(videos.catalogue, key=lambda v: v.video_id)

@@ -30,7 +30,7 @@ SOURCES = (
 )
 _PULL = {"next": 4.2, "channel": 0.4, "followed": 0.4}
 #: What likeness to the last video adds.
-_MOMENTUM = 3.0
+MOMENTUM = 3.0
 #: Sessions start within these hours (UTC): night, morning, afternoon, evening.
 _PARTS = 4
 _SATISFIED = 0.9
@@ -126,13 +126,13 @@ class _Feed:
             slate = shelf.slate(rng, self._viewers, viewer, taste, self._last[viewer])
             language = self._viewers.language[viewer]
             last = self._last[viewer]
-            attraction = _attraction(videos, taste, language, slate)
+            attraction = attraction_of(videos, taste, language, slate)
             # What a session ended with leads on less than what was watched a minute ago.
             attraction += _led_on(videos, slate, last) * (0.9 if first else 1.0)
         attraction[~_may_see(videos, self._viewers, viewer, slate, time)] = -np.inf
         attraction[self._seen.has(viewer, slate)] = -np.inf
         chosen, slate, position, pull = _choose(rng, slate, attraction)
-        seconds, fraction, pleased = _consume(rng, videos, pull, chosen, equal=shelf is None)
+        seconds, fraction, pleased = consume(rng, videos, pull, chosen, equal=shelf is None)
         going = np.isfinite(pull)
         self._seen.add(viewer[going], chosen[going])
         self._last[viewer[going]] = chosen[going]
@@ -263,7 +263,7 @@ class _Drawer:
         return np.where(high > low, self._order[at], -1)
 
 
-def _attraction(videos: Videos, taste: Floats, spoken: Ints, slate: Ints) -> Floats:
+def attraction_of(videos: Videos, taste: Floats, spoken: Ints, slate: Ints) -> Floats:
     """How much each video of the slate attracts a viewer of that taste [m, places]."""
     fit = np.einsum("md,mkd->mk", taste, videos.taste[slate])
     language = videos.language[slate]
@@ -275,7 +275,7 @@ def _led_on(videos: Videos, slate: Ints, last: Ints) -> Floats:
     """How much the last video leads on to each of the slate [m, places]: -1 leads nowhere."""
     likeness = np.einsum("md,mkd->mk", videos.taste[last], videos.taste[slate])
     pull = np.array([_PULL.get(source, 0.0) for source in SOURCES])
-    return np.asarray((pull + _MOMENTUM * likeness) * (last >= 0)[:, None])
+    return np.asarray((pull + MOMENTUM * likeness) * (last >= 0)[:, None])
 
 
 def _may_see(
@@ -311,7 +311,7 @@ def _choose(
     return slate[at, position], slate, position, attraction[at, position]
 
 
-def _consume(
+def consume(
     rng: np.random.Generator, videos: Videos, pull: Floats, chosen: Ints, *, equal: bool
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Seconds and fraction watched, and whether it pleased."""

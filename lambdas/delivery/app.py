@@ -1,0 +1,39 @@
+"""The function that Firehose asks about every record: what is collected, and whose it is."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from vireo.events.tracking import read
+from vireo.projection import Arrival, Poison
+
+
+def transform(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    """A handler of Firehose's transformation events, of a delivery stream that reads from Kinesis.
+
+    Events and exposures go on, with their tenant and the date of their arrival as partition keys
+    (``partitionKeyFromLambda``); all else is dropped here, being the consumer's dead letter.
+    """
+    return {"records": [_judged(record) for record in event["records"]]}
+
+
+def _judged(record: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = record["kinesisRecordMetadata"]
+    tenant, _, key = metadata["partitionKey"].partition("#")
+    arrived = metadata["approximateArrivalTimestamp"] / 1e3  # Firehose says it in milliseconds
+    position = int(metadata["sequenceNumber"])
+    payload = base64.b64decode(record["data"])
+    try:
+        read(Arrival(key, payload, metadata["shardId"], position, arrived))
+    except Poison:
+        return {"recordId": record["recordId"], "result": "Dropped", "data": record["data"]}
+    date = datetime.fromtimestamp(arrived, UTC).date().isoformat()
+    return {
+        "recordId": record["recordId"],
+        "result": "Ok",
+        "data": record["data"],
+        "metadata": {"partitionKeys": {"tenant": tenant, "date": date}},
+    }

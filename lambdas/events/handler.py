@@ -1,0 +1,9 @@
+"""The intake of events in Lambda."""
+
+from __future__ import annotations
+
+from events.app import build
+from vireo.homes import aws
+
+home = aws.home()
+handler = home.handler(build(home).resolve)

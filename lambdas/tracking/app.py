@@ -1,0 +1,58 @@
+"""The function behind the stream's event source mapping: batches in, what must come again out."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vireo.events.tracking import Tracking
+from vireo.ports import Home, Refused
+from vireo.projection import Arrival, DeadLetters
+
+SYSTEM = "_system"
+
+
+def follower(home: Home) -> Callable[[Mapping[str, Any], object], dict[str, Any]]:
+    """A handler of Kinesis events, with ``ReportBatchItemFailures``.
+
+    A record's tenant stands before ``#`` in its partition key, where `vireo.ports.Stream` puts it.
+    The mapping must run one batch of a shard at a time (a parallelisation factor of 1).
+    """
+    tenants: dict[str, Tracking] = {}
+
+    def tracking(tenant: str) -> Tracking:
+        if tenant not in tenants:
+            tenants[tenant] = Tracking(home.open(tenant))
+        return tenants[tenant]
+
+    def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+        batches: dict[str, list[Arrival]] = {}
+        for record in event["Records"]:
+            tenant, _, key = record["kinesis"]["partitionKey"].partition("#")
+            batches.setdefault(tenant, []).append(_arrival(record, key))
+        failed = []
+        for tenant, batch in batches.items():
+            try:
+                known = tracking(tenant)
+            except Refused as refused:
+                letters = DeadLetters(home.open(SYSTEM).blobs)
+                for arrival in batch:
+                    letters.bury(arrival, str(refused))
+            else:
+                failed.append(known.follow(batch))
+        # Lambda goes on from the lowest; what had been done behind it is known when it comes again.
+        return {"batchItemFailures": [{"itemIdentifier": str(p)} for p in failed if p is not None]}
+
+    return handler
+
+
+def _arrival(record: Mapping[str, Any], key: str) -> Arrival:
+    kinesis = record["kinesis"]
+    return Arrival(
+        key=key,
+        payload=base64.b64decode(kinesis["data"]),
+        shard=record["eventID"].partition(":")[0],
+        position=int(kinesis["sequenceNumber"]),
+        arrived=float(kinesis["approximateArrivalTimestamp"]),
+    )

@@ -1,0 +1,8 @@
+"""What Lambda calls with batches of the stream."""
+
+from __future__ import annotations
+
+from tracking.app import follower
+from vireo.homes import aws
+
+handler = aws.home().handler(follower(aws.home()))

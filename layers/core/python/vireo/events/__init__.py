@@ -1,0 +1,1 @@
+"""What viewers do: taken in, followed, collected."""

@@ -1,0 +1,92 @@
+"""What runs beside the laptop's API: steps that follow the stream, and where each of them is."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from vireo.homes.local_stream import StreamLog
+from vireo.ports import Clock
+
+log = logging.getLogger("vireo.loop")
+#: Seconds to wait after a failure.
+AGAIN = 1.0
+#: Seconds that records stay on the log.
+KEPT = 86_400.0
+
+
+class Position:
+    """How far a reader of a shard is: a small file that is replaced whole."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self.value = int(path.read_text()) if path.exists() else 0
+
+    def save(self, value: int) -> None:
+        """Go on from there, also after a crash."""
+        beside = self._path.with_suffix(".new")
+        beside.write_text(str(value))
+        beside.replace(self._path)
+        self.value = value
+
+
+class Reader(Protocol):
+    """Whoever follows a log and knows how far it is."""
+
+    def position(self, shard: int) -> int:
+        """The sequence up to which a shard is done."""
+        ...
+
+
+class Retention:
+    """The log keeps a day, as Kinesis does, and whatever a reader has not done yet."""
+
+    def __init__(self, log: StreamLog, readers: Sequence[Reader], clock: Clock) -> None:
+        self._log = log
+        self._readers = readers
+        self._clock = clock
+
+    def step(self) -> tuple[int, bool]:
+        """Trim every shard. Nothing is left to do at once."""
+        for shard in range(self._log.shards):
+            until = min(reader.position(shard) for reader in self._readers)
+            self._log.trim(shard, before=self._clock.now() - KEPT, until=until)
+        return 0, False
+
+
+class Loop:
+    """Repeats a step in a thread until it is stopped.
+
+    Args:
+        step: returns how much was done, and whether anything failed and must be tried again.
+        idle: seconds to wait when there was nothing to do.
+    """
+
+    def __init__(self, step: Callable[[], tuple[int, bool]], *, idle: float) -> None:
+        self._step = step
+        self._idle = idle
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="loop", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the step under way finish, and end."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                done, failed = self._step()
+            except Exception:
+                log.exception("a step failed; it is tried again")
+                done, failed = 0, True
+            if failed or not done:
+                self._stop.wait(AGAIN if failed else self._idle)

@@ -1,0 +1,283 @@
+"""The runner that makes any projection idempotent and ordered, so that none does it itself.
+
+A projection is a state that follows a stream: a viewer follows events, an index follows records. A
+stream delivers at least once and in order within a key; consumers die between two writes, overlap,
+and meet what they cannot read. So the runner keeps with every state the position up to which it
+has followed, and the identities of the last changes, each with the position that it first came at.
+Whether a record counts can then be told again, and alike, however often it is delivered: what
+follows the same stream further down (counters, say) needs a position of its own and nothing more.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import numpy as np
+import orjson
+
+from vireo.keys import Keys, key_of
+from vireo.ports import Blobs, Conflict, Item, Records, Refused, Table, Unavailable
+
+log = logging.getLogger(__name__)
+
+#: So many identities are remembered with a state, 16 bytes each. A batch must not be larger.
+WINDOW = 1024
+#: How often a state is read again when others write it meanwhile.
+_ATTEMPTS = 10
+#: After so many states that a store did not take, the rest of a batch is not tried.
+_GIVE_UP = 3
+LETTERS = "dead-letters/"
+
+S = TypeVar("S")
+C = TypeVar("C")
+
+
+class Poison(ValueError):
+    """A record that can never be followed; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A record of a stream as a consumer gets it."""
+
+    key: str
+    payload: bytes
+    shard: str
+    position: int  #: grows within a key, whatever becomes of the shards
+    arrived: float  #: unix seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[C]):
+    """What a record says."""
+
+    arrival: Arrival
+    identity: str | None  #: another record of the same identity says the same again
+    what: C
+
+
+class Projection(Protocol[S, C]):
+    """States that follow changes, one for every key."""
+
+    def place(self, key: str) -> tuple[Table, str, str]:
+        """Where the state of a key is."""
+        ...
+
+    def begin(self, key: str, item: Item | None) -> S:
+        """The state that an item holds, or the first of all."""
+        ...
+
+    def apply(self, state: S, change: Change[C]) -> S:
+        """The state after the change."""
+        ...
+
+    def item(self, state: S) -> tuple[Item, float | None]:
+        """The state as an item, without ``position`` and ``seen``; and when it expires."""
+        ...
+
+
+@dataclass
+class _Memory:
+    """What a state has followed already."""
+
+    position: int = -1
+    seen: Keys = field(default_factory=lambda: np.zeros((0, 2), np.uint64))  #: identity, position
+    new: dict[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, item: Item | None) -> Self:
+        if item is None or "position" not in item:
+            return cls()
+        return cls(int(item["position"]), np.frombuffer(item["seen"], np.uint64).reshape(-1, 2))
+
+    def knows(self, change: Change[Any]) -> bool | None:
+        """None for a change that is new; else whether this record is the one that counted."""
+        position = change.arrival.position
+        if change.identity is None:
+            return None if position > self.position else True
+        identity, mark = key_of(change.identity), key_of(str(position))
+        if identity in self.new:
+            return self.new[identity] == mark
+        known = np.flatnonzero(self.seen[:, 0] == np.uint64(identity))
+        if len(known):
+            return bool(self.seen[known[-1], 1] == np.uint64(mark))
+        return None if position > self.position else False
+
+    def remember(self, change: Change[Any]) -> None:
+        self.position = change.arrival.position
+        if change.identity is not None:
+            self.new[key_of(change.identity)] = key_of(str(change.arrival.position))
+
+    def item(self) -> Item:
+        new = np.array(list(self.new.items()), np.uint64).reshape(-1, 2)
+        seen = np.concatenate([self.seen, new])[-WINDOW:]
+        return {"position": str(self.position), "seen": seen.tobytes()}
+
+
+class DeadLetters:
+    """What could not be followed, of one tenant: a blob each, named by the key and the place."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    def bury(self, arrival: Arrival, reason: str) -> None:
+        """Keep a record with its reason; the same record again changes nothing."""
+        letter = {
+            "key": arrival.key,
+            "shard": arrival.shard,
+            "position": str(arrival.position),
+            "arrived": arrival.arrived,
+            "reason": reason[:1000],
+            "payload": base64.b64encode(arrival.payload).decode(),
+        }
+        name = f"{_folder(arrival.key)}{arrival.shard}-{arrival.position}.json"
+        self._blobs.write(name, orjson.dumps(letter))
+
+    def all(self) -> Iterator[tuple[str, Arrival, str]]:
+        """Name, record and reason of every letter."""
+        for name in self._blobs.names(LETTERS):
+            letter = orjson.loads(self._blobs.read(name))
+            payload = base64.b64decode(letter["payload"])
+            place = letter["shard"], int(letter["position"]), letter["arrived"]
+            yield name, Arrival(letter["key"], payload, *place), letter["reason"]
+
+    def remove(self, name: str) -> None:
+        """Throw a letter away."""
+        self._blobs.delete(name)
+
+    def forget(self, key: str) -> None:
+        """Throw away all letters of a key."""
+        for name in list(self._blobs.names(_folder(key))):
+            self._blobs.delete(name)
+
+
+def _folder(key: str) -> str:
+    return f"{LETTERS}{key_of(key):016x}/"
+
+
+@dataclass(frozen=True)
+class Followed(Generic[C]):
+    """What became of a batch."""
+
+    counted: list[Change[C]]  #: the first of every identity, in order, all before ``failed``
+    repeated: int  #: records that said again what was counted
+    buried: int  #: dead letters
+    failed: int | None  #: position of the first record that must come again
+
+
+def follow(
+    batch: Sequence[Arrival],
+    projection: Projection[S, C],
+    read: Callable[[Arrival], Change[C] | None],
+    *,
+    records: Records,
+    letters: DeadLetters,
+) -> Followed[C]:
+    """Let the states follow the records of one shard.
+
+    Args:
+        batch: in order of position, at most `WINDOW`.
+        read: a record's change; None for one that does not concern the projection. Raises `Poison`.
+        records: where the states are.
+        letters: where what cannot be followed goes, with its reason. It holds up nothing.
+    """
+    failed: list[int] = []
+    judged: list[tuple[Change[C], bool]] = []
+    buried = 0
+
+    def bury(arrival: Arrival, reason: str) -> None:
+        nonlocal buried
+        letters.bury(arrival, reason)
+        buried += 1
+
+    by_key: dict[str, list[Change[C]]] = {}
+    for arrival in batch:
+        try:
+            change = read(arrival)
+        except Poison as poison:
+            try:
+                bury(arrival, str(poison))
+            except Unavailable:
+                failed.append(arrival.position)
+        else:
+            if change is not None:
+                by_key.setdefault(arrival.key, []).append(change)
+    troubles = 0
+    for key, changes in by_key.items():
+        try:
+            if troubles == _GIVE_UP:
+                raise Unavailable("the store takes nothing now")
+            judged += advance(records, projection, key, changes, bury)
+        except Unavailable:
+            troubles = min(troubles + 1, _GIVE_UP)
+            failed.append(changes[0].arrival.position)
+    end = min(failed, default=None)
+    if end is not None:
+        judged = [(c, counts) for c, counts in judged if c.arrival.position < end]
+    counted = [change for change, counts in judged if counts]
+    counted.sort(key=lambda change: change.arrival.position)
+    return Followed(counted, len(judged) - len(counted), buried, end)
+
+
+def advance(
+    records: Records,
+    projection: Projection[S, C],
+    key: str,
+    changes: Sequence[Change[C]],
+    bury: Callable[[Arrival, str], None],
+) -> list[tuple[Change[C], bool]]:
+    """Let one state follow its changes: one conditional write, whoever else writes it.
+
+    Returns:
+        the changes, each with whether it is the one that counts of its identity; without those
+        that were buried.
+
+    Raises:
+        Unavailable: nothing was written, or nobody knows. The changes must come again.
+    """
+    place = projection.place(key)
+    for _ in range(_ATTEMPTS):
+        found = records.get(*place)
+        item = None if found is None else found.item
+        try:
+            memory, state = _Memory.of(item), projection.begin(key, item)
+        except ValueError as error:
+            return _bury_all(changes, f"the state cannot be read: {error}", bury)
+        judged: list[tuple[Change[C], bool]] = []
+        moved = False
+        for change in changes:
+            counts = memory.knows(change)
+            if counts is None:
+                try:
+                    state = projection.apply(state, change)
+                except (ValueError, ArithmeticError, LookupError, TypeError) as error:
+                    log.exception("a change could not be applied")
+                    bury(change.arrival, f"cannot be applied: {error!r}")
+                    continue
+                memory.remember(change)
+                counts = moved = True
+            judged.append((change, counts))
+        if not moved:
+            return judged
+        after, expires = projection.item(state)
+        version = 0 if found is None else found.version
+        try:
+            records.put(*place, {**after, **memory.item()}, expect=version, expires=expires)
+        except Conflict:
+            continue
+        except Refused as refused:
+            return _bury_all(changes, f"the state cannot be written: {refused}", bury)
+        return judged
+    raise Unavailable(f"the state of {key} is written by others all the time")
+
+
+def _bury_all(
+    changes: Sequence[Change[C]], reason: str, bury: Callable[[Arrival, str], None]
+) -> list[tuple[Change[C], bool]]:
+    for change in changes:
+        bury(change.arrival, reason)
+    return []

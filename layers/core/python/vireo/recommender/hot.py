@@ -1,0 +1,61 @@
+"""What happened to videos lately, as of a poll: features of new videos, and what many watch now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+
+from vireo.counters import Counts, Reader, by_video, click_rate, empty
+from vireo.keys import Keys
+from vireo.recommender.video_features import VIDEO_FEATURES, Floats
+
+DAY = 86_400.0
+#: With fewer viewers than that who liked it in a day, nobody can say that many watch a video.
+MANY = 5
+#: How many average watches a video's like rate is shrunk by, as when the bundle was made.
+_PRIOR = 20.0
+
+
+@dataclass(frozen=True)
+class Hot:
+    """Hot counters (`vireo.counters`) at a moment."""
+
+    since: Counts = field(default_factory=empty)  #: since the bundle, a week at most
+    lately: Counts = field(default_factory=empty)  #: of the last day
+
+    @classmethod
+    def of(cls, reader: Reader, watermark: float, now: float) -> Self:
+        """What a reader knows, over a bundle made of everything up to ``watermark``."""
+        return cls(reader.total(watermark), reader.total(now - DAY))
+
+    def most_watched(self, country: str | None) -> Keys:
+        """Keys of the videos that many watch now, there or anywhere; most watched first."""
+        counts = by_video(self.lately, country)
+        counts = counts[counts["positives"] >= MANY]
+        keys: Keys = counts["video"][
+            np.lexsort((counts["video"], -counts["positives"].astype(int)))
+        ]
+        return keys
+
+    def filled(self, features: Floats, keys: Keys) -> Floats:
+        """Features [k, Fv] of videos that the bundle does not have, with what is known of them."""
+        counts = by_video(self.since)
+        if not len(counts) or not len(keys):
+            return features
+        at = np.minimum(np.searchsorted(counts["video"], keys), len(counts) - 1)
+        found = np.flatnonzero(counts["video"][at] == keys)
+        theirs = counts[at[found]]
+        likes, watches = (counts[name].sum() for name in ("likes", "watches"))
+        liked = (theirs["likes"] + _PRIOR * likes / max(1, watches)) / (theirs["watches"] + _PRIOR)
+        known = {
+            "log_views": np.log1p(theirs["positives"]),
+            "log_recent": np.log1p(theirs["positives"]),
+            "like_rate": liked,
+            "ctr": click_rate(counts)[at[found]],
+        }
+        made = features.copy()
+        for name, values in known.items():
+            made[found, VIDEO_FEATURES.index(name)] = values
+        return made

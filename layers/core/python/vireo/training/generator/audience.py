@@ -1,0 +1,97 @@
+"""The generated viewers in front of real recommendations: what they do with what they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vireo.training.generator.feed import MOMENTUM, attraction_of, consume
+from vireo.training.generator.world import COUNTRIES, DEVICES, Floats, Ints, Videos, Viewers
+
+#: Whoever is attracted that much clicks every second time.
+_INDIFFERENT = 4.0
+
+
+class Audience:
+    """Viewers whose tastes are known here and nowhere else.
+
+    A viewer looks at place p of a list with probability (1 + p)^-bias, whatever is there, and
+    clicks what they look at by how much it attracts them: their taste, what they saw last, its
+    appeal and language.
+    """
+
+    def __init__(
+        self, rng: np.random.Generator, videos: Videos, viewers: Viewers, *, bias: float = 0.6
+    ) -> None:
+        self._rng, self._videos, self._viewers, self._bias = rng, videos, viewers, bias
+        self._rows = {video_id: row for row, video_id in enumerate(videos.ids)}
+        self._last: Ints = np.full(len(viewers.ids), -1)
+        self._events = 0
+
+    def visitors(self, n: int) -> Ints:
+        """Who comes, the active ones more often: [n]."""
+        share = self._viewers.activity / self._viewers.activity.sum()
+        return self._rng.choice(len(share), n, p=share)
+
+    def request(self, viewer: int) -> dict[str, Any]:
+        """What a viewer's client asks with."""
+        device = DEVICES[self._viewers.device[viewer]]
+        return {"user_id": self._viewers.ids[viewer], "context": {"device": device}}
+
+    def attraction(self, viewer: int, shown: Sequence[str]) -> Floats:
+        """How much each video attracts the viewer now: [k]."""
+        v, rows = self._videos, np.array([[self._rows[video_id] for video_id in shown]])
+        taste, language = self._viewers.after[[viewer]], self._viewers.language[[viewer]]
+        pull = attraction_of(v, taste, language, rows)[0]
+        if self._last[viewer] >= 0:
+            pull = pull + 0.5 * MOMENTUM * (v.taste[rows[0]] @ v.taste[self._last[viewer]])
+        return np.asarray(pull)
+
+    def react(
+        self, viewer: int, shown: Sequence[str], request_id: str, now: float
+    ) -> list[dict[str, Any]]:
+        """Events of a viewer who is shown these videos, in this order; as a client sends them."""
+        if not shown:
+            return []
+        pull = self.attraction(viewer, shown)
+        looks = self._rng.random(len(shown)) < (1.0 + np.arange(len(shown))) ** -self._bias
+        likes = self._rng.random(len(shown)) < 1 / (1 + np.exp(-0.8 * (pull - _INDIFFERENT)))
+        found = [
+            self._event(viewer, v, "impression", request_id=request_id, place=j, now=now)
+            for j, v in enumerate(shown)
+        ]
+        for place in np.flatnonzero(looks & likes).tolist():
+            row = np.array([self._rows[shown[place]]])
+            watched, part, pleased = consume(
+                self._rng, self._videos, pull[[place]], row, equal=False
+            )
+            click = self._event(
+                viewer, shown[place], "click", request_id=request_id, place=place, now=now
+            )
+            now += float(watched[0])
+            watch = self._event(
+                viewer, shown[place], "watch", request_id=request_id, place=place, now=now
+            )
+            watch |= {"watch_seconds": float(watched[0]), "watch_fraction": float(part[0])}
+            found += [click, watch]
+            if pleased[0]:
+                self._last[viewer] = row[0]
+        return found
+
+    def _event(
+        self, viewer: int, video: str, kind: str, *, request_id: str, place: int, now: float
+    ) -> dict[str, Any]:
+        self._events += 1
+        return {
+            "event_id": f"s{self._events:09d}",
+            "user_id": self._viewers.ids[viewer],
+            "video_id": video,
+            "type": kind,
+            "timestamp": now,
+            "device": DEVICES[self._viewers.device[viewer]],
+            "country": tuple(COUNTRIES)[self._viewers.country[viewer]],
+            "request_id": request_id,
+            "position": place,
+        }

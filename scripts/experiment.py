@@ -1,0 +1,84 @@
+"""Reports an experiment: click-through by variant, lift with its interval, and the sample ratio.
+
+Experiments are rows of the settings (`--put FILE` writes one, JSON); every answer of the API says
+who was in which variant, and exposures are collected with the events.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import orjson
+from pydantic import ValidationError
+
+from vireo.homes.local import home as local_home
+from vireo.ports import Ports, Table
+from vireo.recommender.experiments import Experiment
+from vireo.training.trials import Trial, read
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write an experiment, or report one."""
+    options = _options(arguments)
+    home = local_home(options.state)
+    try:
+        ports = home.open(options.tenant)
+        if options.put:
+            print(f"{put(ports, options.put.read_bytes())} is on within 30 seconds")
+        else:
+            print(told(report(ports, options.name)))
+    except (ValueError, LookupError) as error:
+        raise SystemExit(str(error)) from None
+    finally:
+        home.close()
+
+
+def put(ports: Ports, document: bytes) -> str:
+    """Store an experiment; its name. Raises ValueError for what is none."""
+    try:
+        experiment = Experiment.model_validate(orjson.loads(document))
+    except ValidationError as error:
+        raise ValueError(f"not an experiment: {error}") from None
+    item = experiment.model_dump(mode="json")
+    ports.records.put(Table.SETTINGS, "experiments", experiment.name, item)
+    return experiment.name
+
+
+def report(ports: Ports, name: str) -> Trial:
+    """The outcome so far. Raises LookupError for an unknown one, ValueError if it met nobody."""
+    found = ports.records.get(Table.SETTINGS, "experiments", name)
+    if found is None:
+        raise LookupError(f"there is no experiment {name}")
+    experiment = Experiment.model_validate(found.item)
+    return read(ports, name, {v.name: v.weight for v in experiment.variants})
+
+
+def told(trial: Trial) -> str:
+    """The outcome as text."""
+    lines = ["variant           viewers  requests  impressions   clicks  click-through  lift"]
+    for arm in trial.arms:
+        lift = "" if arm.lift != arm.lift else f"{arm.lift:+.1%} [{arm.low:+.1%}, {arm.high:+.1%}]"
+        lines.append(
+            f"{arm.name:<16}{arm.viewers:>9,}{arm.requests:>10,}{arm.impressions:>13,}"
+            f"{arm.clicks:>9,}{arm.rate:>14.2%}   {lift}".rstrip()
+        )
+    verdict = "as the weights say" if not trial.mismatch else "NOT as the weights say: no verdict"
+    lines.append(f"viewers are split {verdict} (p = {trial.split:.2g})")
+    if trial.mixed:
+        lines.append(f"{trial.mixed:,} viewers met several variants and were left out")
+    return "\n".join(lines)
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("name", nargs="?", help="of the experiment to report")
+    what.add_argument("--put", type=Path, metavar="FILE", help="a JSON file with an experiment")
+    parser.add_argument("--state", type=Path, default=Path(".state"), help="the state folder")
+    parser.add_argument("--tenant", default="default")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Rounds of serve, collect and retrain, with viewers whose tastes only the simulation knows.
+
+Half of the viewers are served by the model and half by popularity alone: an experiment like any
+other, reported from what was collected. Events go by the route's intake, the stream, its consumer
+and the collected files; the model is trained by the steps of the state machine, gates included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from delivery.app import transform
+from scripts.experiment import told
+from tracking.app import follower
+from vireo import bundle as bundles
+from vireo.events.intake import Intake
+from vireo.events.models import BATCH
+from vireo.events.parquet import as_parquet
+from vireo.homes.clock import MovableClock
+from vireo.homes.local import LocalHome
+from vireo.homes.local_delivery import Delivery
+from vireo.homes.local_mapping import EventSourceMapping
+from vireo.ports import Blobs, Ports, Table
+from vireo.recommender.models import RecommendRequest
+from vireo.recommender.service import Recommender
+from vireo.training import generator, trials
+from vireo.training.collected import into_home
+from vireo.training.generator.audience import Audience
+from vireo.training.steps import perform
+
+TENANT, DAY = "default", 86_400.0
+STEPS = ("preprocess", "two_tower", "ranker", "evaluate", "deploy")
+HALVES = {"popularity": 1.0, "model": 1.0}
+CONFIG: dict[str, Any] = {"requests": 400, "tower": {"epochs": 8}}
+#: As by default, but that no challenger is compared with rivals by pause, nor with the model in
+#: production. That one has seen all events up to this morning, while a challenger is judged without
+#: the last tenth of them, which here is a week: it would be refused on every day.
+GATES: dict[str, Any] = {"least_viewers_in_bucket": 1_000_000, "retrieval_ndcg": 0.25}
+
+
+@dataclass(frozen=True)
+class Round:
+    """One day."""
+
+    number: int
+    version: str  #: of the model that served it
+    trial: trials.Trial
+    decision: str  #: about the model that was trained on it
+
+
+class Simulation:
+    """A home in a folder, and everybody in front of it."""
+
+    def __init__(
+        self, home: LocalHome, clock: MovableClock, settings: generator.Settings, *, bias: float
+    ) -> None:
+        self.home, self.clock = home, clock
+        self.audience = Audience(*generator.people(settings), bias=bias)
+        self._intake = Intake(self.ports)
+        self._recommender: Recommender | None = None
+
+        def blobs(tenant: str) -> Blobs:
+            return home.open(tenant).blobs
+
+        stream = home.folder / "stream"
+        self._mapping = EventSourceMapping(self.home.log, stream / "tracking", follower(self.home))
+        self._delivery = Delivery(
+            self.home.log,
+            stream / "collected",
+            transform=transform,
+            convert=as_parquet,
+            blobs=blobs,
+            clock=self.clock,
+        )
+
+    @property
+    def ports(self) -> Ports:
+        """Of the one tenant."""
+        return self.home.open(TENANT)
+
+    def train(self, run: str, seed: int) -> str:
+        """One run of the state machine's steps; what was decided."""
+        document: dict[str, Any] = {
+            "run_id": run,
+            "tenant": TENANT,
+            "seed": seed,
+            "config": CONFIG,
+            "gates": GATES,
+        }
+        for step in STEPS:
+            document = perform(step, document, self.ports, lambda share, what: None)
+            decision = document.get("decision") or {"deploy": True}
+            if not decision["deploy"]:
+                return "refused: " + "; ".join(decision["reasons"])
+        return "deployed"
+
+    def serve(self, number: int, requests: int) -> trials.Trial:
+        """One day of visits; what was collected of them says who clicked how much."""
+        experiment = f"day-{number}"
+        self._split(experiment)
+        self.clock.advance(60.0)
+        # A process that starts anew has the settings and the model at once.
+        self._recommender = Recommender(self.ports, viewer_seconds=30.0)
+        began = self.clock.now()
+        for j, viewer in enumerate(self.audience.visitors(requests).tolist()):
+            self.clock.advance(max(0.0, began + 0.9 * DAY * j / requests - self.clock.now()))
+            self._visit(viewer, f"{experiment}-{j}")
+        self._settle(requests)
+        self.clock.advance(max(0.0, began + DAY - self.clock.now()))
+        return trials.read(self.ports, experiment, HALVES)
+
+    def _split(self, experiment: str) -> None:
+        records = self.ports.records
+        for record in records.query(Table.SETTINGS, "experiments").records:
+            records.delete(Table.SETTINGS, "experiments", record.sort)
+        variants = [
+            {"name": name, "tuning": {"popularity_only": name == "popularity", "explore_slots": 0}}
+            for name in HALVES
+        ]
+        records.put(
+            Table.SETTINGS, "experiments", experiment, {"name": experiment, "variants": variants}
+        )
+
+    def _visit(self, viewer: int, request_id: str) -> None:
+        assert self._recommender is not None
+        asked = RecommendRequest.model_validate(self.audience.request(viewer))
+        answer = self._recommender.recommend(asked, request_id)
+        shown = [item.video_id for item in answer.items]
+        now = self.clock.now()
+        events = self.audience.react(viewer, shown, request_id, now)
+        self.clock.advance(max(0.0, max(e["timestamp"] for e in events) - now) if events else 0.0)
+        for start in range(0, len(events), BATCH):
+            taken = self._intake.take(events[start : start + BATCH])
+            assert taken.accepted == len(taken.events), taken
+        self._mapping.step()
+
+    def _settle(self, requests: int) -> None:
+        """All that is on the stream is followed and collected; exposures come beside requests."""
+        deadline = time.monotonic() + 10
+        # They wait in the log, as nothing is delivered before the end of a day.
+        while sum(b'"exposure"' in p for p in self._delivery.waiting()) < requests:
+            assert time.monotonic() < deadline, "exposures were lost"
+            time.sleep(0.05)
+        while self._mapping.step() != (0, False):
+            pass
+        self._delivery.step(flush=True)
+
+
+def simulate(
+    folder: Path, settings: generator.Settings, *, days: int, requests: int, bias: float
+) -> Iterator[Round]:
+    """The days, one by one, after a first training on generated data."""
+    clock = MovableClock(settings.end + 3600)
+    home = LocalHome(folder, clock=clock)
+    into_home(generator.generate(settings), home.open(TENANT))
+    world = Simulation(home, clock, settings, bias=bias)
+    first = world.train("run-0", settings.seed)
+    if first != "deployed":
+        raise SystemExit(f"the first model was {first}")
+    for number in range(1, days + 1):
+        pointer = bundles.current(world.ports.records)
+        assert pointer is not None
+        trial = world.serve(number, requests)
+        decision = world.train(f"run-{number}", settings.seed)
+        yield Round(number, pointer.version, trial, decision)
+    home.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Simulate, and print every day."""
+    options = _options(arguments)
+    settings = generator.Settings(300, 1_000, 30_000, seed=options.seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        for one in simulate(
+            options.state or Path(scratch),
+            settings,
+            days=options.days,
+            requests=options.requests,
+            bias=options.bias,
+        ):
+            print(f"day {one.number}, served by {one.version}\n{told(one.trial)}")
+            print(f"the model trained on it: {one.decision}\n", flush=True)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--days", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=2_000, help="a day")
+    parser.add_argument("--bias", type=float, default=0.6, help="how fast places lose attention")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--state", type=Path, help="a new folder to keep it in")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()
