@@ -2,7 +2,7 @@
 
 ``core`` is our package, ``serving`` the wheels of the lock, pruned of what no function imports.
 Each becomes a folder ``build/<layer>/python/…`` and a zip that is the same byte for byte whenever
-it is built (by the same zlib). ``--lock`` writes the lock anew from ``requirements.txt``.
+it is built (by the same zlib). ``--lock`` writes the locks anew, that of the training image, too.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 
 ROOT = Path(__file__).resolve().parent.parent
-REQUIREMENTS = ROOT / "layers/serving/requirements.txt"
-LOCK = ROOT / "layers/serving/requirements.lock"
+SERVING, TRAINING = ROOT / "layers/serving", ROOT / "lambdas/training"
 SOURCES = ROOT / "layers/core/python/vireo"
 
 #: Lambda's Python 3.13 runs on Amazon Linux 2023. A platform given to pip is exact, not "at most".
@@ -56,12 +55,13 @@ def main(arguments: list[str] | None = None) -> None:
     """Read the options; lock, or build, check and say what there is."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "build", metavar="DIR")
-    parser.add_argument("--lock", action="store_true", help="write the lock, and build nothing")
+    parser.add_argument("--lock", action="store_true", help="write the locks, and build nothing")
     parser.add_argument("--twice", action="store_true", help="build again and compare every byte")
     options = parser.parse_args(arguments)
     try:
         if options.lock:
-            LOCK.write_text(lock())
+            for folder in (SERVING, TRAINING):
+                (folder / "requirements.lock").write_text(lock(folder / "requirements.txt"))
             return
         made = build(options.out)
         if options.twice:
@@ -78,7 +78,8 @@ def build(out: Path) -> list[Path]:
     """Both layers, as folders and zips in ``out``. Raises `Unfit`."""
     core, serving = fresh(out / "core"), fresh(out / "serving")
     shutil.copytree(SOURCES, core / "python/vireo")
-    pip("--require-hashes", "-r", str(LOCK), "--no-compile", "--target", str(serving / "python"))
+    lock_file, target = SERVING / "requirements.lock", serving / "python"
+    pip("--require-hashes", "-r", str(lock_file), "--no-compile", "--target", str(target))
     for layer in (core, serving):
         prune(layer)
     complaints = list(problems(serving))
@@ -90,10 +91,10 @@ def build(out: Path) -> list[Path]:
     return [pack(layer, layer.with_suffix(".zip")) for layer in (core, serving)]
 
 
-def lock() -> str:
-    """All that the serving layer consists of: every version, and the hash of the very wheel."""
+def lock(requirements: Path) -> str:
+    """All that requirements bring with them: every version, and the hash of the very wheel."""
     with tempfile.NamedTemporaryFile(suffix=".json") as report:
-        pip("-r", str(REQUIREMENTS), "--dry-run", "--target", "unused", "--report", report.name)
+        pip("-r", str(requirements), "--dry-run", "--target", "unused", "--report", report.name)
         found: list[dict[str, Any]] = json.load(report)["install"]
     lines = ["# Written by `scripts/build_layers.py --lock`: wheels for ARM64, Python 3.13."]
     for wheel in sorted(found, key=lambda w: str(w["metadata"]["name"]).lower()):

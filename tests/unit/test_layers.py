@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import shutil
 import sys
@@ -17,19 +18,22 @@ from tests.unit.test_architecture import PACKAGE, ROOT, imports, modules, pins
 
 #: Lambda's runtime brings these, and layers that repeat them would only be larger.
 RUNTIME = {"boto3", "botocore"}
+BASE = "public.ecr.aws/lambda/python"
+FOLDERS = [build_layers.SERVING, build_layers.TRAINING]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="shared objects are ELF on Linux only")
 
 
-def locked() -> dict[str, list[str]]:
+def locked(folder: Path) -> dict[str, list[str]]:
     """Hashes by ``name==version``."""
-    lines = build_layers.LOCK.read_text().replace("\\\n", "").splitlines()
+    lines = (folder / "requirements.lock").read_text().replace("\\\n", "").splitlines()
     found = [line.split() for line in lines if not line.startswith("#")]
     return {name.lower().replace("_", "-"): hashes for name, *hashes in found}
 
 
-def test_the_lock_holds_what_is_required_and_one_hash_of_each() -> None:
-    required = pins(build_layers.REQUIREMENTS)
-    lock = locked()
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f.name)
+def test_the_lock_holds_what_is_required_and_one_hash_of_each(folder: Path) -> None:
+    required = pins(folder / "requirements.txt")
+    lock = locked(folder)
     assert {f"{name}=={version}" for name, version in required.items()} < lock.keys()
     for name, hashes in lock.items():
         assert len(hashes) == 1, name
@@ -41,10 +45,40 @@ def test_the_request_path_imports_what_the_layers_have() -> None:
     files += [*modules(ROOT / "lambdas/recommend"), PACKAGE / "homes/redis_cache.py"]
     files += PACKAGE.glob("homes/aws*.py")
     names = {name.split(".")[0] for path in files for name in runtime_imports(path)}
-    layers = {pin.split("==")[0].replace("-", "_") for pin in locked()} | RUNTIME
-    layers |= {"faiss", "vireo", "recommend"} | sys.stdlib_module_names
     assert {"faiss", "numpy", "boto3", "redis"} <= names
-    assert names <= layers
+    assert names <= importable(build_layers.SERVING) | RUNTIME | {"recommend"}
+
+
+def test_training_imports_what_its_image_has() -> None:
+    files = [*modules(PACKAGE / "training"), *PACKAGE.glob("*.py")]
+    files.remove(PACKAGE / "api.py")  # of HTTP services
+    files += [*modules(PACKAGE / "recommender"), *modules(ROOT / "lambdas/training")]
+    files += [*PACKAGE.glob("homes/aws*.py")]
+    names = {name.split(".")[0] for path in files for name in runtime_imports(path)}
+    assert {"jax", "catboost", "ibis", "boto3"} <= names
+    assert names <= importable(build_layers.TRAINING) | {"training"}
+
+
+def importable(folder: Path) -> set[str]:
+    """Names that can be imported where that lock is installed, beside our own package."""
+    names = {pin.split("==")[0].replace("-", "_") for pin in locked(folder)}
+    modules_of = {"faiss_cpu": "faiss", "ibis_framework": "ibis"}
+    return {modules_of.get(n, n) for n in names} | {"vireo"} | sys.stdlib_module_names
+
+
+def test_the_image_copies_what_there_is_and_starts_our_handler() -> None:
+    lines = (build_layers.TRAINING / "Dockerfile").read_text().replace("\\\n", "").splitlines()
+    steps = [line.split() for line in lines if line and not line.startswith("#")]
+    copied = [source for step in steps if step[0] == "COPY" for source in step[1:-1]]
+    assert copied
+    for source in copied:
+        assert (ROOT / source).exists(), source
+    assert {f"lambdas/training/{p.name}" for p in modules(build_layers.TRAINING)} <= set(copied)
+    (command,) = [json.loads(" ".join(step[1:])) for step in steps if step[0] == "CMD"]
+    module, _, name = command[0].rpartition(".")
+    assert f"{name} = " in (ROOT / "lambdas" / f"{module.replace('.', '/')}.py").read_text()
+    assert any("--require-hashes" in step for step in steps)
+    assert [s for s in steps if s[0] == "FROM"] == [["FROM", f"{BASE}:{build_layers.PYTHON}-arm64"]]
 
 
 def runtime_imports(path: Path) -> list[str]:
