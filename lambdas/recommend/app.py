@@ -7,7 +7,7 @@ from threading import Lock
 from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer
 
 from recommend.routes import routes
-from vireo.api import Api
+from vireo.api import SCHEME, Api
 from vireo.ports import Home
 from vireo.recommender.catalogue import UnknownVideo
 from vireo.recommender.models import Health
@@ -45,7 +45,7 @@ def build(home: Home) -> Api:
         title="Vireo",
         version="1.0.0",
         description="What should this viewer watch next?",
-        security_schemes={"token": HTTPBearer(bearerFormat="JWT")},
-        security=[{"token": []}],
+        security_schemes={SCHEME: HTTPBearer(bearerFormat="JWT")},
+        security=[{SCHEME: []}],
     )
     return api

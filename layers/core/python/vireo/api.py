@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
+from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.middlewares import NextMiddleware
 from aws_lambda_powertools.event_handler.middlewares.openapi_validation import (
@@ -31,6 +32,8 @@ from vireo.ports import Conflict, Home, Refused, Unavailable
 
 log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
+#: The name of the security scheme in OpenAPI documents.
+SCHEME = "token"
 
 
 class FieldError(BaseModel):
@@ -179,6 +182,14 @@ class Api(APIGatewayRestResolver):
         self._means = {**_MEANINGS, **meanings}
         self.exception_handler(Exception)(self._explain)
         self.not_found(self._nothing_there)
+
+    def include_router(self, router: Router, prefix: str | None = None) -> None:
+        """Add routes; the document says of each which scope it asks for."""
+        super().include_router(router, prefix)
+        for route in [*self._static_routes, *self._dynamic_routes]:
+            name = getattr(route.func, "scope", None)
+            if name is not None:
+                route.security = [{SCHEME: [name]}]
 
     def resolve(self, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """Answer an event of API Gateway (REST, payload format 1.0)."""

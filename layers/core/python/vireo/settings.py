@@ -36,6 +36,9 @@ class Settings(BaseModel):
     stream: str
     #: ``rediss://…`` of the cache; without one every look-up is a miss.
     redis_url: str | None = None
+    #: Name of the ElastiCache group, and of its user, that the function's own role signs in as;
+    #: without one the URL says how.
+    redis_identity: str | None = None
     #: ARN of the training state machine; only those who start it or look at it have it.
     training_machine: str | None = None
     metrics_namespace: str = "Vireo"

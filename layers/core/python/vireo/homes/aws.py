@@ -16,6 +16,7 @@ from botocore.config import Config
 from vireo.homes.aws_errors import translated
 from vireo.homes.aws_meter import EmfMeter
 from vireo.homes.aws_records import AwsRecords
+from vireo.homes.aws_sign_in import RoleSignIn
 from vireo.homes.clock import SystemClock
 from vireo.homes.limits import owned, refusals
 from vireo.homes.names import checked_blob, checked_prefix, checked_tenant, execution_name
@@ -232,11 +233,7 @@ class AwsHome:
         self.clock: Clock = clock or SystemClock()
         self.meter: Meter = meter or EmfMeter(settings.metrics_namespace, self.clock)
         self.clients = Clients(settings)
-        self._redis = (
-            RedisServer(settings.redis_url, self.clock, time_limit=settings.cache_seconds)
-            if settings.redis_url
-            else None
-        )
+        self._redis = _redis(settings, self.clock)
 
     def open(self, tenant: str) -> Ports:
         """The ports of one tenant. Raises `Refused` for what is no tenant's name."""
@@ -266,6 +263,18 @@ class AwsHome:
                     self.meter.flush()
 
         return flushed
+
+
+def _redis(settings: Settings, clock: Clock) -> RedisServer | None:
+    if settings.redis_url is None:
+        return None
+    identity = settings.redis_identity
+    return RedisServer(
+        settings.redis_url,
+        clock,
+        time_limit=settings.cache_seconds,
+        credentials=None if identity is None else RoleSignIn(identity),
+    )
 
 
 @cache

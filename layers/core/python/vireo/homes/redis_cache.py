@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import redis
 from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
 from redis.retry import Retry
 
 from vireo.ports import Clock, Meter
@@ -24,13 +25,21 @@ class RedisServer:
     calls are misses at once; after it one caller at a time probes.
     """
 
-    def __init__(self, url: str, clock: Clock, *, time_limit: float = 0.05) -> None:
+    def __init__(
+        self,
+        url: str,
+        clock: Clock,
+        *,
+        time_limit: float = 0.05,
+        credentials: CredentialProvider | None = None,
+    ) -> None:
         self._clock = clock
         self._lock = Lock()
         self._failures = 0
         self._closed_until = 0.0
         self._redis = redis.Redis.from_url(
             url,
+            credential_provider=credentials,
             socket_timeout=time_limit,
             socket_connect_timeout=time_limit,
             # One more try for a pooled connection that the server has dropped meanwhile.

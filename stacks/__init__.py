@@ -1,0 +1,1 @@
+"""What is deployed to AWS: one module per stack, and every difference between environments."""

@@ -1,0 +1,252 @@
+"""HTTPS in: the documented routes, who may call them, how often, and a firewall in prod."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aws_cdk import Aws, CfnOutput, RemovalPolicy, Stack
+from aws_cdk import aws_apigateway as apigateway
+from aws_cdk import aws_cognito as cognito
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_wafv2 as wafv2
+from constructs import Construct
+
+from stacks.checks import accept
+from stacks.environments import Environment
+from stacks.firewall import web_acl
+from stacks.functions import log_group
+from stacks.packages import ROOT
+
+DOCUMENT = ROOT / "docs" / "openapi.json"
+#: The resource server; scopes are ``vireo/<name>``.
+RESOURCE_SERVER = "vireo"
+_ITS_OWN = "$context.error.messageString"
+#: What the gateway itself refuses: its name for that, our status (None: its own), code and message.
+REFUSALS = {
+    "UNAUTHORIZED": (401, "unauthenticated", '"a valid bearer token is needed"'),
+    "ACCESS_DENIED": (403, "forbidden", _ITS_OWN),
+    # That is what it calls a path or a method that does not exist.
+    "MISSING_AUTHENTICATION_TOKEN": (404, "not_found", '"there is nothing at this path"'),
+    "REQUEST_TOO_LARGE": (413, "payload_too_large", _ITS_OWN),
+    "THROTTLED": (429, "too_many_requests", _ITS_OWN),
+    "WAF_FILTERED": (403, "forbidden", _ITS_OWN),
+    "INTEGRATION_TIMEOUT": (504, "timeout", _ITS_OWN),
+    "INTEGRATION_FAILURE": (502, "internal_error", _ITS_OWN),
+    "DEFAULT_4XX": (None, "invalid_request", _ITS_OWN),
+    "DEFAULT_5XX": (None, "internal_error", _ITS_OWN),
+}
+
+
+@dataclass(frozen=True)
+class Route:
+    """An operation of the OpenAPI document; ``scope`` None: it is open to everybody."""
+
+    method: str
+    path: str
+    scope: str | None
+
+
+def routes(document: Path = DOCUMENT) -> Iterator[Route]:
+    """The operations of the document that the routes generate, in its order.
+
+    Raises:
+        ValueError: an operation does not say who may call it, or asks for more than one scope.
+    """
+    for path, operations in json.loads(document.read_text(encoding="utf-8"))["paths"].items():
+        for method, operation in operations.items():
+            match operation.get("security"):
+                case [{"token": [str(scope)]}]:
+                    yield Route(method.upper(), path, scope)
+                case [{**none}] if not none:
+                    yield Route(method.upper(), path, None)
+                case other:
+                    raise ValueError(f"{method} {path}: security is {other}")
+
+
+class ApiStack(Stack):
+    """A REST API whose resources are the operations of ``docs/openapi.json``."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        environment: Environment,
+        recommend: lambda_.IFunction,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(scope, id, **kwargs)
+        self._environment = environment
+        documented = list(routes())
+        pool = self._pool(sorted({r.scope for r in documented if r.scope}))
+        self.api = self._api()
+        self._refusals()
+        self._serve(documented, recommend, pool)
+        if environment.firewall:
+            self._firewall()
+        else:
+            accept(self, "APIG3", "The firewall is for prod; elsewhere there are no real viewers.")
+        CfnOutput(self, "Url", value=self.api.url)
+
+    def _pool(self, names: list[str]) -> cognito.UserPool:
+        """Machine clients, with a scope for each kind of route. Whose a client is, a record says.
+
+        The first client may do everything, for the smoke test and for a single tenant; further
+        ones get what they need.
+        """
+        pool = cognito.UserPool(
+            self,
+            "Callers",
+            self_sign_up_enabled=False,
+            password_policy=cognito.PasswordPolicy(
+                min_length=14,
+                require_digits=True,
+                require_lowercase=True,
+                require_symbols=True,
+                require_uppercase=True,
+            ),
+            account_recovery=cognito.AccountRecovery.EMAIL_ONLY,
+            deletion_protection=self._environment.protected,
+            removal_policy=RemovalPolicy.RETAIN,
+        )
+        for rule in ("COG2", "COG3", "COG8"):
+            accept(pool, rule, "Its clients are machines with a secret; nobody signs in by hand.")
+        scopes = [
+            cognito.ResourceServerScope(
+                scope_name=name.removeprefix(f"{RESOURCE_SERVER}/"),
+                scope_description=f"Routes that ask for {name}",
+            )
+            for name in names
+        ]
+        server = pool.add_resource_server("Scopes", identifier=RESOURCE_SERVER, scopes=scopes)
+        client = pool.add_client(
+            "Service",
+            generate_secret=True,
+            o_auth=cognito.OAuthSettings(
+                flows=cognito.OAuthFlows(client_credentials=True),
+                scopes=[cognito.OAuthScope.resource_server(server, one) for one in scopes],
+            ),
+            enable_token_revocation=True,
+        )
+        domain = pool.add_domain(
+            "Domain",
+            cognito_domain=cognito.CognitoDomainOptions(
+                domain_prefix=f"vireo-{self._environment.name}-{Aws.ACCOUNT_ID}"
+            ),
+        )
+        CfnOutput(self, "UserPoolId", value=pool.user_pool_id)
+        CfnOutput(self, "ClientId", value=client.user_pool_client_id)
+        CfnOutput(self, "TokenUrl", value=f"{domain.base_url()}/oauth2/token")
+        return pool
+
+    def _api(self) -> apigateway.RestApi:
+        environment = self._environment
+        logs = log_group(self, "Access", environment)
+        context = apigateway.AccessLogField
+        fields = {
+            "request_id": context.context_request_id(),
+            "client_id": context.context_authorizer_claims("client_id"),
+            "ip": context.context_identity_source_ip(),
+            "method": context.context_http_method(),
+            "route": context.context_resource_path(),
+            "status": context.context_status(),
+            "bytes": context.context_response_length(),
+            "milliseconds": context.context_response_latency(),
+            "function_milliseconds": context.context_integration_latency(),
+            "refused": context.context_error_response_type(),
+        }
+        api = apigateway.RestApi(
+            self,
+            "Api",
+            rest_api_name=f"vireo-{environment.name}",
+            description="What should this viewer watch next?",
+            endpoint_types=[apigateway.EndpointType.REGIONAL],
+            cloud_watch_role=True,
+            cloud_watch_role_removal_policy=RemovalPolicy.DESTROY,
+            deploy_options=apigateway.StageOptions(
+                stage_name="live",
+                access_log_destination=apigateway.LogGroupLogDestination(logs),
+                access_log_format=apigateway.AccessLogFormat.custom(json.dumps(fields)),
+                logging_level=apigateway.MethodLoggingLevel.ERROR,
+                data_trace_enabled=False,  # bodies are viewers' histories
+                metrics_enabled=True,
+                tracing_enabled=True,
+                throttling_rate_limit=environment.rate,
+                throttling_burst_limit=environment.burst,
+                # Five hundred writes in one request.
+                method_options={
+                    "/v1/videos/batch/POST": apigateway.MethodDeploymentOptions(
+                        throttling_rate_limit=environment.rate / 50,
+                        throttling_burst_limit=environment.burst // 50,
+                    )
+                },
+            ),
+        )
+        accept(api, "APIG2", "The route's own model validates every request, field by field.")
+        accept(
+            api,
+            "IAM4",
+            "The account's role for logs of API Gateway is the one that AWS prescribes.",
+            "Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs",
+        )
+        return api
+
+    def _serve(
+        self,
+        documented: list[Route],
+        recommend: lambda_.IFunction,
+        pool: cognito.UserPool,
+    ) -> None:
+        authorizer = apigateway.CognitoUserPoolsAuthorizer(
+            self, "Authorizer", cognito_user_pools=[pool]
+        )
+        # One permission for the API: one per method would outgrow the function's policy.
+        integration = apigateway.LambdaIntegration(
+            recommend, allow_test_invoke=False, scope_permission_to_method=False
+        )
+        for route in documented:
+            resource = self.api.root.resource_for_path(route.path)
+            if route.scope is not None:
+                resource.add_method(
+                    route.method,
+                    integration,
+                    authorizer=authorizer,
+                    authorization_type=apigateway.AuthorizationType.COGNITO,
+                    authorization_scopes=[route.scope],
+                )
+                continue
+            method = resource.add_method(
+                route.method, integration, authorization_type=apigateway.AuthorizationType.NONE
+            )
+            for rule in ("APIG4", "COG4"):
+                accept(method, rule, "It says whether the service is up, and nothing else.")
+
+    def _refusals(self) -> None:
+        """What the gateway refuses has the shape of every other error."""
+        for name, (status, code, message) in REFUSALS.items():
+            apigateway.GatewayResponse(
+                self,
+                f"Says{name.title().replace('_', '')}",
+                rest_api=self.api,
+                type=apigateway.ResponseType.of(name),
+                status_code=None if status is None else str(status),
+                response_headers={"WWW-Authenticate": "'Bearer'"} if status == 401 else None,
+                templates={
+                    "application/json": f'{{"error": {{"code": "{code}", '
+                    f'"message": {message}, "fields": []}}, '
+                    '"request_id": "$context.requestId"}'
+                },
+            )
+
+    def _firewall(self) -> None:
+        acl = web_acl(self, self._environment)
+        wafv2.CfnWebACLAssociation(
+            self,
+            "FirewallAssociation",
+            resource_arn=self.api.deployment_stage.stage_arn,
+            web_acl_arn=acl.attr_arn,
+        )

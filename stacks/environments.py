@@ -1,0 +1,112 @@
+"""DEV, STAGING and PROD: every difference between them is a field here, and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """DynamoDB's provisioned capacity units of a table; autoscaling moves between the two."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True)
+class Cache:
+    """ElastiCache: its node type, and how many nodes (more than one: with failover)."""
+
+    node: str
+    nodes: int
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a deployment is like."""
+
+    name: str
+    #: Memory of the functions on the request path; their share of a CPU grows with it.
+    memory_mib: int
+    #: Training loads whole event logs. 3008 MiB is what a new account may ask for.
+    training_memory_mib: int
+    #: Disk of the training function, for bundles and columns.
+    training_disk_mib: int
+    vpc: bool
+    cache: Cache | None
+    #: Of every table; None: on demand.
+    capacity: Capacity | None
+    #: Shards of the event stream; None: on demand.
+    shards: int | None
+    alarms: bool
+    weekly_training: bool
+    firewall: bool
+    #: Functions start from a snapshot with the bundle loaded. Published versions then cost money.
+    snap_start: bool
+    #: Requests per second, and how many at once beyond that.
+    rate: int
+    burst: int
+    #: Days that logs are kept.
+    log_days: int
+    #: Refuse to delete tables and user pool, also when somebody asks CloudFormation to.
+    protected: bool
+
+
+DEV = Environment(
+    name="dev",
+    memory_mib=1024,
+    training_memory_mib=3008,
+    training_disk_mib=2048,
+    vpc=False,
+    cache=None,
+    capacity=None,
+    shards=1,
+    alarms=False,
+    weekly_training=False,
+    firewall=False,
+    snap_start=False,
+    rate=50,
+    burst=100,
+    log_days=7,
+    protected=False,
+)
+
+STAGING = Environment(
+    name="staging",
+    memory_mib=1024,
+    training_memory_mib=3008,
+    training_disk_mib=4096,
+    vpc=True,
+    cache=Cache(node="cache.t3.small", nodes=1),
+    capacity=None,
+    shards=1,
+    alarms=False,
+    weekly_training=False,
+    firewall=False,
+    snap_start=True,
+    rate=200,
+    burst=400,
+    log_days=30,
+    protected=False,
+)
+
+PROD = Environment(
+    name="prod",
+    memory_mib=2048,
+    training_memory_mib=10240,
+    training_disk_mib=10240,
+    vpc=True,
+    cache=Cache(node="cache.r6g.large", nodes=2),
+    capacity=Capacity(least=25, most=2000),
+    shards=None,
+    alarms=True,
+    weekly_training=True,
+    firewall=True,
+    snap_start=True,
+    rate=2000,
+    burst=4000,
+    log_days=90,
+    protected=True,
+)
+
+ENVIRONMENTS = {environment.name: environment for environment in (DEV, STAGING, PROD)}

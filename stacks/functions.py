@@ -1,0 +1,231 @@
+"""Functions as all of ours are: ARM64, traced, JSON logs, and a role that may only what is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import jsii
+from aws_cdk import CfnResource, Duration, RemovalPolicy, Size
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from stacks.checks import accept
+from stacks.data import DataStack
+from stacks.environments import Environment
+from stacks.network import NetworkStack
+from stacks.packages import Packages
+
+RETENTION = {
+    7: logs.RetentionDays.ONE_WEEK,
+    30: logs.RetentionDays.ONE_MONTH,
+    90: logs.RetentionDays.THREE_MONTHS,
+}
+#: API Gateway waits this long.
+API_SECONDS = 29
+
+
+def log_group(scope: Construct, id: str, environment: Environment, **names: str) -> logs.LogGroup:
+    """A log group that keeps what the environment keeps, and goes with its stack."""
+    return logs.LogGroup(
+        scope,
+        id,
+        retention=RETENTION[environment.log_days],
+        removal_policy=RemovalPolicy.DESTROY,
+        log_group_name=names.get("log_group_name"),
+    )
+
+
+class _Allowed:
+    """What a function may do, said where the function is made."""
+
+    def allow(self, service: str, *actions: str, on: Sequence[str] | str) -> None:
+        """Allow actions of a service on resources, given by ARN."""
+        cast(lambda_.Function, self).add_to_role_policy(
+            iam.PolicyStatement(
+                actions=[f"{service}:{action}" for action in actions],
+                resources=[on] if isinstance(on, str) else list(on),
+            )
+        )
+
+    def allow_blobs(self, data: DataStack, *actions: str, within: Sequence[str]) -> None:
+        """Allow actions of S3 on the blobs of every tenant that are in some of its folders."""
+        self.allow("s3", *actions, on=[f"{data.blobs_arn}/*/{folder}/*" for folder in within])
+        accept(
+            cast(iam.Role, cast(lambda_.Function, self).role),
+            "IAM5",
+            "Blobs are named by a pattern, because their names begin with the tenant.",
+            *(f"Resource::{data.blobs_export}/*/{folder}/*" for folder in within),
+        )
+
+
+class PythonFunction(_Allowed, lambda_.Function, metaclass=jsii.JSIIMeta):
+    """A zip function with layers, on the request path or fed by a stream.
+
+    Logical ids are ``<id>Function``, ``<id>Role`` and ``<id>Logs``.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        package: str,
+        settings: Mapping[str, str],
+        environment: Environment,
+        packages: Packages,
+        network: NetworkStack | None,
+        layers: Sequence[lambda_.ILayerVersion],
+        timeout_seconds: int = API_SECONDS,
+        description: str = "",
+    ) -> None:
+        group = log_group(scope, f"{id}Logs", environment)
+        snap_start = lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if environment.snap_start else None
+        super().__init__(
+            scope,
+            id,
+            description=description,
+            code=packages.function(package),
+            handler=f"{package}.handler.handler",
+            runtime=lambda_.Runtime.PYTHON_3_13,
+            architecture=lambda_.Architecture.ARM_64,
+            memory_size=environment.memory_mib,
+            timeout=Duration.seconds(timeout_seconds),
+            layers=list(layers),
+            environment=dict(settings),
+            role=_role(scope, id, group, network),
+            log_group=group,
+            logging_format=lambda_.LoggingFormat.JSON,
+            snap_start=snap_start,
+            # A version outlives its deployment, so that the alias can go back to it.
+            current_version_options=lambda_.VersionOptions(removal_policy=RemovalPolicy.RETAIN),
+            **_placed(network),
+        )
+        _finish(self, id)
+        accept(self, "L1", "Python 3.13 is what the packages are built and measured for.")
+
+
+class ImageFunction(_Allowed, lambda_.DockerImageFunction, metaclass=jsii.JSIIMeta):
+    """A function with heavy libraries: an image that was built in the account.
+
+    Logical ids are ``<id>Function``, ``<id>Role`` and ``<id>Logs``.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        repository: ecr.IRepository,
+        tag: str,
+        settings: Mapping[str, str],
+        environment: Environment,
+        network: NetworkStack | None,
+        memory_mib: int,
+        disk_mib: int,
+        description: str = "",
+    ) -> None:
+        group = log_group(scope, f"{id}Logs", environment)
+        super().__init__(
+            scope,
+            id,
+            description=description,
+            code=lambda_.DockerImageCode.from_ecr(repository, tag_or_digest=tag),
+            architecture=lambda_.Architecture.ARM_64,
+            memory_size=memory_mib,
+            ephemeral_storage_size=Size.mebibytes(disk_mib),
+            timeout=Duration.minutes(15),
+            environment=dict(settings),
+            role=_role(scope, id, group, network),
+            log_group=group,
+            logging_format=lambda_.LoggingFormat.JSON,
+            **_placed(network),
+        )
+        _finish(self, id)
+
+
+def layer(scope: Construct, id: str, packages: Packages, name: str) -> lambda_.LayerVersion:
+    """A layer of the stack that uses it.
+
+    Shared from another stack, it could never change: its ARN would be an export in use.
+    """
+    return lambda_.LayerVersion(
+        scope,
+        id,
+        code=packages.layer(name),
+        compatible_architectures=[lambda_.Architecture.ARM_64],
+        compatible_runtimes=[lambda_.Runtime.PYTHON_3_13],
+        removal_policy=RemovalPolicy.RETAIN,  # published versions go on using it
+    )
+
+
+def _role(
+    scope: Construct, id: str, group: logs.LogGroup, network: NetworkStack | None
+) -> iam.Role:
+    """What Lambda itself needs, inline; what our code calls is added to it as a policy."""
+    statements = [
+        iam.PolicyStatement(
+            sid="WriteLogs",
+            actions=["logs:CreateLogStream", "logs:PutLogEvents"],
+            resources=[group.log_group_arn],
+        ),
+        iam.PolicyStatement(
+            sid="WriteTraces",
+            actions=["xray:PutTraceSegments", "xray:PutTelemetryRecords"],
+            resources=["*"],
+        ),
+    ]
+    if network is not None:
+        statements.append(
+            iam.PolicyStatement(
+                sid="AttachToNetwork",
+                actions=[
+                    "ec2:CreateNetworkInterface",
+                    "ec2:DeleteNetworkInterface",
+                    "ec2:DescribeNetworkInterfaces",
+                    "ec2:DescribeSubnets",
+                    "ec2:AssignPrivateIpAddresses",
+                    "ec2:UnassignPrivateIpAddresses",
+                ],
+                resources=["*"],
+            )
+        )
+    role = iam.Role(
+        scope,
+        f"{id}Role",
+        assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
+        inline_policies={"Runtime": iam.PolicyDocument(statements=statements)},
+    )
+    _named(role, f"{id}Role")
+    accept(
+        role,
+        "IAM5",
+        "X-Ray's traces and Lambda's network interfaces have no resources to name.",
+        "Resource::*",
+    )
+    return role
+
+
+def _placed(network: NetworkStack | None) -> dict[str, Any]:
+    if network is None:
+        return {}
+    return {
+        "vpc": network.vpc,
+        "vpc_subnets": ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS),
+        "security_groups": [network.functions],
+    }
+
+
+def _finish(function: lambda_.Function, id: str) -> None:
+    """Traced by property: as a construct's option it would write into the policy of our calls."""
+    resource = cast(lambda_.CfnFunction, function.node.default_child)
+    resource.tracing_config = lambda_.CfnFunction.TracingConfigProperty(mode="Active")
+    _named(function, f"{id}Function")
+
+
+def _named(construct: Construct, logical_id: str) -> None:
+    cast(CfnResource, construct.node.default_child).override_logical_id(logical_id)

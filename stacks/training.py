@@ -1,0 +1,155 @@
+"""Training: the state machine that the laptop runs, too, and the function behind its states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_cdk import CfnOutput, Stack
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_scheduler_targets as scheduled
+from aws_cdk import aws_stepfunctions as sfn
+from constructs import Construct
+
+from stacks.checks import accept
+from stacks.data import DataStack
+from stacks.environments import Environment
+from stacks.functions import ImageFunction, log_group
+from stacks.images import ImagesStack
+from stacks.network import NetworkStack
+from stacks.packages import ROOT
+from vireo.ports import Table
+
+#: The tenant that is trained by schedule.
+TENANT = "default"
+
+
+class TrainingStack(Stack):
+    """`statemachines/training.asl.json`, who is told when it fails, and when it runs by itself."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        environment: Environment,
+        data: DataStack,
+        images: ImagesStack,
+        network: NetworkStack | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(scope, id, **kwargs)
+        without_cache = {"redis_url": None, "redis_identity": None}
+        self.function = ImageFunction(
+            self,
+            "Training",
+            description="Every state of training",
+            repository=images.repository,
+            tag=images.tag,
+            settings=data.settings.model_copy(update=without_cache).as_env(),
+            environment=environment,
+            network=network,
+            memory_mib=environment.training_memory_mib,
+            disk_mib=environment.training_disk_mib,
+        )
+        self._permit(data)
+        self.machine = self._machine(environment)
+        self._tell_failures(data)
+        if environment.weekly_training:
+            self._run_weekly()
+        CfnOutput(self, "MachineArn", value=self.machine.state_machine_arn)
+
+    def _permit(self, data: DataStack) -> None:
+        may, tables = self.function.allow, data.tables
+        may("dynamodb", "GetItem", "Query", "UpdateItem", on=tables[Table.REGISTRY].table_arn)
+        may("dynamodb", "Query", "UpdateItem", on=tables[Table.VIDEOS].table_arn)
+        may("dynamodb", "GetItem", "UpdateItem", on=tables[Table.VIEWERS].table_arn)
+        may("dynamodb", "UpdateItem", on=tables[Table.OVERLAY].table_arn)
+        may("s3", "ListBucket", on=data.blobs_arn)
+        self.function.allow_blobs(
+            data,
+            "GetObject",
+            "PutObject",
+            "AbortMultipartUpload",
+            within=["bundles", "events", "runs"],
+        )
+
+    def _machine(self, environment: Environment) -> sfn.StateMachine:
+        group = log_group(
+            self,
+            "MachineLogs",
+            environment,
+            # With this prefix Step Functions needs no resource policy of its own, which are few.
+            log_group_name=f"/aws/vendedlogs/states/vireo-{environment.name}-training",
+        )
+        role = iam.Role(
+            self, "MachineRole", assumed_by=iam.ServicePrincipal("states.amazonaws.com")
+        )
+        machine = sfn.StateMachine(
+            self,
+            "Machine",
+            definition_body=sfn.DefinitionBody.from_string(
+                (ROOT / "statemachines" / "training.asl.json").read_text(encoding="utf-8")
+            ),
+            definition_substitutions={"TrainingFunction": self.function.function_arn},
+            role=role,
+            tracing_enabled=True,
+            logs=sfn.LogOptions(
+                destination=group, level=sfn.LogLevel.ALL, include_execution_data=True
+            ),
+        )
+        role.add_to_policy(
+            iam.PolicyStatement(
+                actions=["lambda:InvokeFunction"], resources=[self.function.function_arn]
+            )
+        )
+        accept(role, "IAM5", "Delivery of logs and traces has no resources.", "Resource::*")
+        return machine
+
+    def _tell_failures(self, data: DataStack) -> None:
+        """Whoever is subscribed hears of every run that did not end well, however it was started.
+
+        The machine's own last state cannot tell of a run that was stopped, or never began.
+        """
+        rule = events.Rule(
+            self,
+            "Failed",
+            event_pattern=events.EventPattern(
+                source=["aws.states"],
+                detail_type=["Step Functions Execution Status Change"],
+                detail={
+                    "stateMachineArn": [self.machine.state_machine_arn],
+                    "status": ["FAILED", "TIMED_OUT", "ABORTED"],
+                },
+            ),
+        )
+        status, name = "$.detail.status", "$.detail.name"
+        rule.add_target(
+            targets.SnsTopic(
+                data.notices,
+                message=events.RuleTargetInput.from_text(
+                    f"Training run {events.EventField.from_path(name)} ended as "
+                    f"{events.EventField.from_path(status)}. What to do: docs/operations.md"
+                ),
+            )
+        )
+
+    def _run_weekly(self) -> None:
+        scheduler.Schedule(
+            self,
+            "Weekly",
+            description="Training of the default tenant",
+            schedule=scheduler.ScheduleExpression.cron(week_day="SUN", hour="3", minute="0"),
+            target=scheduled.StepFunctionsStartExecution(
+                self.machine,
+                input=scheduler.ScheduleTargetInput.from_object(
+                    {
+                        "run_id": f"weekly-{scheduler.ContextAttribute.execution_id}",
+                        "tenant": TENANT,
+                        "trigger": "schedule",
+                    }
+                ),
+            ),
+        )
