@@ -1,0 +1,53 @@
+"""The home of a deployed environment as a laptop opens it: found by the outputs of its stacks."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from vireo.homes.aws import AwsHome
+from vireo.homes.local_meter import LocalMeter
+from vireo.ports import Missing, Table
+from vireo.settings import Settings
+
+#: A laptop is farther away than a function: seconds that a call may take.
+_PATIENCE: dict[str, Any] = {"record_seconds": 10.0, "blob_seconds": 60.0, "connect_seconds": 5.0}
+
+
+def outputs(environment: str, part: str) -> dict[str, str]:
+    """The outputs of a stack, e.g. ``part="data"``. Raises `Missing` when there is none."""
+    client: Any = boto3.client("cloudformation")
+    name = f"vireo-{environment}-{part}"
+    try:
+        (stack,) = client.describe_stacks(StackName=name)["Stacks"]
+    except ClientError as error:
+        raise Missing(f"stack {name} cannot be read: {error}") from error
+    return {o["OutputKey"]: o["OutputValue"] for o in stack.get("Outputs", [])}
+
+
+@contextmanager
+def deployed(environment: str, machine: str | None = None) -> Iterator[AwsHome]:
+    """The home of an environment, with the credentials of whoever runs this.
+
+    It has neither stream nor cache, which commands have no use for; ``machine`` is the ARN of the
+    training state machine for who starts it. Raises `Missing` when it is not deployed.
+    """
+    data = outputs(environment, "data")
+    tables: dict[str, Any] = {f"{t}_table": data[f"{t.value.title()}TableName"] for t in Table}
+    with tempfile.TemporaryDirectory(prefix="vireo-") as scratch:
+        settings = Settings(
+            environment=environment,
+            bucket=data["BucketName"],
+            stream="none",
+            training_machine=machine,
+            scratch=scratch,
+            attempts=5,
+            **_PATIENCE,
+            **tables,
+        )
+        yield AwsHome(settings, meter=LocalMeter())
