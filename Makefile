@@ -3,9 +3,10 @@ PYTHON ?= python3
 PORT ?= 8000
 STATE ?= .state
 SIZE ?= default
+ENV ?= dev
 RUN := .venv/bin/python
 
-.PHONY: help setup local test check bench openapi layers arm64-proof clean
+.PHONY: help setup local test check bench openapi layers arm64-proof synth deploy teardown clean
 help:     ## what there is
 	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
 setup: .venv/ready  ## the virtual environment with everything pinned
@@ -23,6 +24,12 @@ layers: .venv/ready  ## the Lambda layers for ARM64 into build/, twice, compared
 	@$(RUN) scripts/build_layers.py --twice
 arm64-proof: .venv/ready layers  ## the built layers answer under emulation as this machine does
 	@$(RUN) -m tests.arm64.proof
+synth: .venv/ready  ## the templates of ENV=$(ENV), in build/cloud
+	@CDK_OUTDIR=build/cloud/$(ENV) CDK_CONTEXT_JSON='{"environment": "$(ENV)", "packages": "sources"}' $(RUN) app.py
+deploy: .venv/ready  ## ENV=$(ENV) into the AWS account of the current credentials
+	@scripts/deploy.sh $(ENV)
+teardown: .venv/ready  ## take ENV=$(ENV) down; asks first, and keeps data
+	@scripts/teardown.sh $(ENV)
 clean:    ## forget the environment, the state and what was built
 	rm -rf .venv build $(STATE)
 

@@ -19,6 +19,7 @@ from aws_cdk.cx_api import CloudAssembly
 from cdk_nag import AwsSolutionsChecks
 
 from stacks.api import ApiStack
+from stacks.callers import CallersStack
 from stacks.data import DataStack
 from stacks.environments import ENVIRONMENTS, Environment
 from stacks.images import ImagesStack
@@ -60,7 +61,14 @@ def build(
     training = TrainingStack(
         app, name("training"), environment=environment, data=data, images=images, network=network
     )
-    api = ApiStack(app, name("api"), environment=environment, recommend=recommender.live)
+    callers = CallersStack(app, name("callers"), environment=environment)
+    api = ApiStack(
+        app,
+        name("api"),
+        environment=environment,
+        recommend=recommender.live,
+        callers=callers,
+    )
     MonitoringStack(
         app,
         name("monitoring"),

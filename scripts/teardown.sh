@@ -64,8 +64,12 @@ fi
 if [[ -z $erase ]]; then
   parts=(monitoring api training images recommender)
   cdk destroy "${parts[@]/#/vireo-$environment-}" --exclusively --force
-  printf '\nKept: vireo-%s-data (tables, buckets, stream, cache), its network, and the user pool.\n' "$environment"
-  printf 'They cost money on. scripts/deploy.sh %s goes on with them, but for the pool: clients are new.\n' "$environment"
+  cat << KEPT
+
+Kept, and still costing money: vireo-$environment-data (tables, buckets, stream, cache),
+vireo-$environment-callers (clients) and vireo-$environment-network where there is one.
+scripts/deploy.sh $environment goes on with them.
+KEPT
 else
   plan=build/retained-$environment.json
   run mkdir -p build

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from aws_cdk import Aws, CfnOutput, RemovalPolicy, Stack
+from aws_cdk import CfnOutput, RemovalPolicy, Stack
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_cognito as cognito
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_wafv2 as wafv2
 from constructs import Construct
 
+from stacks.callers import CallersStack
 from stacks.checks import accept
 from stacks.environments import Environment
 from stacks.firewall import web_acl
 from stacks.functions import log_group
-from stacks.packages import ROOT
+from stacks.routes import routes
 
-DOCUMENT = ROOT / "docs" / "openapi.json"
-#: The resource server; scopes are ``vireo/<name>``.
-RESOURCE_SERVER = "vireo"
 _ITS_OWN = "$context.error.messageString"
 #: What the gateway itself refuses: its name for that, our status (None: its own), code and message.
 REFUSALS = {
@@ -41,32 +36,6 @@ REFUSALS = {
 }
 
 
-@dataclass(frozen=True)
-class Route:
-    """An operation of the OpenAPI document; ``scope`` None: it is open to everybody."""
-
-    method: str
-    path: str
-    scope: str | None
-
-
-def routes(document: Path = DOCUMENT) -> Iterator[Route]:
-    """The operations of the document that the routes generate, in its order.
-
-    Raises:
-        ValueError: an operation does not say who may call it, or asks for more than one scope.
-    """
-    for path, operations in json.loads(document.read_text(encoding="utf-8"))["paths"].items():
-        for method, operation in operations.items():
-            match operation.get("security"):
-                case [{"token": [str(scope)]}]:
-                    yield Route(method.upper(), path, scope)
-                case [{**none}] if not none:
-                    yield Route(method.upper(), path, None)
-                case other:
-                    raise ValueError(f"{method} {path}: security is {other}")
-
-
 class ApiStack(Stack):
     """A REST API whose resources are the operations of ``docs/openapi.json``."""
 
@@ -77,71 +46,22 @@ class ApiStack(Stack):
         *,
         environment: Environment,
         recommend: lambda_.IFunction,
+        callers: CallersStack,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, id, **kwargs)
         self._environment = environment
-        documented = list(routes())
-        pool = self._pool(sorted({r.scope for r in documented if r.scope}))
         self.api = self._api()
         self._refusals()
-        self._serve(documented, recommend, pool)
+        self._serve(recommend, callers.pool)
         if environment.firewall:
             self._firewall()
         else:
             accept(self, "APIG3", "The firewall is for prod; elsewhere there are no real viewers.")
         CfnOutput(self, "Url", value=self.api.url)
-
-    def _pool(self, names: list[str]) -> cognito.UserPool:
-        """Machine clients, with a scope for each kind of route. Whose a client is, a record says.
-
-        The first client may do everything, for the smoke test and for a single tenant; further
-        ones get what they need.
-        """
-        pool = cognito.UserPool(
-            self,
-            "Callers",
-            self_sign_up_enabled=False,
-            password_policy=cognito.PasswordPolicy(
-                min_length=14,
-                require_digits=True,
-                require_lowercase=True,
-                require_symbols=True,
-                require_uppercase=True,
-            ),
-            account_recovery=cognito.AccountRecovery.EMAIL_ONLY,
-            deletion_protection=self._environment.protected,
-            removal_policy=RemovalPolicy.RETAIN,
-        )
-        for rule in ("COG2", "COG3", "COG8"):
-            accept(pool, rule, "Its clients are machines with a secret; nobody signs in by hand.")
-        scopes = [
-            cognito.ResourceServerScope(
-                scope_name=name.removeprefix(f"{RESOURCE_SERVER}/"),
-                scope_description=f"Routes that ask for {name}",
-            )
-            for name in names
-        ]
-        server = pool.add_resource_server("Scopes", identifier=RESOURCE_SERVER, scopes=scopes)
-        client = pool.add_client(
-            "Service",
-            generate_secret=True,
-            o_auth=cognito.OAuthSettings(
-                flows=cognito.OAuthFlows(client_credentials=True),
-                scopes=[cognito.OAuthScope.resource_server(server, one) for one in scopes],
-            ),
-            enable_token_revocation=True,
-        )
-        domain = pool.add_domain(
-            "Domain",
-            cognito_domain=cognito.CognitoDomainOptions(
-                domain_prefix=f"vireo-{self._environment.name}-{Aws.ACCOUNT_ID}"
-            ),
-        )
-        CfnOutput(self, "UserPoolId", value=pool.user_pool_id)
-        CfnOutput(self, "ClientId", value=client.user_pool_client_id)
-        CfnOutput(self, "TokenUrl", value=f"{domain.base_url()}/oauth2/token")
-        return pool
+        CfnOutput(self, "TokenUrl", value=callers.token_url)
+        CfnOutput(self, "UserPoolId", value=callers.pool.user_pool_id)
+        CfnOutput(self, "ClientId", value=callers.client.user_pool_client_id)
 
     def _api(self) -> apigateway.RestApi:
         environment = self._environment
@@ -195,12 +115,7 @@ class ApiStack(Stack):
         )
         return api
 
-    def _serve(
-        self,
-        documented: list[Route],
-        recommend: lambda_.IFunction,
-        pool: cognito.UserPool,
-    ) -> None:
+    def _serve(self, recommend: lambda_.IFunction, pool: cognito.UserPool) -> None:
         authorizer = apigateway.CognitoUserPoolsAuthorizer(
             self, "Authorizer", cognito_user_pools=[pool]
         )
@@ -208,7 +123,7 @@ class ApiStack(Stack):
         integration = apigateway.LambdaIntegration(
             recommend, allow_test_invoke=False, scope_permission_to_method=False
         )
-        for route in documented:
+        for route in routes():
             resource = self.api.root.resource_for_path(route.path)
             if route.scope is not None:
                 resource.add_method(

@@ -119,7 +119,6 @@ class DataStack(Stack):
             ],
             removal_policy=RemovalPolicy.RETAIN,
         )
-        accept(logs, "S1", "It holds the access logs of the other bucket.")
         bucket = s3.Bucket(
             self,
             "Blobs",
@@ -169,10 +168,19 @@ class DataStack(Stack):
                 ],
                 actions=["kms:Decrypt", "kms:GenerateDataKey"],
                 resources=["*"],  # in a key's policy: this key
+            )
+        )
+        topic = sns.Topic(self, "Notices", master_key=key, enforce_ssl=True)
+        # A topic without a policy takes alarms of its account; one with a policy has to say so.
+        topic.add_to_resource_policy(
+            iam.PolicyStatement(
+                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+                actions=["sns:Publish"],
+                resources=[topic.topic_arn],
                 conditions={"StringEquals": {"aws:SourceAccount": self.account}},
             )
         )
-        return sns.Topic(self, "Notices", master_key=key, enforce_ssl=True)
+        return topic
 
     def _cache(self, cache: Cache, network: NetworkStack) -> None:
         """ElastiCache that is reached with TLS only, by functions whose role may sign in.
@@ -225,7 +233,6 @@ class DataStack(Stack):
         )
         if cache.nodes == 1:
             accept(group, "AEC4", "What a single node forgets is computed again.")
-        accept(group, "AEC5", "An unusual port hides nothing; a security group does.")
         accept(group, "AEC6", "Functions sign in with IAM, as a user of the group; no password.")
         self.cache_arns = [
             self.format_arn(

@@ -97,7 +97,7 @@ PROD = Environment(
     training_disk_mib=10240,
     vpc=True,
     cache=Cache(node="cache.r6g.large", nodes=2),
-    capacity=Capacity(least=25, most=2000),
+    capacity=Capacity(least=25, most=20_000),
     shards=None,
     alarms=True,
     weekly_training=True,

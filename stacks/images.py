@@ -19,15 +19,13 @@ from stacks.packages import Packages
 
 #: What CodeBuild does, within the source; it reads REPOSITORY_URI and IMAGE_TAG.
 BUILDSPEC = "lambdas/training/buildspec.yml"
-#: Look whether an image is there, use its layers as a cache, push one.
+#: Push an image, but for the layers that are there.
 PUSH = [
     f"ecr:{action}"
     for action in (
         "BatchCheckLayerAvailability",
         "BatchGetImage",
         "CompleteLayerUpload",
-        "DescribeImages",
-        "GetDownloadUrlForLayer",
         "InitiateLayerUpload",
         "PutImage",
         "UploadLayerPart",
@@ -85,7 +83,7 @@ class ImagesStack(Stack):
             environment=codebuild.BuildEnvironment(
                 build_image=codebuild.LinuxArmBuildImage.AMAZON_LINUX_2023_STANDARD_3_0,
                 compute_type=codebuild.ComputeType.LARGE,
-                privileged=True,
+                privileged=True,  # building an image needs docker, and docker needs privileges
             ),
             environment_variables={
                 "REPOSITORY_URI": codebuild.BuildEnvironmentVariable(
@@ -99,7 +97,6 @@ class ImagesStack(Stack):
             ),
             role=self._role(source, logs).without_policy_updates(),
         )
-        accept(project, "CB3", "Building an image needs docker, and docker needs privileges.")
         accept(project, "CB4", "It leaves an image in ECR, which is encrypted, and no artifacts.")
         CfnOutput(self, "BuildProject", value=project.project_name)
         CfnOutput(self, "RepositoryName", value=self.repository.repository_name)

