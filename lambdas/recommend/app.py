@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from threading import Lock
 
 from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer
@@ -22,10 +23,18 @@ MEANINGS: dict[type[Exception], tuple[int, str]] = {
 }
 
 
-def build(home: Home) -> Api:
-    """The API in a home; a tenant's model is loaded with its first request."""
+def build(home: Home, loaded: Iterable[str] = ()) -> Api:
+    """The API in a home.
+
+    Args:
+        home: of all tenants.
+        loaded: tenants whose model is loaded now, for a snapshot of this process; that of any other
+            is loaded with its first request. Raises `NoModel` when one cannot be loaded.
+    """
     api = Api(home, MEANINGS)
-    tenants: dict[str, Recommender] = {}
+    tenants = {tenant: Recommender(home.open(tenant)) for tenant in loaded}
+    for recommender in tenants.values():
+        recommender.load()
     lock = Lock()
 
     def service(user_id: str | None) -> Recommender:

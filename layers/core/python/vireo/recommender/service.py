@@ -122,6 +122,10 @@ class Recommender:
         slate = listings.trending(request, category)
         return _listing(view, slate, request, degraded, request_id)
 
+    def load(self) -> None:
+        """Load the model before there are requests. Raises `NoModel`."""
+        self._serving.view()
+
     @property
     def ready(self) -> bool:
         """Whether this process has a model; asks no store."""
