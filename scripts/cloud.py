@@ -16,9 +16,10 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from vireo.homes.deployed import deployed, outputs
+from vireo.bundle import current
+from vireo.homes.deployed import deployed, finish, outputs
 from vireo.identity import SCOPES, register_client
-from vireo.ports import Missing
+from vireo.ports import Missing, Unavailable, Withdrawn
 
 #: The tenant of the first client, and of the schedule.
 TENANT = "default"
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = vars(parser.parse_args(arguments))
     try:
         COMMANDS[options.pop("command")](**options)
-    except (BotoCoreError, ClientError, Missing) as error:
+    except (BotoCoreError, ClientError, Missing, Unavailable, Withdrawn) as error:
         raise SystemExit(f"AWS: {error}") from None
 
 
@@ -112,6 +113,17 @@ def train(environment: str) -> None:
     if not decision.get("deploy"):
         raise SystemExit("\n  - ".join(["The gates refused the model:", *decision["reasons"]]))
     print(f"Published {(execution.output or {})['version']}.")
+
+
+def release(environment: str) -> None:
+    """Have the bundle that the pointer names, and the latest code, serve every request."""
+    with deployed(environment) as opened:
+        ports = opened.open(TENANT)
+        pointer = current(ports.records)
+        if pointer is None:
+            print("There is no bundle yet; training releases the first.")
+            return
+        finish(ports, pointer.version)
 
 
 def smoke(environment: str) -> None:
@@ -237,6 +249,7 @@ COMMANDS: dict[str, Any] = {
     "image": image,
     "client": client,
     "train": train,
+    "release": release,
     "smoke": smoke,
     "retained": retained,
     "erase": erase,

@@ -78,6 +78,7 @@ cdk deploy --all --require-approval never
 
 # 4. Somebody who may ask, something to ask about
 run "$PYTHON" scripts/cloud.py client "$environment"
+run "$PYTHON" scripts/cloud.py release "$environment"
 if [[ -n $data ]]; then
   run "$PYTHON" scripts/import_dataset.py "$data" --environment "$environment"
 fi

@@ -14,7 +14,7 @@ from pathlib import Path
 from vireo import bundle as bundles
 from vireo.bundle import BundleRefused, Pointer
 from vireo.homes.local import home as local_home
-from vireo.ports import Conflict, Home, Missing, Ports, Table
+from vireo.ports import Conflict, Home, Missing, Ports, Table, Withdrawn
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -22,11 +22,16 @@ def main(arguments: list[str] | None = None) -> None:
     options = _options(arguments)
     try:
         with _home(options) as home:
-            served, serves = roll_back(home.open(options.tenant), options.to)
+            ports = home.open(options.tenant)
+            served, serves = roll_back(ports, options.to)
+            if options.environment:
+                _release(ports, serves.version)
     except BundleRefused as refused:
         raise SystemExit(f"Nothing was switched, that bundle is not whole: {refused}") from None
     except Missing as missing:
         raise SystemExit(f"Nothing was switched: {missing}") from None
+    except Withdrawn as withdrawn:
+        raise SystemExit(f"The pointer was moved, but: {withdrawn}") from None
     except Conflict:
         raise SystemExit("Nothing was switched: a deployment was faster. Look again.") from None
     print(f"{served.version} served; {serves.version} serves now.")
@@ -51,6 +56,12 @@ def roll_back(ports: Ports, version: str | None = None) -> tuple[Pointer, Pointe
         raise Missing(f"the registry does not know {wanted}; it knows {known}")
     bundles.fetch(ports.blobs, wanted, Path(ports.scratch))
     return served, bundles.switch(ports.records, wanted, expect=served)
+
+
+def _release(ports: Ports, version: str) -> None:
+    from vireo.homes.deployed import finish  # noqa: PLC0415
+
+    finish(ports, version)
 
 
 @contextmanager

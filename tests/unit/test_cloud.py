@@ -77,6 +77,7 @@ def data(aws: None) -> None:
     resources |= {"Blobs": {"Type": "AWS::S3::Bucket"}, "Events": {"Type": "AWS::SNS::Topic"}}
     values = {f"{name}TableName": {"Ref": name} for name in names}
     stack("data", resources, values | {"BucketName": {"Ref": "Blobs"}})
+    stack("recommender", {"T": {"Type": "AWS::SNS::Topic"}}, {})
 
 
 def test_the_account(aws: None, capsys: pytest.CaptureFixture[str]) -> None:
@@ -100,6 +101,15 @@ def test_a_client_belongs_to_the_default_tenant(data: None) -> None:
         record = home.open("_system").records.get(Table.REGISTRY, "client", "machine")
     assert record is not None
     assert record.item == {"tenant": "default"}
+
+
+def test_a_release_follows_the_pointer(data: None, capsys: pytest.CaptureFixture[str]) -> None:
+    cloud.main(["release", "dev"])
+    assert "no bundle yet" in capsys.readouterr().out
+    with deployed("dev") as home:
+        bundles.switch(home.open("default").records, "b1", expect=None)
+    cloud.main(["release", "dev"])
+    assert capsys.readouterr().out == ""
 
 
 def machine(definition: dict[str, Any]) -> None:

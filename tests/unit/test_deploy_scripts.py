@@ -82,6 +82,7 @@ DEPLOYED = [
     "cloud.py image dev",
     "cdk deploy --all --require-approval never",
     "cloud.py client dev",
+    "cloud.py release dev",
     "cloud.py train dev",
     "cloud.py smoke dev",
 ]

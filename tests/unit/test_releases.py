@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +12,9 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
-from moto.awslambda.models import LambdaFunction
 
 from recommend.app import build
+from tests import serving_function
 from tests.worlds import bundle, catalogue
 from vireo import bundle as bundles
 from vireo.homes.aws import AwsHome
@@ -36,35 +34,8 @@ SETTINGS = Settings(bucket="b", stream="s", serving_function="recommend", **TABL
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An account with the serving function, its alias, and a deployment group."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-    code = io.BytesIO()
-    with zipfile.ZipFile(code, "w") as archive:
-        archive.writestr("handler.py", "def handler(event, context): return event")
-    with mock_aws(config={"lambda": {"use_docker": False}}):
-        # moto's functions have no revisions; AWS' always have.
-        plain = LambdaFunction.get_configuration
-        monkeypatch.setattr(
-            LambdaFunction,
-            "get_configuration",
-            lambda *given, **named: plain(*given, **named) | {"RevisionId": "r-1"},
-        )
-        role = boto3.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument="{}")
-        lambda_: Any = boto3.client("lambda")
-        lambda_.create_function(
-            FunctionName="recommend",
-            Runtime="python3.13",
-            Role=role["Role"]["Arn"],
-            Handler="handler.handler",
-            Code={"ZipFile": code.getvalue()},
-            Environment={"Variables": {"VIREO_BUCKET": "b"}},
-            Publish=True,
-        )
-        lambda_.create_alias(FunctionName="recommend", Name="live", FunctionVersion="1")
-        codedeploy: Any = boto3.client("codedeploy")
-        codedeploy.create_application(applicationName="app", computePlatform="Lambda")
-        codedeploy.create_deployment_group(
-            applicationName="app", deploymentGroupName="group", serviceRoleArn=role["Role"]["Arn"]
-        )
-        yield lambda_
+    with mock_aws(config=serving_function.CONFIG):
+        yield serving_function.make("recommend", {"VIREO_BUCKET": "b"}, "app/group", monkeypatch)
 
 
 def opened(tmp_path: Path, tenant: str = "default", **changes: str) -> Ports:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from vireo.homes.aws import AwsHome
 from vireo.homes.local_meter import LocalMeter
-from vireo.ports import Missing, Table
+from vireo.ports import Missing, Ports, Table
 from vireo.settings import Settings
 
 #: A laptop is farther away than a function: seconds that a call may take.
@@ -37,7 +38,7 @@ def deployed(environment: str, machine: str | None = None) -> Iterator[AwsHome]:
     It has neither stream nor cache, which commands have no use for; ``machine`` is the ARN of the
     training state machine for who starts it. Raises `Missing` when it is not deployed.
     """
-    data = outputs(environment, "data")
+    data, serving = outputs(environment, "data"), outputs(environment, "recommender")
     tables: dict[str, Any] = {f"{t}_table": data[f"{t.value.title()}TableName"] for t in Table}
     with tempfile.TemporaryDirectory(prefix="vireo-") as scratch:
         settings = Settings(
@@ -45,9 +46,18 @@ def deployed(environment: str, machine: str | None = None) -> Iterator[AwsHome]:
             bucket=data["BucketName"],
             stream="none",
             training_machine=machine,
+            serving_function=serving.get("ServingFunction"),
+            serving_group=serving.get("ServingGroup"),
             scratch=scratch,
             attempts=5,
             **_PATIENCE,
             **tables,
         )
         yield AwsHome(settings, meter=LocalMeter())
+
+
+def finish(ports: Ports, version: str, every: float = 10.0) -> None:
+    """Release a bundle and wait until every request is served by it. Raises `Withdrawn`."""
+    begun = ports.releases.begin(version)
+    while begun is not None and not ports.releases.finished(begun):
+        time.sleep(every)
