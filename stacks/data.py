@@ -65,7 +65,7 @@ class DataStack(Stack):
             self._cache(environment.cache, network)
         CfnOutput(self, "BucketName", value=self.bucket.bucket_name)
         for table, made in self.tables.items():
-            CfnOutput(self, f"{table.value.title()}TableName", value=made.table_name)
+            CfnOutput(self, f"{_id(table)}TableName", value=made.table_name)
         CfnOutput(self, "NoticesArn", value=self.notices.topic_arn)
 
     def _table(self, table: Table) -> dynamodb.Table:
@@ -73,7 +73,7 @@ class DataStack(Stack):
         capacity = self._environment.capacity
         made = dynamodb.Table(
             self,
-            table.value.title(),
+            _id(table),
             partition_key=dynamodb.Attribute(name="pk", type=dynamodb.AttributeType.STRING),
             sort_key=dynamodb.Attribute(name="sk", type=dynamodb.AttributeType.STRING),
             billing_mode=dynamodb.BillingMode.PROVISIONED
@@ -247,3 +247,8 @@ class DataStack(Stack):
         self.settings = self.settings.model_copy(
             update={"redis_url": f"rediss://{host}:{port}", "redis_identity": name}
         )
+
+
+def _id(table: Table) -> str:
+    """The logical id of a table. It must stay: under another, CloudFormation makes an empty one."""
+    return table.value.title().replace("_", "")

@@ -98,7 +98,7 @@ def _visible(name: str) -> wafv2.CfnWebACL.VisibilityConfigProperty:
 def _log(scope: Construct, acl: wafv2.CfnWebACL, environment: Environment) -> None:
     """WAF writes to log groups whose names begin so, and wants the ARN without its ``:*``."""
     group = log_group(
-        scope, "FirewallLogs", environment, log_group_name=f"aws-waf-logs-vireo-{environment.name}"
+        scope, "FirewallLogs", environment, name=f"aws-waf-logs-vireo-{environment.name}"
     )
     wafv2.CfnLoggingConfiguration(
         scope,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-import jsii
 from aws_cdk import CfnResource, Duration, RemovalPolicy, Size
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecr as ecr
@@ -29,44 +28,46 @@ RETENTION = {
 API_SECONDS = 29
 
 
-def log_group(scope: Construct, id: str, environment: Environment, **names: str) -> logs.LogGroup:
+def log_group(
+    scope: Construct, id: str, environment: Environment, *, name: str | None = None
+) -> logs.LogGroup:
     """A log group that keeps what the environment keeps, and goes with its stack."""
     return logs.LogGroup(
         scope,
         id,
         retention=RETENTION[environment.log_days],
         removal_policy=RemovalPolicy.DESTROY,
-        log_group_name=names.get("log_group_name"),
+        log_group_name=name,
     )
 
 
-class _Allowed:
-    """What a function may do, said where the function is made."""
-
-    def allow(self, service: str, *actions: str, on: Sequence[str] | str) -> None:
-        """Allow actions of a service on resources, given by ARN."""
-        cast(lambda_.Function, self).add_to_role_policy(
-            iam.PolicyStatement(
-                actions=[f"{service}:{action}" for action in actions],
-                resources=[on] if isinstance(on, str) else list(on),
-            )
+def allow(function: lambda_.Function, service: str, *actions: str, on: Sequence[str] | str) -> None:
+    """Let a function's code take actions of a service on resources, given by ARN."""
+    function.add_to_role_policy(
+        iam.PolicyStatement(
+            actions=[f"{service}:{action}" for action in actions],
+            resources=[on] if isinstance(on, str) else list(on),
         )
-
-    def allow_blobs(self, data: DataStack, *actions: str, within: Sequence[str]) -> None:
-        """Allow actions of S3 on the blobs of every tenant that are in some of its folders."""
-        self.allow("s3", *actions, on=[f"{data.blobs_arn}/*/{folder}/*" for folder in within])
-        accept(
-            cast(iam.Role, cast(lambda_.Function, self).role),
-            "IAM5",
-            "Blobs are named by a pattern, because their names begin with the tenant.",
-            *(f"Resource::{data.blobs_export}/*/{folder}/*" for folder in within),
-        )
+    )
 
 
-class PythonFunction(_Allowed, lambda_.Function, metaclass=jsii.JSIIMeta):
+def allow_blobs(
+    function: lambda_.Function, data: DataStack, *actions: str, within: Sequence[str]
+) -> None:
+    """Let it take actions of S3 on the blobs of every tenant that are in some of its folders."""
+    allow(function, "s3", *actions, on=[f"{data.blobs_arn}/*/{folder}/*" for folder in within])
+    accept(
+        cast(iam.Role, function.role),
+        "IAM5",
+        "Blobs are named by a pattern, because their names begin with the tenant.",
+        *(f"Resource::{data.blobs_export}/*/{folder}/*" for folder in within),
+    )
+
+
+class PythonFunction(lambda_.Function):
     """A zip function with layers, on the request path or fed by a stream.
 
-    Logical ids are ``<id>Function``, ``<id>Role`` and ``<id>Logs``.
+    Its logical id is ``<id>Function``, that of its role ``<id>Role``.
     """
 
     def __init__(
@@ -109,10 +110,10 @@ class PythonFunction(_Allowed, lambda_.Function, metaclass=jsii.JSIIMeta):
         accept(self, "L1", "Python 3.13 is what the packages are built and measured for.")
 
 
-class ImageFunction(_Allowed, lambda_.DockerImageFunction, metaclass=jsii.JSIIMeta):
+class ImageFunction(lambda_.DockerImageFunction):
     """A function with heavy libraries: an image that was built in the account.
 
-    Logical ids are ``<id>Function``, ``<id>Role`` and ``<id>Logs``.
+    Its logical id is ``<id>Function``, that of its role ``<id>Role``.
     """
 
     def __init__(

@@ -275,7 +275,7 @@ class MonitoringStack(Stack):
                     machine.metric_succeeded(period=HOUR),
                     machine.metric_failed(period=HOUR),
                     self._sum("TrainingFailed", HOUR),
-                    self._sum("ReleaseWithdrawn", HOUR),
+                    self._emitted("ReleaseWithdrawn", "Sum", HOUR),
                 ],
             ),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
 from aws_cdk import ArnFormat, CfnOutput, Duration, RemovalPolicy, Stack
@@ -14,7 +15,7 @@ from constructs import Construct
 from stacks.checks import accept
 from stacks.data import DataStack
 from stacks.environments import Environment
-from stacks.functions import ImageFunction, PythonFunction, layer
+from stacks.functions import ImageFunction, PythonFunction, allow, allow_blobs, layer
 from stacks.network import NetworkStack
 from stacks.packages import Packages
 from vireo.ports import Table
@@ -75,13 +76,13 @@ class RecommenderStack(Stack):
                 CfnOutput(self, "ServingGroup", value=name)
 
     def _permit(self, data: DataStack) -> None:
-        may, tables = self.recommend.allow, data.tables
+        may, tables = partial(allow, self.recommend), data.tables
         may("dynamodb", "GetItem", "UpdateItem", on=tables[Table.REGISTRY].table_arn)
         may("dynamodb", "GetItem", "Query", "UpdateItem", on=tables[Table.SETTINGS].table_arn)
         may("dynamodb", "Query", "UpdateItem", on=tables[Table.OVERLAY].table_arn)
         for table in (Table.VIDEOS, Table.VIEWERS):
             may("dynamodb", "GetItem", "UpdateItem", "DeleteItem", on=tables[table].table_arn)
-        self.recommend.allow_blobs(data, "GetObject", within=["bundles"])
+        allow_blobs(self.recommend, data, "GetObject", within=["bundles"])
         # Without this S3 calls a missing object forbidden, and a damaged bundle looks unreachable.
         may("s3", "ListBucket", on=data.blobs_arn)
         may("kinesis", "PutRecords", on=data.stream.stream_arn)
@@ -92,33 +93,29 @@ class RecommenderStack(Stack):
         """Let a function publish versions of this one, and shift requests to them."""
         if not self.release:
             return
-        ours = self.recommend.function_arn
-        actions = ["GetAlias", "GetFunctionConfiguration", "PublishVersion"]
-        actions += ["UpdateFunctionConfiguration"]
-        if self.shift is None:
-            function.allow("lambda", *actions, "UpdateAlias", on=ours)
-        else:
-            function.allow("lambda", *actions, on=ours)
+        may, ours = partial(allow, function), self.recommend.function_arn
+        may(
+            "lambda",
+            "GetAlias",
+            "GetFunctionConfiguration",
+            "PublishVersion",
+            "UpdateFunctionConfiguration",
+            *(() if self.shift else ("UpdateAlias",)),
+            on=ours,
+        )
         export = f"{self.stack_name}-function"  # named, so that the finding has a stable name
-        versions = self.export_value(ours, name=export)
-        function.allow("lambda", "GetFunctionConfiguration", on=f"{versions}:*")
+        may("lambda", "GetFunctionConfiguration", on=f"{self.export_value(ours, name=export)}:*")
         accept(
             cast(iam.Role, function.role),
             "IAM5",
             "Versions of the one function, which have numbers.",
             f"Resource::{export}:*",
         )
-        if self.shift is not None:
-            group, application = self.shift, self.shift.application
-            may = function.allow
+        if self.shift:
+            group, revisions = self.shift, ("GetApplicationRevision", "RegisterApplicationRevision")
             may("codedeploy", "CreateDeployment", "GetDeployment", on=group.deployment_group_arn)
             may("codedeploy", "GetDeploymentConfig", on=self._canary_arn())
-            may(
-                "codedeploy",
-                "GetApplicationRevision",
-                "RegisterApplicationRevision",
-                on=application.application_arn,
-            )
+            may("codedeploy", *revisions, on=group.application.application_arn)
 
     def _canary_arn(self) -> str:
         return self.format_arn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from aws_cdk import CfnOutput, Stack
@@ -16,7 +17,7 @@ from constructs import Construct
 from stacks.checks import accept
 from stacks.data import DataStack
 from stacks.environments import Environment
-from stacks.functions import ImageFunction, log_group
+from stacks.functions import ImageFunction, allow, allow_blobs, log_group
 from stacks.images import ImagesStack
 from stacks.network import NetworkStack
 from stacks.packages import ROOT
@@ -66,13 +67,14 @@ class TrainingStack(Stack):
         CfnOutput(self, "MachineArn", value=self.machine.state_machine_arn)
 
     def _permit(self, data: DataStack) -> None:
-        may, tables = self.function.allow, data.tables
+        may, tables = partial(allow, self.function), data.tables
         may("dynamodb", "GetItem", "Query", "UpdateItem", on=tables[Table.REGISTRY].table_arn)
         may("dynamodb", "Query", "UpdateItem", on=tables[Table.VIDEOS].table_arn)
         may("dynamodb", "GetItem", "UpdateItem", on=tables[Table.VIEWERS].table_arn)
         may("dynamodb", "UpdateItem", on=tables[Table.OVERLAY].table_arn)
         may("s3", "ListBucket", on=data.blobs_arn)
-        self.function.allow_blobs(
+        allow_blobs(
+            self.function,
             data,
             "GetObject",
             "PutObject",
@@ -86,7 +88,7 @@ class TrainingStack(Stack):
             "MachineLogs",
             environment,
             # With this prefix Step Functions needs no resource policy of its own, which are few.
-            log_group_name=f"/aws/vendedlogs/states/vireo-{environment.name}-training",
+            name=f"/aws/vendedlogs/states/vireo-{environment.name}-training",
         )
         role = iam.Role(
             self, "MachineRole", assumed_by=iam.ServicePrincipal("states.amazonaws.com")

@@ -94,7 +94,7 @@ def routes(service: Service, request_id: Callable[[], str], health: Callable[[],
         "/health",
         summary="Whether there is a model",
         tags=["operation"],
-        responses=documented(Health),
+        responses=documented(Health, token=False),
         security=[{}],
     )
     @scope(None)

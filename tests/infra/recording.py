@@ -117,10 +117,9 @@ def actions(service: str, operation: str, params: dict[str, Any]) -> set[Call]:
         return _deployment(params["applicationName"], params["deploymentGroupName"])
     if service == "s3":
         key = f"/{params['Key']}" if "Key" in params else ""
-        resource = f"arn:aws:s3:::{params['Bucket']}{key}"
-        return {(f"s3:{_S3.get(operation, operation)}", resource)}
-    prefix, resource = _RESOURCES[service]
-    return {(f"{prefix}:{operation}", resource(params))}
+        return {(f"s3:{_S3.get(operation, operation)}", f"arn:aws:s3:::{params['Bucket']}{key}")}
+    prefix, resource_of = _RESOURCES[service]
+    return {(f"{prefix}:{operation}", resource_of(params))}
 
 
 #: How IAM calls a service, and the resource of any of its operations.
@@ -149,7 +148,7 @@ def _deployment(application: str, group: str) -> set[Call]:
 
 
 def matches(pattern: str, name: str) -> bool:
-    """As IAM does: ``*`` is any text. (``?`` would be any character; no pattern of ours has one.)"""
+    """As IAM does: ``*`` is any text. No pattern of ours has a ``?``."""
     return bool(re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name, re.DOTALL))
 
 

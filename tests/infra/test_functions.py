@@ -15,6 +15,8 @@ from vireo.settings import Settings, WrongSettings
 
 ROOT = Path(__file__).parents[2]
 MEMORY = {"dev": 1024, "staging": 1024, "prod": 2048}
+#: Logical ids of tables begin so.
+LOGICAL = {table: table.value.title().replace("_", "") for table in Table}
 #: Actions for which AWS has no resources to name.
 NAMELESS = {
     "ec2:AssignPrivateIpAddresses",
@@ -97,7 +99,7 @@ def test_functions_are_told_what_settings_read(cloud: Templates) -> None:
         assert settings.environment == cloud.environment
         assert settings.metrics_namespace == f"Vireo/{cloud.environment}"
         for table in Table:
-            assert f"Ref{table.value.title()}" in settings.table(table)
+            assert f"Ref{LOGICAL[table]}" in settings.table(table)
         cached = cloud.environment != "dev" and function.id == "RecommendFunction"
         assert (settings.redis_url is not None) == cached
         if settings.redis_url is not None:
@@ -142,8 +144,7 @@ def allowed(cloud: Templates, role: str) -> dict[str, set[str]]:
     for statement in cloud.statements_of(role):
         for resource in as_list(statement["Resource"]):
             name = text(resource)
-            table = re.search(r"GetAtt(Videos|Viewers|Overlay|Registry|Settings)", name)
-            kind = table[1].lower() if table else name
+            kind = next((t.value for t in Table if f"GetAtt{LOGICAL[t]}" in name), name)
             found.setdefault(kind, set()).update(as_list(statement["Action"]))
     return found
 

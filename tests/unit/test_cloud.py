@@ -72,7 +72,7 @@ def data(aws: None) -> None:
             "BillingMode": "PAY_PER_REQUEST",
         },
     }
-    names = [t.value.title() for t in Table]
+    names = [t.value.title().replace("_", "") for t in Table]
     resources: dict[str, Any] = dict.fromkeys(names, table)
     resources |= {"Blobs": {"Type": "AWS::S3::Bucket"}, "Events": {"Type": "AWS::SNS::Topic"}}
     values = {f"{name}TableName": {"Ref": name} for name in names}

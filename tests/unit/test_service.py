@@ -318,6 +318,7 @@ def test_a_lost_exposure_costs_no_answer(ports: Ports) -> None:
 def test_similar_videos(ports: Ports) -> None:
     to, made = recommender(ports), bundle(catalogue(200, ODD))
     listing = to.similar("v5", 10, Context(), 40, "r-2")
+    assert {i.reason for i in listing.items} == {"Similar to Video number 5"}
     assert len(listing.items) == 10
     assert "v5" not in ids(listing)
     assert listing.request_id == "r-2"

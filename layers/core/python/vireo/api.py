@@ -100,14 +100,18 @@ def scope(name: str | None) -> Callable[[F], F]:
     return mark
 
 
-def documented(model: type[BaseModel], *errors: int) -> dict[int, Any]:
-    """A route's ``responses``: 200 with the model, and errors, those of every route included."""
+def documented(model: type[BaseModel], *errors: int, token: bool = True) -> dict[int, Any]:
+    """A route's ``responses``: 200 with the model, and errors, those of every route included.
+
+    ``token``: whether the route wants one, and may say that it is not there or not enough.
+    """
+    always = {400, 415, 422, 500, 503} | ({401, 403} if token else set())
     found = {
         status: {
             "description": _REASONS[status],
             "content": {"application/json": {"model": ErrorBody}},
         }
-        for status in sorted({400, 401, 403, 415, 422, 500, 503, *errors})
+        for status in sorted({*always, *errors})
     }
     ok = {"description": "Success", "content": {"application/json": {"model": model}}}
     return {200: ok, **found}

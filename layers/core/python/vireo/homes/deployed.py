@@ -39,7 +39,8 @@ def deployed(environment: str, machine: str | None = None) -> Iterator[AwsHome]:
     training state machine for who starts it. Raises `Missing` when it is not deployed.
     """
     data, serving = outputs(environment, "data"), outputs(environment, "recommender")
-    tables: dict[str, Any] = {f"{t}_table": data[f"{t.value.title()}TableName"] for t in Table}
+    names = {table: table.value.title().replace("_", "") for table in Table}
+    tables: dict[str, Any] = {f"{t}_table": data[f"{names[t]}TableName"] for t in Table}
     with tempfile.TemporaryDirectory(prefix="vireo-") as scratch:
         settings = Settings(
             environment=environment,

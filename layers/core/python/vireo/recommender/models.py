@@ -63,8 +63,11 @@ class StageReport(Model):
 
     stage: str
     milliseconds: float
-    kept: int
-    removed: dict[str, int]
+    kept: Annotated[int, Field(description="how many went on: the best, up to the stage's limit")]
+    removed: Annotated[
+        dict[str, int],
+        Field(description="by reason; what the search had left out already is in no count"),
+    ]
 
 
 class Recommendations(Model):

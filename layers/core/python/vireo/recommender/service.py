@@ -88,7 +88,7 @@ class Recommender:
             request_id=request_id,
             user_id=body.user_id,
             model_version=view.snapshot.bundle.version,
-            items=_items(request, outcome.slate),
+            items=_items(request, outcome.slate, reasons(request, outcome.slate)),
             experiments=variants,
             degraded=(*degraded, *outcome.degraded),
             stages=_reports(outcome) if body.debug else None,
@@ -106,7 +106,10 @@ class Recommender:
         if row < 0:
             raise UnknownVideo(video_id)
         request = self._anonymous(view, limit, context, age)
-        return _listing(view, listings.similar(request, row), request, degraded, request_id)
+        slate = listings.similar(request, row)
+        (title,) = view.snapshot.take(np.array([row], np.int32), "titles")
+        items = _items(request, slate, [f"Similar to {title[0].decode()}"] * len(slate))
+        return _listing(view, items, degraded, request_id)
 
     def trending(
         self,
@@ -120,7 +123,8 @@ class Recommender:
         view, degraded = self._serving.view()
         request = self._anonymous(view, limit, context, age)
         slate = listings.trending(request, category)
-        return _listing(view, slate, request, degraded, request_id)
+        items = _items(request, slate, reasons(request, slate))
+        return _listing(view, items, degraded, request_id)
 
     def load(self) -> None:
         """Load the model before there are requests. Raises `NoModel`."""
@@ -231,7 +235,7 @@ def _events(session: Sequence[SessionWatch], now: float) -> list[Event]:
     ]
 
 
-def _items(request: Request, slate: Slate) -> tuple[Item, ...]:
+def _items(request: Request, slate: Slate, why: Sequence[str]) -> tuple[Item, ...]:
     ids, titles = request.snapshot.take(slate.rows, "ids", "titles")
     slots = np.zeros(len(slate), np.uint8) if slate.slots is None else slate.slots
     return tuple(
@@ -249,18 +253,18 @@ def _items(request: Request, slate: Slate) -> tuple[Item, ...]:
             titles.tolist(),
             slate.score.tolist(),
             slots.tolist(),
-            reasons(request, slate),
+            why,
             strict=True,
         )
     )
 
 
 def _listing(
-    view: View, slate: Slate, request: Request, degraded: Sequence[str], request_id: str
+    view: View, items: tuple[Item, ...], degraded: Sequence[str], request_id: str
 ) -> Listing:
     return Listing(
         request_id=request_id,
         model_version=view.snapshot.bundle.version,
-        items=_items(request, slate),
+        items=items,
         degraded=tuple(degraded),
     )
