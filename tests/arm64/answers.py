@@ -17,13 +17,16 @@ import numpy as np
 from recommend.app import build
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import home as local_home
+from vireo.recommender import serving
 
-#: An emulator is slow: who did not get the viewer's record in time is asked again, so often.
-TRIES = 50
+#: An emulator is slow: a request waits for what changed since the last (seconds), and one that did
+#: not get the viewer's record in time is asked again, so often.
+PATIENCE, TRIES = 600.0, 50
 
 
 def main() -> None:
     """Answer what is asked."""
+    serving.BRIEFLY = serving.AT_MOST = PATIENCE
     clock = MovableClock()
     opened = local_home(Path(sys.argv[1]), clock=clock)
     api = build(opened)
