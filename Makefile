@@ -6,9 +6,9 @@ SIZE ?= default
 ENV ?= dev
 RUN := .venv/bin/python
 
-.PHONY: help setup local test check bench openapi synth deploy teardown clean
+.PHONY: help setup local test check bench openapi layers arm64-proof synth deploy teardown clean
 help:     ## what there is
-	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
 setup: .venv/ready  ## the virtual environment with everything pinned
 local: .venv/ready  ## data, training, API and documentation on 127.0.0.1:$(PORT)
 	@$(RUN) scripts/local.py --port $(PORT) --state $(STATE) --size $(SIZE)
@@ -20,14 +20,18 @@ bench: .venv/ready  ## speed, as ratios to the bare kernels of the same run
 	@$(RUN) -m tests.bench.bench
 openapi: .venv/ready  ## write docs/openapi.json from the routes
 	@$(RUN) scripts/openapi.py
+layers: .venv/ready  ## the Lambda layers for ARM64 into build/, twice, compared byte for byte
+	@$(RUN) scripts/build_layers.py --twice
+arm64-proof: .venv/ready layers  ## the built layers answer under emulation as this machine does
+	@$(RUN) -m tests.arm64.proof
 synth: .venv/ready  ## the templates of ENV=$(ENV), in build/cloud
 	@CDK_OUTDIR=build/cloud/$(ENV) CDK_CONTEXT_JSON='{"environment": "$(ENV)", "packages": "sources"}' $(RUN) app.py
 deploy: .venv/ready  ## ENV=$(ENV) into the AWS account of the current credentials
 	@scripts/deploy.sh $(ENV)
 teardown: .venv/ready  ## take ENV=$(ENV) down; asks first, and keeps data
 	@scripts/teardown.sh $(ENV)
-clean:    ## forget the environment and the state
-	rm -rf .venv $(STATE)
+clean:    ## forget the environment, the state and what was built
+	rm -rf .venv build $(STATE)
 
 # vireo.pth puts our two source roots on the path, as the Lambda layer and the function's folder do.
 .venv/ready: requirements.txt

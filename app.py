@@ -59,7 +59,13 @@ def build(
         network=network,
     )
     training = TrainingStack(
-        app, name("training"), environment=environment, data=data, images=images, network=network
+        app,
+        name("training"),
+        environment=environment,
+        data=data,
+        images=images,
+        recommender=recommender,
+        network=network,
     )
     callers = CallersStack(app, name("callers"), environment=environment)
     api = ApiStack(

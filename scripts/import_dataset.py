@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from vireo.homes.local import LocalHome
+from vireo.ports import Missing
 from vireo.training import collected, dataset, formats
 from vireo.training.lines import DatasetError
 
@@ -38,14 +39,17 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="DIR", help="write our format there")
     parser.add_argument("--out-format", choices=("parquet", "csv", "csv.gz"), default="parquet")
     parser.add_argument("--home", type=Path, metavar="STATE", help="put it into a laptop's state")
+    parser.add_argument(
+        "--environment", choices=("dev", "staging", "prod"), help="put it into a deployed one"
+    )
     parser.add_argument("--tenant", default="default")
     parser.add_argument("--format", choices=("auto", *formats.FORMATS), default="auto")
     parser.add_argument(
         "--on-error", choices=("skip", "stop"), default="skip", help="what a bad row does"
     )
     args = parser.parse_args(arguments)
-    if args.out is None and args.home is None:
-        parser.error("--out or --home is needed")
+    if args.out is None and args.home is None and args.environment is None:
+        parser.error("--out, --home or --environment is needed")
     return args
 
 
@@ -77,7 +81,14 @@ def main(arguments: list[str]) -> int:
             collected.into_home(data, home.open(args.tenant), progress)
             home.close()
             print(f"put into {args.home} for tenant {args.tenant!r}")
-    except DatasetError as error:
+        if args.environment is not None:
+            # Imported when needed: boto3 takes its time.
+            from vireo.homes.deployed import deployed  # noqa: PLC0415
+
+            with deployed(args.environment) as there:
+                collected.into_home(data, there.open(args.tenant), progress)
+            print(f"put into {args.environment} for tenant {args.tenant!r}")
+    except (DatasetError, Missing) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -7,28 +7,33 @@ rolling back twice comes back.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from vireo import bundle as bundles
 from vireo.bundle import BundleRefused, Pointer
 from vireo.homes.local import home as local_home
-from vireo.ports import Conflict, Missing, Ports, Table
+from vireo.ports import Conflict, Home, Missing, Ports, Table, Withdrawn
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Read the options, move the pointer, say what served and what serves now."""
     options = _options(arguments)
-    home = local_home(options.state)
     try:
-        served, serves = roll_back(home.open(options.tenant), options.to)
+        with _home(options) as home:
+            ports = home.open(options.tenant)
+            served, serves = roll_back(ports, options.to)
+            if options.environment:
+                _release(ports, serves.version)
     except BundleRefused as refused:
         raise SystemExit(f"Nothing was switched, that bundle is not whole: {refused}") from None
     except Missing as missing:
         raise SystemExit(f"Nothing was switched: {missing}") from None
+    except Withdrawn as withdrawn:
+        raise SystemExit(f"The pointer was moved, but: {withdrawn}") from None
     except Conflict:
         raise SystemExit("Nothing was switched: a deployment was faster. Look again.") from None
-    finally:
-        home.close()
     print(f"{served.version} served; {serves.version} serves now.")
 
 
@@ -53,9 +58,32 @@ def roll_back(ports: Ports, version: str | None = None) -> tuple[Pointer, Pointe
     return served, bundles.switch(ports.records, wanted, expect=served)
 
 
+def _release(ports: Ports, version: str) -> None:
+    from vireo.homes.deployed import finish  # noqa: PLC0415
+
+    finish(ports, version)
+
+
+@contextmanager
+def _home(options: argparse.Namespace) -> Iterator[Home]:
+    """The home of a deployed environment, or that of this laptop."""
+    if options.environment:
+        # Imported when needed: boto3 takes its time.
+        from vireo.homes.deployed import deployed  # noqa: PLC0415
+
+        with deployed(options.environment) as there:
+            yield there
+    else:
+        with closing(local_home(options.state)) as here:
+            yield here
+
+
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--state", type=Path, default=Path(".state"), help="the state folder")
+    parser.add_argument(
+        "--environment", choices=("dev", "staging", "prod"), help="a deployed one, not the laptop"
+    )
     parser.add_argument("--tenant", default="default")
     parser.add_argument("--to", metavar="VERSION", help="the one that served before, by default")
     return parser.parse_args(arguments)

@@ -33,6 +33,7 @@ EMITTED: dict[str, tuple[str, tuple[str, ...]] | None] = {
     "ExposureLost": None,
     "CacheError": ("operation", ("get", "put", "delete", "add")),
     "CacheSkipped": ("operation", ("get", "put", "delete", "add")),
+    "ReleaseWithdrawn": None,
     "TrainingFailed": ("trigger", ("manual", "deploy", "schedule")),
     "Events": ("fate", ("accepted", "refused", "unavailable")),
     "EventsFollowed": None,
@@ -280,6 +281,7 @@ class MonitoringStack(Stack):
                     machine.metric_succeeded(period=HOUR),
                     machine.metric_failed(period=HOUR),
                     self._sum("TrainingFailed", HOUR),
+                    self._emitted("ReleaseWithdrawn", "Sum", HOUR),
                 ],
             ),
         )

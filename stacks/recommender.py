@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
-from aws_cdk import Duration, Stack
+from aws_cdk import ArnFormat, CfnOutput, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_codedeploy as codedeploy
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from stacks.checks import accept
 from stacks.data import DataStack
 from stacks.environments import Environment
-from stacks.functions import PythonFunction, allow, allow_blobs, layer
+from stacks.functions import ImageFunction, PythonFunction, allow, allow_blobs, layer
 from stacks.network import NetworkStack
 from stacks.packages import Packages
 from vireo.ports import Table
+
+#: What the API calls; `vireo.homes.aws_releases` moves it.
+ALIAS = "live"
+#: How requests are shifted to a new version, by the name that CodeDeploy has for it.
+CANARY = codedeploy.LambdaDeploymentConfig.CANARY_10_PERCENT_5_MINUTES
 
 
 class RecommenderStack(Stack):
@@ -53,10 +59,21 @@ class RecommenderStack(Stack):
         self._permit(data)
         self.alarms: list[cloudwatch.Alarm] = []
         self.live = lambda_.Alias(
-            self, "Live", alias_name="live", version=self.recommend.current_version
+            self, "Live", alias_name=ALIAS, version=self._first_version(environment)
         )
+        self.shift: codedeploy.LambdaDeploymentGroup | None = None
         if environment.alarms:
             self._shift_by_steps()
+        #: For who releases a bundle: see `vireo.settings.Settings`.
+        self.release: dict[str, str] = {}
+        if environment.snap_start:
+            self.release["serving_function"] = self.recommend.function_name
+            CfnOutput(self, "ServingFunction", value=self.recommend.function_name)
+            if self.shift:
+                group = self.shift
+                name = f"{group.application.application_name}/{group.deployment_group_name}"
+                self.release["serving_group"] = name
+                CfnOutput(self, "ServingGroup", value=name)
 
     def _permit(self, data: DataStack) -> None:
         may, tables = partial(allow, self.recommend), data.tables
@@ -71,6 +88,54 @@ class RecommenderStack(Stack):
         may("kinesis", "PutRecords", on=data.stream.stream_arn)
         if data.cache_arns:
             may("elasticache", "Connect", on=data.cache_arns)
+
+    def permit_release(self, function: ImageFunction) -> None:
+        """Let a function publish versions of this one, and shift requests to them."""
+        if not self.release:
+            return
+        may, ours = partial(allow, function), self.recommend.function_arn
+        may(
+            "lambda",
+            "GetAlias",
+            "GetFunctionConfiguration",
+            "PublishVersion",
+            "UpdateFunctionConfiguration",
+            *(() if self.shift else ("UpdateAlias",)),
+            on=ours,
+        )
+        export = f"{self.stack_name}-function"  # named, so that the finding has a stable name
+        may("lambda", "GetFunctionConfiguration", on=f"{self.export_value(ours, name=export)}:*")
+        accept(
+            cast(iam.Role, function.role),
+            "IAM5",
+            "Versions of the one function, which have numbers.",
+            f"Resource::{export}:*",
+        )
+        if self.shift:
+            group, revisions = self.shift, ("GetApplicationRevision", "RegisterApplicationRevision")
+            may("codedeploy", "CreateDeployment", "GetDeployment", on=group.deployment_group_arn)
+            may("codedeploy", "GetDeploymentConfig", on=self._canary_arn())
+            may("codedeploy", *revisions, on=group.application.application_arn)
+
+    def _canary_arn(self) -> str:
+        return self.format_arn(
+            service="codedeploy",
+            resource="deploymentconfig",
+            resource_name=CANARY.deployment_config_name,
+            arn_format=ArnFormat.COLON_RESOURCE_NAME,
+        )
+
+    def _first_version(self, environment: Environment) -> lambda_.IVersion:
+        """What the alias names.
+
+        With snapshots only until the first release: code, too, then serves by a release, because a
+        version that is to start from a snapshot must be published with its bundle.
+        """
+        if not environment.snap_start:
+            return self.recommend.current_version
+        return lambda_.Version(
+            self, "First", lambda_=self.recommend, removal_policy=RemovalPolicy.RETAIN
+        )
 
     def _shift_by_steps(self) -> None:
         """A new version gets a tenth of the requests first; errors or slowness bring the old back.
@@ -96,11 +161,11 @@ class RecommenderStack(Stack):
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
         self.alarms = [errors, slow]
-        group = codedeploy.LambdaDeploymentGroup(
+        self.shift = group = codedeploy.LambdaDeploymentGroup(
             self,
             "Shift",
             alias=self.live,
-            deployment_config=codedeploy.LambdaDeploymentConfig.CANARY_10_PERCENT_5_MINUTES,
+            deployment_config=CANARY,
             alarms=[errors, slow],
         )
         accept(

@@ -21,6 +21,7 @@ from stacks.functions import ImageFunction, allow, allow_blobs, log_group
 from stacks.images import ImagesStack
 from stacks.network import NetworkStack
 from stacks.packages import ROOT
+from stacks.recommender import RecommenderStack
 from vireo.ports import Table
 
 #: The tenant that is trained by schedule.
@@ -38,24 +39,27 @@ class TrainingStack(Stack):
         environment: Environment,
         data: DataStack,
         images: ImagesStack,
+        recommender: RecommenderStack,
         network: NetworkStack | None,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, id, **kwargs)
         without_cache = {"redis_url": None, "redis_identity": None}
+        settings = data.settings.model_copy(update={**without_cache, **recommender.release})
         self.function = ImageFunction(
             self,
             "Training",
             description="Every state of training",
             repository=images.repository,
             tag=images.tag,
-            settings=data.settings.model_copy(update=without_cache).as_env(),
+            settings=settings.as_env(),
             environment=environment,
             network=network,
             memory_mib=environment.training_memory_mib,
             disk_mib=environment.training_disk_mib,
         )
         self._permit(data)
+        recommender.permit_release(self.function)
         self.machine = self._machine(environment)
         self._tell_failures(data)
         if environment.weekly_training:

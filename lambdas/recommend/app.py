@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from threading import Lock
 
 from recommend.routes import routes
@@ -20,9 +21,11 @@ MEANINGS: dict[type[Exception], tuple[int, str]] = {
 }
 
 
-def include(api: Api, home: Home) -> None:
-    """Put the recommender's routes into an API; a tenant's model loads with its first request."""
-    tenants: dict[str, Recommender] = {}
+def include(api: Api, home: Home, loaded: Iterable[str] = ()) -> None:
+    """Put the recommender's routes into an API; see `build`."""
+    tenants = {tenant: Recommender(home.open(tenant)) for tenant in loaded}
+    for recommender in tenants.values():
+        recommender.load()
     lock = Lock()
 
     def service(user_id: str | None) -> Recommender:
@@ -40,8 +43,14 @@ def include(api: Api, home: Home) -> None:
     api.include_router(routes(service, lambda: api.request_id, health))
 
 
-def build(home: Home) -> Api:
-    """The API in a home."""
+def build(home: Home, loaded: Iterable[str] = ()) -> Api:
+    """The API in a home.
+
+    Args:
+        home: of all tenants.
+        loaded: tenants whose model is loaded now, for a snapshot of this process; that of any other
+            is loaded with its first request. Raises `NoModel` when one cannot be loaded.
+    """
     api = Api(home, MEANINGS)
-    include(api, home)
+    include(api, home, loaded)
     return api

@@ -11,4 +11,4 @@ from vireo.homes import aws  # noqa: E402
 
 gc.enable()
 home = aws.home()
-handler = home.handler(build(home).resolve)
+handler = home.handler(build(home, home.settings.bundles()).resolve)

@@ -1,4 +1,7 @@
-"""Both homes, each empty for every test: what one does, the other must do."""
+"""Both homes, each empty for every test: what one does, the other must do.
+
+The home in AWS is on moto; its records are on dynalite, too.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from tests.contract import second_dynamodb
 from vireo.homes.aws import AwsHome, Clients
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import home as local_home
@@ -57,8 +61,35 @@ class OneAtATime(Clients):
         return client
 
 
-def make_tables(settings: Settings) -> None:
-    client = boto3.client("dynamodb")
+class OnDynalite(OneAtATime):
+    """Records are in dynalite, which takes calls at once; all else is on moto."""
+
+    def __init__(self, settings: Settings, endpoint: str) -> None:
+        super().__init__(settings)
+        self._endpoint = endpoint
+
+    def _make(self, service: str) -> Any:
+        if service != "dynamodb":
+            return super()._make(service)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_ENDPOINT_URL_DYNAMODB", self._endpoint)
+            return Clients._make(self, service)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every suite runs in both homes; what records do, with a second DynamoDB, too."""
+    if "home" not in metafunc.fixturenames:
+        return
+    homes: list[Any] = ["local", "aws"]
+    if metafunc.definition.get_closest_marker("second_dynamodb"):
+        lacks = [m.args[0] for m in metafunc.definition.iter_markers("dynalite_lacks")]
+        # Strict: when it learns, we want to know.
+        marks = [pytest.mark.xfail(reason=f"dynalite lacks {lack}", strict=True) for lack in lacks]
+        homes.append(pytest.param("dynalite", marks=marks))
+    metafunc.parametrize("home", homes, indirect=True)
+
+
+def make_tables(client: Any, settings: Settings) -> None:
     for table in Table:
         client.create_table(
             TableName=settings.table(table),
@@ -92,7 +123,7 @@ def account() -> Iterator[tuple[Settings, Clients]]:
                 record_seconds=5,
                 **{f"{table}_table": f"vireo-{table}" for table in Table},
             )
-            make_tables(settings)
+            make_tables(boto3.client("dynamodb"), settings)
             boto3.client("s3").create_bucket(
                 Bucket="vireo", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
             )
@@ -110,7 +141,26 @@ def meter() -> LocalMeter:
     return LocalMeter()
 
 
-@pytest.fixture(params=["local", "aws"])
+@pytest.fixture(scope="session")
+def dynalite() -> Iterator[str]:
+    with second_dynamodb.running() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="module")
+def other_account(
+    account: tuple[Settings, Clients], dynalite: str
+) -> Iterator[tuple[Settings, Clients]]:
+    """The same account, with its records in dynalite."""
+    settings, _ = account
+    clients = OnDynalite(settings, dynalite)
+    make_tables(clients("dynamodb"), settings)
+    yield settings, clients
+    for table in Table:
+        clients("dynamodb").delete_table(TableName=settings.table(table))
+
+
+@pytest.fixture
 def home(
     request: pytest.FixtureRequest, tmp_path: Path, clock: MovableClock, meter: LocalMeter
 ) -> Iterator[Home]:
@@ -120,7 +170,8 @@ def home(
         yield local
         local.close()
     else:
-        settings, clients = request.getfixturevalue("account")
+        name = "account" if request.param == "aws" else "other_account"
+        settings, clients = request.getfixturevalue(name)
         settings = settings.model_copy(update={"scratch": str(tmp_path)})
         aws = AwsHome(settings, clock=clock, meter=meter)
         aws.clients = clients

@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from vireo.homes.clock import MovableClock
 from vireo.ports import Conflict, Delete, Home, Ports, Put, Refused, Table
 
+pytestmark = pytest.mark.second_dynamodb
+transactional = pytest.mark.dynalite_lacks("TransactWriteItems")
+
 T = Table.VIDEOS
 #: A fixture that is not reset between examples does no harm: each writes the record anew.
 EXAMPLES = settings(
@@ -261,6 +264,7 @@ def test_a_query_of_many_megabytes(ports: Ports) -> None:
     assert len(ports.records.query(T, "k").records) == 8
 
 
+@transactional
 def test_writes_are_all_or_none(ports: Ports) -> None:
     records = ports.records
     records.put(T, "a", "", {"n": 1})
@@ -284,6 +288,7 @@ def test_writes_are_all_or_none(ports: Ports) -> None:
     records.write([])
 
 
+@transactional
 def test_limits_of_a_transaction(ports: Ports) -> None:
     hundred = [Put(T, str(j), "", {}) for j in range(100)]
     ports.records.write(hundred)

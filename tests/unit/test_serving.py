@@ -329,3 +329,19 @@ def test_a_batch_is_stored_whole(ports: Ports) -> None:
     seen.poll(NOW)
     assert seen.videos == {v.video_id: v for v in many}
     assert seen.texts.keys() == seen.videos.keys()
+
+
+def test_a_process_that_is_made_for_a_bundle_does_not_follow_the_pointer(
+    ports: Ports, clock: MovableClock
+) -> None:
+    for version in ("b1", "b2"):
+        bundles.publish(bundle(VIDEOS, version=version), ports.blobs)
+        bundles.switch(ports.records, version, expect=bundles.current(ports.records))
+    pinned = Serving(replace(ports, serves="b1"))
+    assert pinned.view()[0].snapshot.bundle.version == "b1"
+    Catalogue(ports).put("new", VideoBody(title="New"))
+    clock.advance(60)
+    assert pinned.view()[0].snapshot.bundle.version == "b1"
+    assert pinned.view()[0].snapshot.row("new") >= 0, "but it follows the catalogue"
+    with pytest.raises(NoModel):
+        Serving(replace(ports, serves="b3")).view()

@@ -11,10 +11,13 @@ from typing import Any
 import orjson
 import pytest
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
+from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_function import (
+    WaitFunction,
+)
 
 from vireo.homes.local import LocalHome
 from vireo.homes.local import home as local_home
-from vireo.ports import Execution, Missing, Refused, Unavailable
+from vireo.ports import Execution, Missing, Refused, Unavailable, Withdrawn
 
 Step = Callable[[dict[str, Any]], dict[str, Any]]
 DEFINITION = Path("statemachines/training.asl.json")
@@ -39,6 +42,7 @@ class Training:
             "ranker": lambda run: {**run, "artifacts": {**run["artifacts"], "ranker": "r"}},
             "evaluate": evaluate,
             "deploy": lambda run: {**run, "version": "v1"},
+            "release": lambda run: {**run, "released": True},
             "notify": lambda run: run,
         }
         self.home = local_home(folder, functions={"TrainingFunction": self.function})
@@ -85,11 +89,12 @@ def test_a_good_challenger_is_deployed(training: Training) -> None:
             "artifacts": {"log": "blobs/log", "tower": "t", "ranker": "r"},
             "decision": {"deploy": True},
             "version": "v1",
+            "released": True,
         },
     )
     assert training.called[0] == "preprocess"
     assert sorted(training.called[1:3]) == ["ranker", "two_tower"]
-    assert training.called[3:] == ["evaluate", "deploy"]
+    assert training.called[3:] == ["evaluate", "deploy", "release"]
 
 
 def test_a_bad_challenger_is_refused_which_is_no_failure(training: Training) -> None:
@@ -190,7 +195,7 @@ def test_every_task_is_tried_again_and_caught() -> None:
     }
     tasks = {n: s for n, s in {**states, **branches}.items() if s["Type"] == "Task"}
     retries = {n: s["Retry"] for n, s in tasks.items() if n != "Notify"}
-    assert len(retries) == 5
+    assert len(retries) == 6
     assert len({orjson.dumps(r) for r in retries.values()}) == 1
     for name, state in {**states, **branches}.items():
         if state["Type"] in {"Task", "Parallel"} and name not in branches:
@@ -198,3 +203,25 @@ def test_every_task_is_tried_again_and_caught() -> None:
         if state["Type"] == "Task":
             words = re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
             assert state["Parameters"]["Payload"] == {"step": words, "run.$": "$"}
+
+
+def test_a_release_is_asked_about_until_it_is_done(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WaitFunction, "_wait_interval", lambda *_, **__: None)
+
+    def release(run: dict[str, Any]) -> dict[str, Any]:
+        asked = run.get("asked", 0) + 1
+        return {**run, "asked": asked, "released": asked == 3}
+
+    training.steps["release"] = release
+    execution = training.run({"run_id": "r", "good": True})
+    assert execution.status == "SUCCEEDED"
+    assert training.called[-3:] == ["release"] * 3
+
+
+def test_a_release_that_is_withdrawn_is_a_failure_that_is_told(training: Training) -> None:
+    training.steps["release"] = raising(Withdrawn("the alarm went off"))
+    execution = training.run({"run_id": "r", "good": True})
+    assert (execution.status, execution.error) == ("FAILED", "Withdrawn")
+    assert training.called[-1] == "notify"

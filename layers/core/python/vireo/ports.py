@@ -28,6 +28,10 @@ class Refused(ValueError):
     """The call breaks a limit of the store (size, count, missing key). It will never succeed."""
 
 
+class Withdrawn(Exception):
+    """A release failed, or was rolled back; what served before serves on."""
+
+
 class Missing(LookupError):
     """A blob, stream or execution of that name does not exist."""
 
@@ -227,6 +231,36 @@ class Executions(Protocol):
         ...
 
 
+class Releases(Protocol):
+    """How a published bundle comes to serve; see docs/decisions/0013-bundles-in-snapshots.md."""
+
+    def begin(self, version: str) -> str | None:
+        """Start to release a bundle, and name the release; None when it serves already.
+
+        Beginning again after a lost answer does no harm. Raises `Withdrawn` when no process can
+        load it.
+        """
+        ...
+
+    def finished(self, release: str) -> bool:
+        """Whether every request is served by it; False while requests are being shifted.
+
+        Raises `Withdrawn` when it was rolled back.
+        """
+        ...
+
+
+class AtOnce:
+    """`Releases` where every process follows the pointer: what it names serves within seconds."""
+
+    def begin(self, version: str) -> None:
+        """It serves already."""
+
+    def finished(self, release: str) -> bool:
+        """True."""
+        return True
+
+
 class Clock(Protocol):
     """The time, so that a test can move it."""
 
@@ -264,6 +298,9 @@ class Ports:
     meter: Meter
     #: A writable folder on this machine for memory-mapped bundles (``/tmp`` in Lambda).
     scratch: str = field(default="/tmp")
+    releases: Releases = field(default_factory=AtOnce)
+    #: The bundle that this process is made for; None: it follows the pointer.
+    serves: str | None = None
 
 
 class Home(Protocol):

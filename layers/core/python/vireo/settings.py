@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Self
 
@@ -41,6 +42,12 @@ class Settings(BaseModel):
     redis_identity: str | None = None
     #: ARN of the training state machine; only those who start it or look at it have it.
     training_machine: str | None = None
+    #: What the versions of the serving function are called by, when training has to publish them;
+    #: and CodeDeploy's ``application/group`` that shifts requests to them, if they are shifted.
+    serving_function: str | None = None
+    serving_group: str | None = None
+    #: The bundles that this version of a function was published for: JSON, tenant → version.
+    serves: str | None = None
     metrics_namespace: str = "Vireo"
     #: A folder that the function may write to, for memory-mapped bundles.
     scratch: str = "/tmp"
@@ -56,6 +63,11 @@ class Settings(BaseModel):
     def table(self, table: Table) -> str:
         """The name of a table."""
         return str(getattr(self, f"{table.value}_table"))
+
+    def bundles(self) -> dict[str, str]:
+        """The bundle of every tenant that this version of a function was published for."""
+        found: dict[str, str] = json.loads(self.serves or "{}")
+        return found
 
     def machine(self, name: str) -> str | None:
         """The ARN of a state machine; None when this function does not know it."""

@@ -16,12 +16,13 @@ from botocore.config import Config
 from vireo.homes.aws_errors import translated
 from vireo.homes.aws_meter import EmfMeter
 from vireo.homes.aws_records import AwsRecords
+from vireo.homes.aws_releases import LambdaReleases
 from vireo.homes.aws_sign_in import RoleSignIn
 from vireo.homes.clock import SystemClock
 from vireo.homes.limits import owned, refusals
 from vireo.homes.names import checked_blob, checked_prefix, checked_tenant, execution_name
 from vireo.homes.redis_cache import RedisCache, RedisServer
-from vireo.ports import Clock, Execution, Meter, Missing, Ports, Refused, Unavailable
+from vireo.ports import AtOnce, Clock, Execution, Meter, Missing, Ports, Refused, Unavailable
 from vireo.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Clients:
             "s3": settings.blob_seconds,
             "kinesis": settings.stream_seconds,
             "stepfunctions": settings.stream_seconds,
+            "lambda": settings.blob_seconds,
+            "codedeploy": settings.blob_seconds,
         }
 
     def __call__(self, service: str) -> Any:
@@ -250,6 +253,10 @@ class AwsHome:
             clock=self.clock,
             meter=self.meter,
             scratch=str(scratch),
+            releases=LambdaReleases(clients, tenant, settings)
+            if settings.serving_function
+            else AtOnce(),
+            serves=settings.bundles().get(tenant),
         )
 
     def handler(self, function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:

@@ -126,6 +126,10 @@ class Recommender:
         items = _items(request, slate, reasons(request, slate))
         return _listing(view, items, degraded, request_id)
 
+    def load(self) -> None:
+        """Load the model before there are requests. Raises `NoModel`."""
+        self._serving.view()
+
     @property
     def ready(self) -> bool:
         """Whether this process has a model; asks no store."""

@@ -122,23 +122,30 @@ class Serving:
             self._ports.meter.count("OverlayFailed")
 
     def _follow(self) -> None:
-        """Load the bundle that the pointer names, if it is another; then let go of the old."""
-        pointer = bundle.current(self._ports.records)
+        """Load the bundle that is wanted, if it is another; then let go of the old."""
+        wanted = self._wanted()
         served = self._track.model.bundle.version if self._track else None
-        if pointer is None or pointer.version in (served, self._refused):
+        if wanted is None or wanted in (served, self._refused):
             return
         try:
-            found = bundle.fetch(self._ports.blobs, pointer.version, Path(self._ports.scratch))
+            found = bundle.fetch(self._ports.blobs, wanted, Path(self._ports.scratch))
         except BundleRefused:
-            log.exception("bundle %s is refused; %s serves on", pointer.version, served)
+            log.exception("bundle %s is refused; %s serves on", wanted, served)
             self._ports.meter.count("BundleRefused")
-            self._refused = pointer.version
+            self._refused = wanted
             return
         track = _Track(Model(found), self._ports.records)
         self._view = self._poll(track)
         self._track = track
-        keep = {pointer.version, served or pointer.version}  # the old one may be needed again
+        keep = {wanted, served or wanted}  # the old one may be needed again
         bundle.tidy(Path(self._ports.scratch), keep)
+
+    def _wanted(self) -> str | None:
+        """The bundle that this process was made for, or else the one that the pointer names."""
+        if self._ports.serves is not None:
+            return self._ports.serves
+        pointer = bundle.current(self._ports.records)
+        return None if pointer is None else pointer.version
 
     def _poll(self, track: _Track) -> View:
         clock = self._ports.clock

@@ -117,6 +117,14 @@ def publish(
     bundles.switch(ports.records, bundle.version, expect=expect)
 
 
+def withdraw(version: str, ports: Ports) -> None:
+    """Have the pointer name the bundle before, if it still names one that is not to serve."""
+    pointer = bundles.current(ports.records)
+    ports.meter.count("ReleaseWithdrawn")
+    if pointer is not None and pointer.version == version and pointer.previous is not None:
+        bundles.switch(ports.records, pointer.previous, expect=pointer)
+
+
 def check(bundle: Bundle, challenger: Challenger, prepared: Prepared) -> None:
     """Answer some of the latest requests; the ranker's scores must be those of CatBoost itself."""
     _, test = protocols.boundaries(prepared.log, CUT)

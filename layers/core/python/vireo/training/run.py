@@ -38,6 +38,9 @@ class Run(BaseModel):
     metrics: dict[str, Any] = Field(default_factory=dict)
     decision: Decision | None = None
     version: str | None = Field(default=None, description="of the bundle that was published")
+    #: The release that is under way, and whether it is done; $.released is what a Choice reads.
+    release: str | None = None
+    released: bool = False
     #: What the parallel states returned; the step that follows them merges it away.
     branches: list[dict[str, Any]] = Field(default_factory=list)
     #: Where Catch puts the error of the step that failed.

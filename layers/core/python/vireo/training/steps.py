@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from vireo.bundle import current
-from vireo.ports import Missing, Ports
+from vireo.ports import Missing, Ports, Withdrawn
 from vireo.training import artifacts, deployment, evaluation, generator, protocols, recipe
 from vireo.training import ranker as ranking
 from vireo.training.collected import EVENTS, into_home, read_home, stored_viewer
@@ -109,6 +109,21 @@ def deploy(run: Run, ports: Ports, progress: Progress) -> Run:
     return run.model_copy(update={"version": bundle.version})
 
 
+def release(run: Run, ports: Ports, progress: Progress) -> Run:
+    """Have the published bundle serve, by steps where there are any; called until it is done."""
+    if run.version is None:
+        raise Missing("there is no bundle to release")
+    try:
+        if run.release is None:
+            begun = ports.releases.begin(run.version)
+            return run.model_copy(update={"release": begun, "released": begun is None})
+        done = ports.releases.finished(run.release)
+    except Withdrawn:
+        deployment.withdraw(run.version, ports)
+        raise
+    return run.model_copy(update={"released": done})
+
+
 def notify(run: Run, ports: Ports, progress: Progress) -> Run:
     """Say that a run has failed, where the alarm listens, and keep the reason."""
     ports.meter.count("TrainingFailed", trigger=run.trigger)
@@ -122,8 +137,12 @@ STEPS: Mapping[str, Step] = {
     "ranker": ranker,
     "evaluate": evaluate,
     "deploy": deploy,
+    "release": release,
     "notify": notify,
 }
+
+#: Every failure is told, also the second of a run; a release is asked about until it is done.
+_AGAIN = {"notify", "release"}
 
 
 def perform(
@@ -131,8 +150,8 @@ def perform(
 ) -> dict[str, Any]:
     """Run a step by name, or return what it returned when it was run before."""
     run = Run.of(document)
-    if name == "notify":  # every failure is told, also the second of a run
-        return notify(run, ports, progress).model_dump(mode="json")
+    if name in _AGAIN:
+        return STEPS[name](run, ports, progress).model_dump(mode="json")
     kept = run.prefix(f"{name}.json")
     try:
         done: dict[str, Any] = orjson.loads(ports.blobs.read(kept))

@@ -1,0 +1,64 @@
+"""The home of a deployed environment as a laptop opens it: found by the outputs of its stacks."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from vireo.homes.aws import AwsHome
+from vireo.homes.local_meter import LocalMeter
+from vireo.ports import Missing, Ports, Table
+from vireo.settings import Settings
+
+#: A laptop is farther away than a function: seconds that a call may take.
+_PATIENCE: dict[str, Any] = {"record_seconds": 10.0, "blob_seconds": 60.0, "connect_seconds": 5.0}
+
+
+def outputs(environment: str, part: str) -> dict[str, str]:
+    """The outputs of a stack, e.g. ``part="data"``. Raises `Missing` when there is none."""
+    client: Any = boto3.client("cloudformation")
+    name = f"vireo-{environment}-{part}"
+    try:
+        (stack,) = client.describe_stacks(StackName=name)["Stacks"]
+    except ClientError as error:
+        raise Missing(f"stack {name} cannot be read: {error}") from error
+    return {o["OutputKey"]: o["OutputValue"] for o in stack.get("Outputs", [])}
+
+
+@contextmanager
+def deployed(environment: str, machine: str | None = None) -> Iterator[AwsHome]:
+    """The home of an environment, with the credentials of whoever runs this.
+
+    It has neither stream nor cache, which commands have no use for; ``machine`` is the ARN of the
+    training state machine for who starts it. Raises `Missing` when it is not deployed.
+    """
+    data, serving = outputs(environment, "data"), outputs(environment, "recommender")
+    names = {table: table.value.title().replace("_", "") for table in Table}
+    tables: dict[str, Any] = {f"{t}_table": data[f"{names[t]}TableName"] for t in Table}
+    with tempfile.TemporaryDirectory(prefix="vireo-") as scratch:
+        settings = Settings(
+            environment=environment,
+            bucket=data["BucketName"],
+            stream="none",
+            training_machine=machine,
+            serving_function=serving.get("ServingFunction"),
+            serving_group=serving.get("ServingGroup"),
+            scratch=scratch,
+            attempts=5,
+            **_PATIENCE,
+            **tables,
+        )
+        yield AwsHome(settings, meter=LocalMeter())
+
+
+def finish(ports: Ports, version: str, every: float = 10.0) -> None:
+    """Release a bundle and wait until every request is served by it. Raises `Withdrawn`."""
+    begun = ports.releases.begin(version)
+    while begun is not None and not ports.releases.finished(begun):
+        time.sleep(every)

