@@ -38,7 +38,7 @@ def snapshot() -> Snapshot:
 
 def everything(snapshot: Snapshot) -> Slate:
     n = len(snapshot)
-    return Slate(
+    return Slate.of(
         np.arange(n, dtype=np.int32),
         np.zeros((len(SOURCES), n), np.float32),
         np.zeros(n, np.uint8),

@@ -44,7 +44,7 @@ def slate_of(snapshot: Snapshot, scores: dict[int, float]) -> Slate:
     order = np.argsort(rows)
     score = np.array(list(scores.values()), np.float32)[order]
     nan = np.full((len(SOURCES), len(rows)), np.nan, np.float32)
-    return Slate(rows[order], nan, np.zeros(len(rows), np.uint8), score)
+    return Slate.of(rows[order], nan, np.zeros(len(rows), np.uint8), score)
 
 
 def ids(snapshot: Snapshot, slate: Slate) -> list[str]:

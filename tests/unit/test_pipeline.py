@@ -71,7 +71,7 @@ def test_every_stage_reports(request_: Request) -> None:
 
 
 def test_removals_are_counted_where_they_happen(request_: Request) -> None:
-    everything = Slate(
+    everything = Slate.of(
         np.arange(80, dtype=np.int32),
         np.zeros((4, 80), np.float32),
         np.zeros(80, np.uint8),

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.worlds import NOW, bundle, viewer
-from vireo.recommender.candidates import candidates, retrieval_score
+from vireo.recommender.candidates import candidates
 from vireo.recommender.features import CATEGORICAL, FEATURES, features
 from vireo.recommender.ranking import Ranking, rank
 from vireo.recommender.slate import Request, standardised
@@ -86,7 +86,7 @@ def test_without_a_ranker_the_sources_decide(trained: tuple[Snapshot, catboost.C
         slate = candidates(request)
         ranked = rank(request, slate)
         assert ranked.features is None
-        np.testing.assert_array_equal(ranked.score, retrieval_score(request, slate.scores))
+        np.testing.assert_array_equal(ranked.score, slate.score)
 
 
 def test_popularity_only_keeps_the_order_of_popularity(

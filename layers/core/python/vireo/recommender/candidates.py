@@ -100,7 +100,8 @@ def candidates(request: Request, retrieval: Retrieval | None = None) -> Slate:
                 proposals.append((source, best(rows, votes.scores[rows], k)[0]))
         rows, proposed = _merge(proposals)
         scores = _scores(snapshot, rows, query, {NEIGHBOURS: neighbours, SUCCESSORS: successors})
-    return Slate(rows, scores, proposed, retrieval_score(request, scores))
+    z = standardised(scores)
+    return Slate(rows, scores, proposed, retrieval_score(request, z), z)
 
 
 def _votes(
@@ -139,12 +140,12 @@ def popular_only(request: Request) -> Slate:
     rows = _first(rows, request.eligible, len(rows))
     score = -np.arange(len(rows), dtype=np.float32)
     proposed = np.full(len(rows), 1 << POPULARITY, np.uint8)
-    return Slate(rows, _scores(request.snapshot, rows, None, {}), proposed, score)
+    return Slate.of(rows, _scores(request.snapshot, rows, None, {}), proposed, score)
 
 
-def retrieval_score(request: Request, scores: Floats) -> Floats:
-    """Per-request z-scores of the sources, weighted for the pause before the request."""
-    score: Floats = _weights(request, "retrieval_blend")[-len(SOURCES) :] @ standardised(scores)
+def retrieval_score(request: Request, z: Floats) -> Floats:
+    """The z-scores of the sources, weighted for the pause before the request."""
+    score: Floats = _weights(request, "retrieval_blend")[-len(SOURCES) :] @ z
     return score
 
 

@@ -59,5 +59,5 @@ def trending(request: Request, category: str | None) -> Slate:
 def _slate(request: Request, rows: Rows, score: Floats) -> Slate:
     """The best of the rows, after the rules of filtering."""
     nothing = np.full((len(SOURCES), len(rows)), np.nan, np.float32)
-    slate = Slate(rows.astype(np.int32), nothing, np.zeros(len(rows), np.uint8), score)
+    slate = Slate.of(rows.astype(np.int32), nothing, np.zeros(len(rows), np.uint8), score)
     return Filtering()(request, slate).top(request.limit)

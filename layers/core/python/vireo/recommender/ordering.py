@@ -144,6 +144,7 @@ def _inserted(slate: Slate, row: int, place: int, campaign_id: str) -> Slate:
         slate,
         rows=np.insert(slate.rows, place, row),
         scores=np.insert(slate.scores, place, np.full(len(SOURCES), nan), axis=1),
+        z=np.insert(slate.z, place, np.zeros(len(SOURCES)), axis=1),
         proposed=np.insert(slate.proposed, place, 0),
         score=np.insert(slate.score, place, nan),
         features=None,

@@ -15,7 +15,7 @@ from vireo.recommender.slate import Floats, Request, Slate
 def blended(request: Request, slate: Slate, ranker: Floats | None) -> Floats:
     """The ranker's correction and the z-scores of every source, weighted by the pause: [k]."""
     if ranker is None:
-        return retrieval_score(request, slate.scores)
+        return retrieval_score(request, slate.z)
     weights = blend_weights(request)
     score: Floats = weights[0] * ranker + weights[1:] @ slate.z
     return score

@@ -128,6 +128,7 @@ class Slate:
     scores: Floats  #: [len(SOURCES), k], NaN where a source has no opinion
     proposed: NDArray[np.uint8]  #: [k], bits by PROPOSERS
     score: Floats  #: [k], what the slate is to be ordered by
+    z: Floats  #: [len(SOURCES), k], z-scores of `scores` over all that retrieval returned
     features: Floats | None = None  #: [k, F]
     removed: Mapping[str, Rows] = field(default_factory=_nothing)
     slots: NDArray[np.uint8] | None = None  #: [k] ORGANIC, PROMOTED or EXPLORE, once ordered
@@ -136,17 +137,17 @@ class Slate:
     def __len__(self) -> int:
         return len(self.rows)
 
-    @cached_property
-    def z(self) -> Floats:
-        """[len(SOURCES), k]: z-scores of the sources over this slate."""
-        return standardised(self.scores)
+    @classmethod
+    def of(cls, rows: Rows, scores: Floats, proposed: NDArray[np.uint8], score: Floats) -> Self:
+        """A slate as retrieval returns it."""
+        return cls(rows, scores, proposed, score, standardised(scores))
 
     @classmethod
     def empty(cls) -> Self:
         """No candidates."""
         none = np.zeros(0, np.float32)
         scores = np.zeros((len(SOURCES), 0), np.float32)
-        return cls(np.zeros(0, np.int32), scores, np.zeros(0, np.uint8), none)
+        return cls.of(np.zeros(0, np.int32), scores, np.zeros(0, np.uint8), none)
 
     def take(self, order: NDArray[np.integer] | Mask) -> Self:
         """The candidates at those positions, in that order."""
@@ -156,6 +157,7 @@ class Slate:
             scores=self.scores[:, order],
             proposed=self.proposed[order],
             score=self.score[order],
+            z=self.z[:, order],
             features=None if self.features is None else self.features[order],
             slots=None if self.slots is None else self.slots[order],
         )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vireo.recommender.features import FEATURES, features
-from vireo.recommender.slate import SOURCES, standardised
+from vireo.recommender.slate import SOURCES
 from vireo.training.protocols import Requests
 from vireo.training.replay import Replay
 
@@ -22,7 +22,7 @@ class Examples:
     """q slates, one after the other, with m candidates in all."""
 
     features: NDArray[np.float32]  #: [m, len(FEATURES)]
-    sources: NDArray[np.float32]  #: [m, len(SOURCES)] z-scores within the slate
+    sources: NDArray[np.float32]  #: [m, len(SOURCES)], `Slate.z`
     relevant: NDArray[np.bool_]  #: [m]
     offsets: NDArray[np.int64]  #: [q + 1]
     bucket: NDArray[np.int8]  #: [q] of the pause before the request
@@ -82,7 +82,7 @@ def collect(replay: Replay, requests: Requests, progress: Progress | None = None
         hit = np.isin(slate.rows, targets)
         if hit.any() and not hit.all():
             matrices.append(features(request, slate))
-            sources.append(standardised(slate.scores).T)
+            sources.append(slate.z.T)
             relevant.append(hit)
             sizes.append(len(slate))
             buckets.append(request.bucket)
