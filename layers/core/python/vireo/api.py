@@ -24,7 +24,6 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import (
     RequestUnsupportedContentType,
     RequestValidationError,
 )
-from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from pydantic import BaseModel, Field
 
@@ -187,6 +186,11 @@ class Api(APIGatewayRestResolver):
         self._means = {**_MEANINGS, **meanings}
         self.exception_handler(Exception)(self._explain)
         self.not_found(self._nothing_there)
+
+    def get_openapi_schema(self, **options: Any) -> Any:
+        """The document of all routes. What only documents need is not loaded before."""
+        from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer  # noqa: PLC0415
+
         self.configure_openapi(
             title="Vireo",
             version="1.0.0",
@@ -194,6 +198,7 @@ class Api(APIGatewayRestResolver):
             security_schemes={SCHEME: HTTPBearer(bearerFormat="JWT")},
             security=[{SCHEME: []}],
         )
+        return super().get_openapi_schema(**options)
 
     def include_router(self, router: Router, prefix: str | None = None) -> None:
         """Add routes; the document says of each which scope it asks for."""
