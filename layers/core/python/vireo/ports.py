@@ -102,7 +102,7 @@ class Records(Protocol):
         key: str,
         *,
         prefix: str = "",
-        after: str = "",
+        after: str | None = None,
         before: str | None = None,
         limit: int = 1000,
         newest_first: bool = False,
@@ -141,6 +141,16 @@ class Records(Protocol):
     def write(self, writes: Sequence[Put | Delete]) -> None:
         """All or none, at most 100 writes, no key twice. Raises `Conflict` and writes nothing."""
         ...
+
+
+def walk(records: Records, table: Table, key: str, *, after: str | None = None) -> Iterator[Record]:
+    """All records of a key in order of sort, page by page."""
+    while True:
+        page = records.query(table, key, after=after)
+        yield from page.records
+        if page.after is None:
+            return
+        after = page.after
 
 
 class Blobs(Protocol):

@@ -77,16 +77,16 @@ class AwsRecords:
         key: str,
         *,
         prefix: str = "",
-        after: str = "",
+        after: str | None = None,
         before: str | None = None,
         limit: int = 1000,
         newest_first: bool = False,
     ) -> Page:
         """See the port."""
-        checked_key(key, max(prefix, after, before or "", key=len))
+        checked_key(key, max(prefix, after or "", before or "", key=len))
         if limit < 1:
             raise Refused("a query's limit is at least 1")
-        first, end = sort_range("-" + prefix, "-" + after if after else "", _sk(before))
+        first, end = sort_range("-" + prefix, _sk(after), _sk(before))
         assert end is not None  # "-" + prefix always has a successor
         records: list[Record] = []
         if first < end:

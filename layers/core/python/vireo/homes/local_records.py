@@ -111,13 +111,13 @@ class LocalRecords:
         key: str,
         *,
         prefix: str = "",
-        after: str = "",
+        after: str | None = None,
         before: str | None = None,
         limit: int = 1000,
         newest_first: bool = False,
     ) -> Page:
         """See the port."""
-        checked_key(key, max(prefix, after, before or "", key=len))
+        checked_key(key, max(prefix, after or "", before or "", key=len))
         if limit < 1:
             raise Refused("a query's limit is at least 1")
         first, end = sort_range(prefix, after, before)

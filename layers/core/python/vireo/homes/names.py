@@ -64,12 +64,12 @@ def execution_name(tenant: str, name: str) -> str:
     return f"{tenant}_{name}"
 
 
-def sort_range(prefix: str, after: str, before: str | None) -> tuple[str, str | None]:
+def sort_range(prefix: str, after: str | None, before: str | None) -> tuple[str, str | None]:
     """First sort key of a query and the one it ends before (None: no end).
 
     The smallest string greater than ``after`` is ``after`` with a NUL behind it.
     """
-    first = max(prefix, after + "\0") if after else prefix
+    first = prefix if after is None else max(prefix, after + "\0")
     ends = [e for e in (_successor(prefix), before) if e is not None]
     return first, min(ends, default=None)
 

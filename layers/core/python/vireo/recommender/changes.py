@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vireo import text
 from vireo.catalogue import Video
 from vireo.keys import key_of
-from vireo.ports import Put, Record, Records, Table
+from vireo.ports import Put, Record, Records, Table, walk
 
 HOUR = 3600.0
 #: Clocks of writers differ, and a write may be seen late: readers look that far back again.
@@ -61,11 +61,8 @@ class Changes:
 
     def _read(self, start: float, now: float) -> Iterator[Record]:
         for hour in range(int(start // HOUR), int((now + OVERLAP) // HOUR) + 1):
-            after: str | None = f"{int(start * 1000):013d}"
-            while after is not None:
-                page = self._records.query(Table.OVERLAY, str(hour), after=after)
-                yield from page.records
-                after = page.after
+            after = f"{int(start * 1000):013d}"
+            yield from walk(self._records, Table.OVERLAY, str(hour), after=after)
 
     def _take(self, record: Record) -> None:
         item = dict(record.item)

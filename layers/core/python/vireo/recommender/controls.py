@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from vireo.ports import Item, Records, Table
+from vireo.ports import Item, Records, Table, walk
 from vireo.recommender.campaigns import Campaign
 from vireo.recommender.experiments import Experiment, assignments, tuned
 from vireo.recommender.tuning import Tuning
@@ -66,11 +66,7 @@ def read(records: Records) -> Controls:
 
 def rows(records: Records, key: str) -> Iterator[tuple[str, Item]]:
     """Names and items of the rows of SETTINGS under a key, valid or not."""
-    after: str | None = ""
-    while after is not None:
-        page = records.query(Table.SETTINGS, key, after=after)
-        yield from ((r.sort, r.item) for r in page.records)
-        after = page.after
+    return ((r.sort, r.item) for r in walk(records, Table.SETTINGS, key))
 
 
 def _valid(model: type[M], item: dict[str, Any], name: str, problems: list[str]) -> M | None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from vireo.catalogue import Profile, Video
 from vireo.keys import key_of, keys_of
-from vireo.ports import Blobs, Ports, Put, Record, Records, Table
+from vireo.ports import Blobs, Ports, Put, Records, Table, walk
 from vireo.recommender import changes
 from vireo.training import events as event_rows
 from vireo.training.dataset import Dataset
@@ -66,16 +66,8 @@ def put_videos(
 def catalogue(records: Records) -> Iterator[Video]:
     """All videos of a home's catalogue, by shard and id."""
     for shard in range(changes.SHARDS):
-        for record in _all(records, Table.VIDEOS, f"s{shard:02d}"):
+        for record in walk(records, Table.VIDEOS, f"s{shard:02d}"):
             yield Video.model_validate(record.item)
-
-
-def _all(records: Records, table: Table, key: str) -> Iterator[Record]:
-    after: str | None = ""
-    while after is not None:
-        page = records.query(table, key, after=after)
-        yield from page.records
-        after = page.after
 
 
 def read_home(
@@ -114,7 +106,7 @@ def read_home(
 
 def erased(records: Records) -> dict[int, float]:
     """Keys of the ids of erased people, and until when what they did is to be forgotten."""
-    notes = _all(records, Table.REGISTRY, "erased")
+    notes = walk(records, Table.REGISTRY, "erased")
     return {int(note.sort, 16): float(note.item["at"]) for note in notes}
 
 
