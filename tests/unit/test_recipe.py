@@ -20,7 +20,7 @@ from vireo.homes.clock import MovableClock
 from vireo.homes.local import home
 from vireo.ports import Ports
 from vireo.recommender.candidates import Retrieval
-from vireo.recommender.features import FEATURES
+from vireo.recommender.features import CATEGORICAL, FEATURES
 from vireo.recommender.slate import SOURCES
 from vireo.recommender.trees import Trees
 from vireo.training import protocols, recipe, steps
@@ -149,6 +149,28 @@ def test_packed_trees_are_catboosts(examples: Examples) -> None:
     back = ranking.of_artifact(arrays, orjson.loads(orjson.dumps(document)))
     assert back.model == ranker.model
     assert back.importance == ranker.importance
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_trees_are_heard_where_they_are_shown_to_help(*, told: bool) -> None:
+    """Half of the pauses: what was watched shows in a feature, or (not told) in none."""
+
+    def slates(seed: int) -> Examples:
+        whole = made_up([20] * 400, seed)
+        signal = whole.features[:, 3].reshape(400, 20) * (whole.bucket < 2)[:, None] * told
+        noise = np.random.default_rng(seed + 100).gumbel(size=signal.shape)
+        relevant = np.zeros(signal.shape, bool)
+        relevant[np.arange(400), (3 * signal + noise).argmax(1)] = True
+        whole.features[:, -len(CATEGORICAL) :] = 0
+        whole.features[:, FEATURES.index("log_pause")] = np.repeat(whole.bucket, 20)
+        people = np.arange(400, dtype=np.int32)
+        return replace(whole, relevant=relevant.ravel(), user=people)
+
+    config = ranking.RankerConfig(iterations=60, depth=4)
+    ranker = ranking.fit(slates(3), slates(4), config, seed=1)
+    heard = ranker.blend[:, 0] > 0
+    assert heard.tolist() == [told, told, False, False]
+    assert (ranker.blend[~heard, 1:] == ranker.retrieval_blend[~heard]).all()
 
 
 def test_too_few_slates_make_no_ranker(examples: Examples) -> None:

@@ -37,6 +37,20 @@ class Examples:
         """The slate of every candidate: int64 [m]."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
+    def where(self, slates: NDArray[np.bool_]) -> Self:
+        """Those slates."""
+        sizes = np.diff(self.offsets)
+        keep = np.repeat(slates, sizes)
+        return type(self)(
+            self.features[keep],
+            self.sources[keep],
+            self.relevant[keep],
+            np.concatenate([[0], np.cumsum(sizes[slates])]),
+            self.bucket[slates],
+            self.user[slates],
+            self.found,
+        )
+
     def thinned(self, negatives: int, seed: int) -> Self:
         """All relevant candidates and, by slate, at most so many of the others, drawn by seed."""
         draw = np.random.default_rng(seed).random(len(self.relevant))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from vireo.recommender.features import CATEGORICAL, FEATURES
 from vireo.recommender.trees import pack
 from vireo.training.artifacts import group
-from vireo.training.blend import fit_blend
+from vireo.training.blend import fit_blend, log_chances
 from vireo.training.examples import Examples, Progress
 from vireo.training.log import Log
+from vireo.training.uncertainty import difference
 
 #: Fewer slates than this teach a ranker nothing that retrieval does not know.
 LEAST_SLATES = 50
@@ -71,7 +72,7 @@ def fit(
     progress: Progress | None = None,
 ) -> Ranker:
     """Fit trees on ``learn``, stop by ``judge``, and blend what they say there with the sources."""
-    retrieval = _blend(judge.sources, judge)
+    retrieval = _blend(judge)
     if min(len(learn), len(judge)) < LEAST_SLATES:
         blend = np.hstack([np.zeros((len(retrieval), 1), np.float32), retrieval])
         return Ranker({}, blend, retrieval, {}, 0, b"")
@@ -89,16 +90,16 @@ def fit(
         logging_level="Silent",
     )
     callbacks = [_Reporter(config.iterations, progress)] if progress is not None else None
-    start = _blend(learn.sources, learn)
+    start = _blend(learn)
     model.fit(
         _pool(learn.thinned(config.negatives, seed), start),
         eval_set=_pool(judge, start),
         callbacks=callbacks,
     )
-    said = model.predict(frame(judge.features)).astype(np.float32)
+    blend = _earned(model.predict(frame(judge.features)).astype(np.float32), retrieval, judge)
     return Ranker(
         arrays=pack(_as_json(model)),
-        blend=_blend(np.column_stack([said, judge.sources]), judge),
+        blend=blend,
         retrieval_blend=retrieval,
         importance=_importance(model),
         trees=int(model.tree_count_),
@@ -143,8 +144,38 @@ def load(model: bytes) -> CatBoostRanker:
         return CatBoostRanker().load_model(str(path))
 
 
-def _blend(scores: NDArray[np.float32], examples: Examples) -> NDArray[np.float32]:
-    return fit_blend(scores, examples.relevant, examples.offsets, examples.bucket)
+def _blend(examples: Examples) -> NDArray[np.float32]:
+    return fit_blend(examples.sources, examples.relevant, examples.offsets, examples.bucket)
+
+
+def _earned(
+    said: NDArray[np.float32], retrieval: NDArray[np.float32], judge: Examples
+) -> NDArray[np.float32]:
+    """The blend with the ranker where it is surely better than the one without: [4, 1 + sources].
+
+    After other pauses, what trees say is noise as far as anybody can tell, and they are not heard.
+    """
+    ranked = replace(judge, sources=np.column_stack([said, judge.sources]))
+    blend, ours, theirs = _blend(ranked), _unseen(ranked), _unseen(judge)
+    for b in range(len(blend)):
+        asked = judge.bucket == b
+        if not (
+            asked.any() and difference(ours[asked], theirs[asked], judge.user[asked]).above_zero
+        ):
+            blend[b] = [0, *retrieval[b]]
+    return blend
+
+
+def _unseen(examples: Examples) -> NDArray[np.float64]:
+    """How likely a blend makes what was watched, by slates it was not fitted on: float64 [q]."""
+    chances = np.zeros(len(examples))
+    for fold in (0, 1):
+        fitted, asked = examples.user % 2 == fold, examples.user % 2 != fold
+        weights, unseen = _blend(examples.where(fitted)), examples.where(asked)
+        chances[asked] = log_chances(
+            weights, unseen.sources, unseen.relevant, unseen.offsets, unseen.bucket
+        )
+    return chances
 
 
 def _pool(examples: Examples, start: NDArray[np.float32]) -> Pool:
