@@ -18,6 +18,7 @@ class Route:
 
     method: str
     path: str
+    tag: str
     scope: str | None
 
 
@@ -29,10 +30,11 @@ def routes(document: Path = DOCUMENT) -> Iterator[Route]:
     """
     for path, operations in json.loads(document.read_text(encoding="utf-8"))["paths"].items():
         for method, operation in operations.items():
+            (tag,) = operation["tags"]
             match operation.get("security"):
                 case [{"token": [str(scope)]}]:
-                    yield Route(method.upper(), path, scope)
+                    yield Route(method.upper(), path, tag, scope)
                 case [{**none}] if not none:
-                    yield Route(method.upper(), path, None)
+                    yield Route(method.upper(), path, tag, None)
                 case other:
                     raise ValueError(f"{method} {path}: security is {other}")
