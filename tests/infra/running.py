@@ -63,12 +63,12 @@ def handler(package: str) -> Handler:
     return found
 
 
-def request(method: str, path: str, body: Any = None) -> dict[str, Any]:
+def request(method: str, path: str, body: Any = None, client: str = "machine") -> dict[str, Any]:
     """What API Gateway sends for a client that may do everything."""
     claims = {
         "token_use": "access",
-        "client_id": "machine",
-        "sub": "machine",
+        "client_id": client,
+        "sub": client,
         "exp": str(int(datetime.now(UTC).timestamp()) + 3600),
         "scope": " ".join(SCOPES),
     }

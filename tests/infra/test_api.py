@@ -85,9 +85,17 @@ def test_clients_can_have_every_scope_and_no_other(cloud: Templates) -> None:
 
 @pytest.mark.parametrize(
     "operation",
-    [{}, {"security": []}, {"security": [{"token": []}]}, {"security": [{"token": ["a", "b"]}]}],
+    [
+        {},
+        {"tags": ["a"]},
+        {"tags": ["a"], "security": []},
+        {"tags": ["a"], "security": [{"token": []}]},
+        {"tags": ["a"], "security": [{"token": ["a", "b"]}]},
+        {"tags": ["a", "b"], "security": [{"token": ["a"]}]},
+        {"security": [{}]},
+    ],
 )
-def test_a_route_that_does_not_say_who_may_call_it_is_refused(
+def test_a_route_that_does_not_say_who_may_call_it_and_whose_it_is_is_refused(
     operation: dict[str, Any], tmp_path: Path
 ) -> None:
     document = tmp_path / "openapi.json"

@@ -1,4 +1,4 @@
-"""Events in AWS: the stream is followed as the consumer needs it, and collected as training does."""
+"""Events in AWS: the consumer follows the stream in order, and files are what training reads."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def test_what_training_may_do(cloud: Templates) -> None:
 def test_what_the_functions_of_events_may_do(cloud: Templates) -> None:
     intake, tracking = allowed(cloud, "EventsRole"), allowed(cloud, "TrackingRole")
     assert intake.pop("registry") == tracking.pop("registry") == {"dynamodb:GetItem"}
-    assert [actions for actions in intake.values()] == [{"kinesis:PutRecords"}]
+    assert list(intake.values()) == [{"kinesis:PutRecords"}]
     for table in ("viewers", "overlay"):
         assert tracking.pop(table) == {"dynamodb:GetItem", "dynamodb:UpdateItem"}
     assert tracking == {
