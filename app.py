@@ -22,6 +22,7 @@ from stacks.api import ApiStack
 from stacks.callers import CallersStack
 from stacks.data import DataStack
 from stacks.environments import ENVIRONMENTS, Environment
+from stacks.events import EventsStack
 from stacks.images import ImagesStack
 from stacks.monitoring import MonitoringStack
 from stacks.network import NetworkStack
@@ -58,6 +59,14 @@ def build(
         data=data,
         network=network,
     )
+    events = EventsStack(
+        app,
+        name("events"),
+        environment=environment,
+        packages=packages,
+        data=data,
+        network=network,
+    )
     training = TrainingStack(
         app,
         name("training"),
@@ -73,6 +82,7 @@ def build(
         name("api"),
         environment=environment,
         recommend=recommender.live,
+        events=events.live,
         callers=callers,
     )
     MonitoringStack(
@@ -83,6 +93,7 @@ def build(
         api=api.api,
         recommend=recommender.live,
         shifting=recommender.alarms,
+        events=events,
         machine=training.machine,
     )
     cdk.Tags.of(app).add("application", "vireo")

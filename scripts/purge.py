@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import argparse
 from datetime import UTC, datetime
-from pathlib import Path
 
-from vireo.homes.local import home as local_home
+from vireo.homes.chosen import add_options, chosen
 from vireo.training.erasure import history, purge
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Purge, and print every purge there was."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--state", type=Path, default=Path(".state"), help="the state folder")
-    parser.add_argument("--tenant", default="default")
+    add_options(parser)
     options = parser.parse_args(arguments)
-    home = local_home(options.state)
-    try:
+    with chosen(options) as home:
         ports = home.open(options.tenant)
         purge(ports)
         for one in history(ports.records):
@@ -29,8 +26,6 @@ def main(arguments: list[str] | None = None) -> None:
                 f"{at}  {one['people']} people erased so far:"
                 f" {one['rows']:,} rows gone from {one['files']} files"
             )
-    finally:
-        home.close()
 
 
 if __name__ == "__main__":

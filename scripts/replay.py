@@ -9,9 +9,8 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
-from vireo.homes.local import home as local_home
+from vireo.homes.chosen import add_options, chosen
 from vireo.ports import Ports
 from vireo.projection import Arrival, DeadLetters
 
@@ -19,19 +18,16 @@ from vireo.projection import Arrival, DeadLetters
 def main(arguments: list[str] | None = None) -> None:
     """Show, send again or throw away."""
     options = _options(arguments)
-    home = local_home(options.state)
-    try:
+    with chosen(options) as home:
         ports = home.open(options.tenant)
         if options.again or options.drop:
             done, kept = settle(ports, options.reason, send=options.again)
             print(f"{done} {'sent again' if options.again else 'thrown away'}, {kept} kept")
         else:
             show(ports, options.reason, options.limit)
-    finally:
-        home.close()
 
 
-def chosen(ports: Ports, reason: str) -> Iterator[tuple[str, Arrival, str]]:
+def letters_of(ports: Ports, reason: str) -> Iterator[tuple[str, Arrival, str]]:
     """The letters whose reason contains a text."""
     return (letter for letter in DeadLetters(ports.blobs).all() if reason in letter[2])
 
@@ -39,7 +35,7 @@ def chosen(ports: Ports, reason: str) -> Iterator[tuple[str, Arrival, str]]:
 def show(ports: Ports, reason: str, limit: int) -> None:
     """Print how many there are by reason, and the first of them."""
     reasons: Counter[str] = Counter()
-    for name, arrival, why in chosen(ports, reason):
+    for name, arrival, why in letters_of(ports, reason):
         reasons[why] += 1
         if reasons.total() <= limit:
             print(f"{name}\n  {why}\n  {arrival.key}: {arrival.payload[:500]!r}")
@@ -52,7 +48,7 @@ def settle(ports: Ports, reason: str, *, send: bool) -> tuple[int, int]:
     """Send letters again, or throw them away. Returns how many, and how many had to be kept."""
     letters = DeadLetters(ports.blobs)
     done = kept = 0
-    for name, arrival, _ in list(chosen(ports, reason)):
+    for name, arrival, _ in list(letters_of(ports, reason)):
         if send and ports.stream.publish([(arrival.key, arrival.payload)])[0] is not None:
             kept += 1
             continue
@@ -63,8 +59,7 @@ def settle(ports: Ports, reason: str, *, send: bool) -> tuple[int, int]:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--state", type=Path, default=Path(".state"), help="the state folder")
-    parser.add_argument("--tenant", default="default")
+    add_options(parser)
     parser.add_argument("--reason", default="", help="only those whose reason contains this")
     parser.add_argument("--limit", type=int, default=20, help="how many to show whole")
     what = parser.add_mutually_exclusive_group()

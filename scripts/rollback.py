@@ -7,21 +7,19 @@ rolling back twice comes back.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 from vireo import bundle as bundles
 from vireo.bundle import BundleRefused, Pointer
-from vireo.homes.local import home as local_home
-from vireo.ports import Conflict, Home, Missing, Ports, Table, Withdrawn
+from vireo.homes.chosen import add_options, chosen
+from vireo.ports import Conflict, Missing, Ports, Table, Withdrawn
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Read the options, move the pointer, say what served and what serves now."""
     options = _options(arguments)
     try:
-        with _home(options) as home:
+        with chosen(options) as home:
             ports = home.open(options.tenant)
             served, serves = roll_back(ports, options.to)
             if options.environment:
@@ -64,27 +62,9 @@ def _release(ports: Ports, version: str) -> None:
     finish(ports, version)
 
 
-@contextmanager
-def _home(options: argparse.Namespace) -> Iterator[Home]:
-    """The home of a deployed environment, or that of this laptop."""
-    if options.environment:
-        # Imported when needed: boto3 takes its time.
-        from vireo.homes.deployed import deployed  # noqa: PLC0415
-
-        with deployed(options.environment) as there:
-            yield there
-    else:
-        with closing(local_home(options.state)) as here:
-            yield here
-
-
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--state", type=Path, default=Path(".state"), help="the state folder")
-    parser.add_argument(
-        "--environment", choices=("dev", "staging", "prod"), help="a deployed one, not the laptop"
-    )
-    parser.add_argument("--tenant", default="default")
+    add_options(parser)
     parser.add_argument("--to", metavar="VERSION", help="the one that served before, by default")
     return parser.parse_args(arguments)
 

@@ -62,7 +62,7 @@ if [[ -z $dry ]]; then
 fi
 
 if [[ -z $erase ]]; then
-  parts=(monitoring api training images recommender)
+  parts=(monitoring api events training images recommender)
   cdk destroy "${parts[@]/#/vireo-$environment-}" --exclusively --force
   cat << KEPT
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from aws_cdk import CfnOutput, RemovalPolicy, Stack
@@ -46,6 +48,7 @@ class ApiStack(Stack):
         *,
         environment: Environment,
         recommend: lambda_.IFunction,
+        events: lambda_.IFunction,
         callers: CallersStack,
         **kwargs: Any,
     ) -> None:
@@ -53,7 +56,7 @@ class ApiStack(Stack):
         self._environment = environment
         self.api = self._api()
         self._refusals()
-        self._serve(recommend, callers.pool)
+        self._serve(recommend, {"events": events}, callers.pool)
         if environment.firewall:
             self._firewall()
         else:
@@ -115,15 +118,24 @@ class ApiStack(Stack):
         )
         return api
 
-    def _serve(self, recommend: lambda_.IFunction, pool: cognito.UserPool) -> None:
+    def _serve(
+        self,
+        recommend: lambda_.IFunction,
+        others: Mapping[str, lambda_.IFunction],
+        pool: cognito.UserPool,
+    ) -> None:
+        """Every route goes to the function of its tag; the rest to the recommender."""
         authorizer = apigateway.CognitoUserPoolsAuthorizer(
             self, "Authorizer", cognito_user_pools=[pool]
         )
         # One permission for the API: one per method would outgrow the function's policy.
-        integration = apigateway.LambdaIntegration(
-            recommend, allow_test_invoke=False, scope_permission_to_method=False
+        integrate = partial(
+            apigateway.LambdaIntegration, allow_test_invoke=False, scope_permission_to_method=False
         )
+        rest = integrate(recommend)
+        by_tag = {tag: integrate(function) for tag, function in others.items()}
         for route in routes():
+            integration = by_tag.get(route.tag, rest)
             resource = self.api.root.resource_for_path(route.path)
             if route.scope is not None:
                 resource.add_method(

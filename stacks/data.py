@@ -64,6 +64,7 @@ class DataStack(Stack):
                 raise ValueError("a cache needs a network")
             self._cache(environment.cache, network)
         CfnOutput(self, "BucketName", value=self.bucket.bucket_name)
+        CfnOutput(self, "StreamName", value=self.stream.stream_name)
         for table, made in self.tables.items():
             CfnOutput(self, f"{_id(table)}TableName", value=made.table_name)
         CfnOutput(self, "NoticesArn", value=self.notices.topic_arn)

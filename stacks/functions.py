@@ -67,7 +67,9 @@ def allow_blobs(
 class PythonFunction(lambda_.Function):
     """A zip function with layers, on the request path or fed by a stream.
 
-    Its logical id is ``<id>Function``, that of its role ``<id>Role``.
+    Its logical id is ``<id>Function``, that of its role ``<id>Role``. ``snapshots``: its published
+    versions start from one, where the environment has them. ``lambda_itself``: what Lambda, not our
+    code, does with the role, by Sid.
     """
 
     def __init__(
@@ -83,9 +85,11 @@ class PythonFunction(lambda_.Function):
         layers: Sequence[lambda_.ILayerVersion],
         timeout_seconds: int = API_SECONDS,
         description: str = "",
+        snapshots: bool = True,
+        lambda_itself: Mapping[str, iam.PolicyStatement] | None = None,
     ) -> None:
         group = log_group(scope, f"{id}Logs", environment)
-        snap_start = lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if environment.snap_start else None
+        snapped = snapshots and environment.snap_start
         super().__init__(
             scope,
             id,
@@ -98,10 +102,10 @@ class PythonFunction(lambda_.Function):
             timeout=Duration.seconds(timeout_seconds),
             layers=list(layers),
             environment=dict(settings),
-            role=_role(scope, id, group, network),
+            role=_role(scope, id, group, network, lambda_itself or {}),
             log_group=group,
             logging_format=lambda_.LoggingFormat.JSON,
-            snap_start=snap_start,
+            snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if snapped else None,
             # A version outlives its deployment, so that the alias can go back to it.
             current_version_options=lambda_.VersionOptions(removal_policy=RemovalPolicy.RETAIN),
             **_placed(network),
@@ -141,7 +145,7 @@ class ImageFunction(lambda_.DockerImageFunction):
             ephemeral_storage_size=Size.mebibytes(disk_mib),
             timeout=Duration.minutes(15),
             environment=dict(settings),
-            role=_role(scope, id, group, network),
+            role=_role(scope, id, group, network, {}),
             log_group=group,
             logging_format=lambda_.LoggingFormat.JSON,
             **_placed(network),
@@ -165,7 +169,11 @@ def layer(scope: Construct, id: str, packages: Packages, name: str) -> lambda_.L
 
 
 def _role(
-    scope: Construct, id: str, group: logs.LogGroup, network: NetworkStack | None
+    scope: Construct,
+    id: str,
+    group: logs.LogGroup,
+    network: NetworkStack | None,
+    more: Mapping[str, iam.PolicyStatement],
 ) -> iam.Role:
     """What Lambda itself needs, inline; what our code calls is added to it as a policy."""
     statements = [
@@ -195,6 +203,9 @@ def _role(
                 resources=["*"],
             )
         )
+    for sid, statement in more.items():
+        statement.sid = sid
+        statements.append(statement)
     role = iam.Role(
         scope,
         f"{id}Role",

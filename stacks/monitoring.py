@@ -1,7 +1,6 @@
 """What people look at, and what wakes them: a dashboard, and alarms in prod.
 
-`EMITTED` names the metrics of our own code; a test compares it with what the code writes. Every
-alarm has an entry of its name in docs/operations.md, which a test looks for, too.
+Every alarm has an entry of its name in docs/operations.md, which a test looks for.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aws_cdk import Duration, Stack
+from aws_cdk import Stack
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
@@ -18,32 +17,10 @@ from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
 from stacks.data import DataStack
+from stacks.delivery import BUFFER
 from stacks.environments import Environment
-
-#: Metrics that our code writes and we look at: name → its dimension and that one's values.
-EMITTED: dict[str, tuple[str, tuple[str, ...]] | None] = {
-    "RequestLatency": None,
-    "StageLatency": ("stage", ("candidates", "filtering", "ranking", "ordering")),
-    "StageFailed": ("stage", ("candidates", "filtering", "ranking", "ordering")),
-    "Degraded": ("part", ("viewer", "campaigns")),
-    "OverlayLate": None,
-    "OverlayFailed": None,
-    "BundleRefused": None,
-    "SettingRefused": None,
-    "ExposureLost": None,
-    "CacheError": ("operation", ("get", "put", "delete", "add")),
-    "CacheSkipped": ("operation", ("get", "put", "delete", "add")),
-    "ReleaseWithdrawn": None,
-    "TrainingFailed": ("trigger", ("manual", "deploy", "schedule")),
-    "Events": ("fate", ("accepted", "refused", "unavailable")),
-    "EventsFollowed": None,
-    "EventsRepeated": None,
-    "DeadLetters": None,
-    "TrackingFailed": None,
-    "TrackingLag": None,
-}
-
-MINUTE, FIVE, HOUR = Duration.minutes(1), Duration.minutes(5), Duration.hours(1)
+from stacks.events import EventsStack
+from stacks.metrics import FIVE, GIVEN_UP, HOUR, MINUTE, Metrics
 
 
 class MonitoringStack(Stack):
@@ -59,15 +36,17 @@ class MonitoringStack(Stack):
         api: apigateway.RestApi,
         recommend: lambda_.Alias,
         shifting: Sequence[cloudwatch.Alarm],
+        events: EventsStack,
         machine: sfn.StateMachine,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, id, **kwargs)
         self._environment = environment
-        self._namespace = data.settings.metrics_namespace
+        self._metrics = Metrics(data.settings.metrics_namespace, events)
         self._data = data
         self._api = api
         self._recommend = recommend
+        self._events = events
         self._machine = machine
         self._dashboard()
         if environment.alarms:
@@ -77,6 +56,7 @@ class MonitoringStack(Stack):
             self._api_alarms()
             self._recommender_alarms()
             self._data_alarms()
+            self._event_alarms()
             self._training_alarms()
 
     def _api_alarms(self) -> None:
@@ -99,48 +79,48 @@ class MonitoringStack(Stack):
         self._alarm(
             "RequestSlow",
             "One recommendation in a hundred takes over 100 ms in the function",
-            self._emitted("RequestLatency", "p99", FIVE),
+            self._metrics.emitted("RequestLatency", "p99", FIVE),
             threshold=100,
             periods=3,
         )
         self._alarm(
             "StageFails",
             "A stage fails and something simpler serves in its place",
-            self._sum("StageFailed", FIVE),
+            self._metrics.sum("StageFailed", FIVE),
             threshold=10,
             periods=2,
         )
         self._alarm(
             "Degraded",
             "Recommendations are made without the viewer or without campaigns",
-            self._sum("Degraded", FIVE),
+            self._metrics.sum("Degraded", FIVE),
             threshold=100,
             periods=3,
         )
         self._alarm(
             "OverlayFails",
             "New and removed videos, or the pointer, cannot be read",
-            self._emitted("OverlayFailed", "Sum", FIVE),
+            self._metrics.emitted("OverlayFailed", "Sum", FIVE),
             threshold=5,
             periods=2,
         )
         self._alarm(
             "BundleRefused",
             "A bundle is damaged or does not fit; the one before serves on",
-            self._emitted("BundleRefused", "Sum", FIVE),
+            self._metrics.emitted("BundleRefused", "Sum", FIVE),
             threshold=0,
         )
         self._alarm(
             "SettingRefused",
             "A campaign, an experiment or a switch is not valid and was left out",
-            self._emitted("SettingRefused", "Sum", FIVE),
+            self._metrics.emitted("SettingRefused", "Sum", FIVE),
             threshold=0,
             periods=3,
         )
         self._alarm(
             "ExposuresLost",
             "Exposures to experiments are not logged",
-            self._emitted("ExposureLost", "Sum", FIVE),
+            self._metrics.emitted("ExposureLost", "Sum", FIVE),
             threshold=100,
             periods=3,
         )
@@ -155,7 +135,7 @@ class MonitoringStack(Stack):
             self._alarm(
                 "CacheFails",
                 "The cache answers with errors, or not in time",
-                self._sum("CacheError", FIVE),
+                self._metrics.sum("CacheError", FIVE),
                 threshold=100,
                 periods=3,
             )
@@ -165,7 +145,7 @@ class MonitoringStack(Stack):
             self._alarm(
                 f"{kind}sThrottled",
                 f"DynamoDB refuses {kind.lower()}s: a table's capacity is too small",
-                self._total(
+                self._metrics.total(
                     [
                         table.metric(f"{kind}ThrottleEvents", period=FIVE, statistic="Sum")
                         for table in self._data.tables.values()
@@ -183,6 +163,54 @@ class MonitoringStack(Stack):
             ),
             threshold=10,
             periods=2,
+        )
+
+    def _event_alarms(self) -> None:
+        self._alarm(
+            "EventsUnavailable",
+            "Events were not taken, and have to be sent again",
+            self._metrics.emitted("Events", "Sum", FIVE, "unavailable"),
+            threshold=100,
+            periods=2,
+        )
+        self._alarm(
+            "DeadLetters",
+            "Records of the stream could not be read or applied",
+            self._metrics.emitted("DeadLetters", "Sum", FIVE),
+            threshold=0,
+        )
+        self._alarm(
+            "TrackingFails",
+            "Records have to come again, because the store did not take what they change",
+            self._metrics.emitted("TrackingFailed", "Sum", FIVE),
+            threshold=10,
+            periods=2,
+        )
+        self._alarm(
+            "TrackingLate",
+            "Recommendations do not know what viewers did in the last minute, or longer",
+            self._metrics.lag(),
+            threshold=60_000,
+            periods=3,
+        )
+        self._alarm(
+            "EventsGivenUp",
+            "A batch of events was not followed for days, and was put aside",
+            self._metrics.total([self._metrics.mapped(name) for name in GIVEN_UP], FIVE),
+            threshold=0,
+        )
+        self._alarm(
+            "DeliveryLate",
+            "Events wait far longer than usual for the files that training reads",
+            self._metrics.delivered("DeliveryToS3.DataFreshness", "Maximum"),
+            threshold=2 * BUFFER.to_seconds(),
+            periods=3,
+        )
+        self._alarm(
+            "DeliveryFails",
+            "Events do not get into the files that training reads",
+            self._metrics.total(self._metrics.undelivered(), FIVE),
+            threshold=0,
         )
 
     def _training_alarms(self) -> None:
@@ -251,28 +279,31 @@ class MonitoringStack(Stack):
         board.add_widgets(
             _graph(
                 "Requests",
-                [self._emitted("RequestLatency", s, MINUTE) for s in ("p50", "p99")],
+                [self._metrics.emitted("RequestLatency", s, MINUTE) for s in ("p50", "p99")],
             ),
-            _graph("Stages, p99", self._each("StageLatency", "p99", MINUTE)),
+            _graph("Stages, p99", self._metrics.each("StageLatency", "p99", MINUTE)),
             _graph(
                 "Served with less",
-                [*self._each("StageFailed", "Sum", FIVE), *self._each("Degraded", "Sum", FIVE)],
+                [
+                    *self._metrics.each("StageFailed", "Sum", FIVE),
+                    *self._metrics.each("Degraded", "Sum", FIVE),
+                ],
             ),
         )
         board.add_widgets(
             _graph(
                 "Bundle, overlay and settings",
                 [
-                    self._emitted(name, "Sum", FIVE)
+                    self._metrics.emitted(name, "Sum", FIVE)
                     for name in ("OverlayLate", "OverlayFailed", "BundleRefused", "SettingRefused")
                 ],
             ),
             _graph(
                 "Cache and exposures",
                 [
-                    self._sum("CacheError", FIVE),
-                    self._sum("CacheSkipped", FIVE),
-                    self._emitted("ExposureLost", "Sum", FIVE),
+                    self._metrics.sum("CacheError", FIVE),
+                    self._metrics.sum("CacheSkipped", FIVE),
+                    self._metrics.emitted("ExposureLost", "Sum", FIVE),
                 ],
             ),
             _graph(
@@ -280,8 +311,8 @@ class MonitoringStack(Stack):
                 [
                     machine.metric_succeeded(period=HOUR),
                     machine.metric_failed(period=HOUR),
-                    self._sum("TrainingFailed", HOUR),
-                    self._emitted("ReleaseWithdrawn", "Sum", HOUR),
+                    self._metrics.sum("TrainingFailed", HOUR),
+                    self._metrics.emitted("ReleaseWithdrawn", "Sum", HOUR),
                 ],
             ),
         )
@@ -297,7 +328,7 @@ class MonitoringStack(Stack):
                 for kind in ("Read", "Write")
             ),
             _graph(
-                "Events",
+                "Stream",
                 [
                     self._data.stream.metric_incoming_records(period=FIVE, statistic="Sum"),
                     self._data.stream.metric_write_provisioned_throughput_exceeded(
@@ -306,39 +337,46 @@ class MonitoringStack(Stack):
                 ],
             ),
         )
-
-    def _emitted(
-        self, name: str, statistic: str, period: Duration, value: str | None = None
-    ) -> cloudwatch.Metric:
-        """A metric of our own code; of one value of its dimension, if it has one."""
-        dimension = EMITTED[name]
-        if (dimension is None) != (value is None):
-            raise ValueError(f"{name} is written with {dimension}")
-        return cloudwatch.Metric(
-            namespace=self._namespace,
-            metric_name=name,
-            dimensions_map=None if dimension is None else {dimension[0]: str(value)},
-            statistic=statistic,
-            period=period,
-            label=f"{name} {statistic}" if value is None else f"{name} {value}",
+        intake, tracking = self._events.live, self._events.tracking
+        board.add_widgets(
+            _graph(
+                "Events: invocations",
+                [
+                    f(period=MINUTE)
+                    for function in (intake, tracking)
+                    for f in (function.metric_invocations, function.metric_errors)
+                ],
+            ),
+            _graph("Events: taken", self._metrics.each("Events", "Sum", FIVE)),
+            _graph(
+                "Events: followed",
+                [
+                    self._metrics.emitted(name, "Sum", FIVE)
+                    for name in ("EventsFollowed", "EventsRepeated", "DeadLetters")
+                ],
+            ),
         )
-
-    def _each(self, name: str, statistic: str, period: Duration) -> list[cloudwatch.IMetric]:
-        dimension = EMITTED[name]
-        assert dimension is not None
-        return [self._emitted(name, statistic, period, value) for value in dimension[1]]
-
-    def _sum(self, name: str, period: Duration) -> cloudwatch.IMetric:
-        return self._total(self._each(name, "Sum", period), period, name)
-
-    def _total(
-        self, metrics: Sequence[cloudwatch.IMetric], period: Duration, label: str = "total"
-    ) -> cloudwatch.IMetric:
-        """The sum of metrics; a missing value counts as none. Labels name the terms."""
-        named = {f"{label.lower()}{j}": metric for j, metric in enumerate(metrics)}
-        terms = " + ".join(f"FILL({name}, 0)" for name in named)
-        return cloudwatch.MathExpression(
-            expression=terms, using_metrics=named, period=period, label=label
+        board.add_widgets(
+            _graph(
+                "Tracking: lag, ms",
+                [self._metrics.emitted("TrackingLag", s, MINUTE) for s in ("p50", "p99")]
+                + [self._metrics.lag()],
+            ),
+            _graph(
+                "Tracking: again or given up",
+                [
+                    self._metrics.emitted("TrackingFailed", "Sum", FIVE),
+                    *(self._metrics.mapped(name) for name in GIVEN_UP),
+                ],
+            ),
+            _graph(
+                "Files",
+                [
+                    self._metrics.delivered("DeliveryToS3.DataFreshness", "Maximum"),
+                    self._metrics.delivered("DeliveryToS3.Records", "Sum"),
+                    *self._metrics.undelivered(),
+                ],
+            ),
         )
 
 

@@ -83,6 +83,7 @@ class RecommenderStack(Stack):
         for table in (Table.VIDEOS, Table.VIEWERS):
             may("dynamodb", "GetItem", "UpdateItem", "DeleteItem", on=tables[table].table_arn)
         allow_blobs(self.recommend, data, "GetObject", within=["bundles"])
+        allow_blobs(self.recommend, data, "DeleteObject", within=["dead-letters"])
         # Without this S3 calls a missing object forbidden, and a damaged bundle looks unreachable.
         may("s3", "ListBucket", on=data.blobs_arn)
         may("kinesis", "PutRecords", on=data.stream.stream_arn)

@@ -18,6 +18,7 @@ class Route:
 
     method: str
     path: str
+    tag: str
     scope: str | None
 
 
@@ -25,14 +26,17 @@ def routes(document: Path = DOCUMENT) -> Iterator[Route]:
     """The operations of the document that the routes generate, in its order.
 
     Raises:
-        ValueError: an operation does not say who may call it, or asks for more than one scope.
+        ValueError: an operation does not say who may call it, asks for more than one scope, or does
+            not have one tag.
     """
     for path, operations in json.loads(document.read_text(encoding="utf-8"))["paths"].items():
         for method, operation in operations.items():
-            match operation.get("security"):
-                case [{"token": [str(scope)]}]:
-                    yield Route(method.upper(), path, scope)
-                case [{**none}] if not none:
-                    yield Route(method.upper(), path, None)
-                case other:
-                    raise ValueError(f"{method} {path}: security is {other}")
+            match operation:
+                case {"security": [{"token": [str(scope)]}], "tags": [str(tag)]}:
+                    yield Route(method.upper(), path, tag, scope)
+                case {"security": [{**none}], "tags": [str(tag)]} if not none:
+                    yield Route(method.upper(), path, tag, None)
+                case {"security": security, "tags": tags}:
+                    raise ValueError(f"{method} {path}: security is {security}, tags are {tags}")
+                case _:
+                    raise ValueError(f"{method} {path}: no security, or no tags")

@@ -81,6 +81,8 @@ class TrainingStack(Stack):
             "AbortMultipartUpload",
             within=["bundles", "events", "runs"],
         )
+        # What erased people did leaves the files.
+        allow_blobs(self.function, data, "DeleteObject", within=["events", "runs"])
 
     def _machine(self, environment: Environment) -> sfn.StateMachine:
         group = log_group(

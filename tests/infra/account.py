@@ -83,8 +83,7 @@ class Account:
             name: resource["Properties"]["Role"]["Fn::GetAtt"][0]
             for template in self.stacks.values()
             for name, resource in template["Resources"].items()
-            if resource["Type"] == "AWS::Lambda::Function"
-            and "VIREO_ENVIRONMENT" in str(resource["Properties"].get("Environment"))
+            if resource["Type"] == "AWS::Lambda::Function" and name.endswith("Function")
         }
 
     def _one(self, kind: str, name: str) -> tuple[str, Any]:

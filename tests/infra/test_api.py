@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import events.app
+import recommend.app
 from stacks.environments import ENVIRONMENTS
 from stacks.routes import routes
-from tests.infra.templates import Templates
-from vireo.api import ErrorBody
+from tests.infra.templates import Templates, text
+from vireo.api import Api, ErrorBody
+from vireo.homes.local import home
 from vireo.identity import SCOPES
+from vireo.ports import Home
 
 
 def methods(cloud: Templates) -> dict[tuple[str, str], dict[str, Any]]:
@@ -51,6 +55,22 @@ def test_it_has_the_documented_routes_and_their_scopes(cloud: Templates) -> None
         assert "Live" in json.dumps(method["Integration"]["Uri"]), "the alias, not a version"
 
 
+@pytest.mark.parametrize("build", [recommend.app.build, events.app.build])
+def test_every_route_goes_to_the_function_that_has_it(
+    cloud: Templates, build: Callable[[Home], Api], tmp_path: Path
+) -> None:
+    stack = "events" if build is events.app.build else "recommender"
+    going = {
+        (method, path)
+        for (method, path), found in methods(cloud).items()
+        if f"vireo-{cloud.environment}-{stack}:" in json.dumps(found["Integration"]["Uri"])
+    }
+    document = json.loads(build(home(tmp_path)).get_openapi_json_schema())
+    has = {(verb.upper(), path) for path, verbs in document["paths"].items() for verb in verbs}
+    # Every service says whether it is up; the recommender is asked.
+    assert going == (has if stack == "recommender" else has - {("GET", "/health")})
+
+
 def test_clients_can_have_every_scope_and_no_other(cloud: Templates) -> None:
     server = cloud.one("AWS::Cognito::UserPoolResourceServer").properties
     names = {f"{server['Identifier']}/{s['ScopeName']}" for s in server["Scopes"]}
@@ -65,9 +85,17 @@ def test_clients_can_have_every_scope_and_no_other(cloud: Templates) -> None:
 
 @pytest.mark.parametrize(
     "operation",
-    [{}, {"security": []}, {"security": [{"token": []}]}, {"security": [{"token": ["a", "b"]}]}],
+    [
+        {},
+        {"tags": ["a"]},
+        {"tags": ["a"], "security": []},
+        {"tags": ["a"], "security": [{"token": []}]},
+        {"tags": ["a"], "security": [{"token": ["a", "b"]}]},
+        {"tags": ["a", "b"], "security": [{"token": ["a"]}]},
+        {"security": [{}]},
+    ],
 )
-def test_a_route_that_does_not_say_who_may_call_it_is_refused(
+def test_a_route_that_does_not_say_who_may_call_it_and_whose_it_is_is_refused(
     operation: dict[str, Any], tmp_path: Path
 ) -> None:
     document = tmp_path / "openapi.json"
@@ -104,10 +132,13 @@ def test_limits_and_logs(cloud: Templates) -> None:
     assert {"request_id", "client_id", "route", "status", "milliseconds"} <= set(logged)
 
 
-def test_one_permission_lets_the_api_call_the_function(cloud: Templates) -> None:
-    (permission,) = cloud.resources("AWS::Lambda::Permission")
-    assert permission.properties["Principal"] == "apigateway.amazonaws.com"
-    assert "ApiF" in json.dumps(permission.properties["SourceArn"])
+def test_one_permission_lets_the_api_call_a_function(cloud: Templates) -> None:
+    permissions = list(cloud.resources("AWS::Lambda::Permission"))
+    functions = {text(p.properties["FunctionName"]).split(":")[0] for p in permissions}
+    assert len(permissions) == len(functions) == 2
+    for permission in permissions:
+        assert permission.properties["Principal"] == "apigateway.amazonaws.com"
+        assert "ApiF" in json.dumps(permission.properties["SourceArn"])
 
 
 def test_the_firewall_blocks_and_lets_batches_through(clouds: Mapping[str, Templates]) -> None:

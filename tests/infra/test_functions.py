@@ -14,6 +14,9 @@ from vireo.ports import Table
 from vireo.settings import Settings, WrongSettings
 
 ROOT = Path(__file__).parents[2]
+FUNCTIONS = {f"{n}Function" for n in ("Recommend", "Events", "Tracking", "Delivery", "Training")}
+#: Those that API Gateway calls, by an alias.
+ALIASED = {"RecommendFunction", "EventsFunction"}
 MEMORY = {"dev": 1024, "staging": 1024, "prod": 2048}
 #: Logical ids of tables begin so.
 LOGICAL = {table: table.value.title().replace("_", "") for table in Table}
@@ -47,7 +50,7 @@ def functions(cloud: Templates) -> dict[str, Resource]:
 
 def test_every_function_is_as_ours_are(cloud: Templates) -> None:
     found = functions(cloud)
-    assert set(found) == {"RecommendFunction", "TrainingFunction"}
+    assert set(found) == FUNCTIONS
     for function in found.values():
         properties = function.properties
         assert properties["Architectures"] == ["arm64"]
@@ -56,23 +59,27 @@ def test_every_function_is_as_ours_are(cloud: Templates) -> None:
         assert properties["Role"] == {
             "Fn::GetAtt": [function.id.replace("Function", "Role"), "Arn"]
         }
-        in_a_network = cloud.environment != "dev"
+        # What calls nothing needs no way to it.
+        in_a_network = cloud.environment != "dev" and function.id != "DeliveryFunction"
         assert ("VpcConfig" in properties) == in_a_network
-    serving = found["RecommendFunction"].properties
-    assert serving["Runtime"] == "python3.13"
-    assert serving["MemorySize"] == MEMORY[cloud.environment]
-    assert ("SnapStart" in serving) == (cloud.environment != "dev")
-    assert found["TrainingFunction"].properties["PackageType"] == "Image"
+        if function.id == "TrainingFunction":
+            assert properties["PackageType"] == "Image"
+            continue
+        assert properties["Runtime"] == "python3.13"
+        assert properties["MemorySize"] == MEMORY[cloud.environment]
+        snapped = cloud.environment != "dev" and function.id in ALIASED
+        assert ("SnapStart" in properties) == snapped
 
 
-def test_handlers_are_where_functions_look_for_them(cloud: Templates) -> None:
-    serving = functions(cloud)["RecommendFunction"]
-    module, name = serving.properties["Handler"].rsplit(".", 1)
-    asset = serving.properties["Code"]["S3Key"].removesuffix(".zip")
+@pytest.mark.parametrize("package", ["recommend", "events", "tracking", "delivery"])
+def test_handlers_are_where_functions_look_for_them(cloud: Templates, package: str) -> None:
+    function = functions(cloud)[f"{package.title()}Function"]
+    module, name = function.properties["Handler"].rsplit(".", 1)
+    asset = function.properties["Code"]["S3Key"].removesuffix(".zip")
     path = cloud.folder / f"asset.{asset}" / (module.replace(".", "/") + ".py")
     assert re.search(rf"^{name} = ", path.read_text(), re.MULTILINE)
     others = [p.name for p in (cloud.folder / f"asset.{asset}").iterdir()]
-    assert others == ["recommend"]
+    assert others == [package]
 
 
 def test_the_image_is_built_from_what_it_needs(cloud: Templates) -> None:
@@ -89,18 +96,24 @@ def test_the_image_is_built_from_what_it_needs(cloud: Templates) -> None:
     assert f":{asset[1]}" in image, "the image's tag is the hash of its source"
 
 
-def environment(function: Resource) -> dict[str, str]:
-    return {k: text(v) for k, v in function.properties["Environment"]["Variables"].items()}
+def told(cloud: Templates) -> dict[str, dict[str, str]]:
+    """The environment variables of every function that has a home."""
+    found = functions(cloud)
+    assert "Environment" not in found.pop("DeliveryFunction").properties
+    return {
+        name: {k: text(v) for k, v in function.properties["Environment"]["Variables"].items()}
+        for name, function in found.items()
+    }
 
 
 def test_functions_are_told_what_settings_read(cloud: Templates) -> None:
-    for function in functions(cloud).values():
-        settings = Settings.from_env(environment(function))
+    for name, environment in told(cloud).items():
+        settings = Settings.from_env(environment)
         assert settings.environment == cloud.environment
         assert settings.metrics_namespace == f"Vireo/{cloud.environment}"
         for table in Table:
             assert f"Ref{LOGICAL[table]}" in settings.table(table)
-        cached = cloud.environment != "dev" and function.id == "RecommendFunction"
+        cached = cloud.environment != "dev" and name == "RecommendFunction"
         assert (settings.redis_url is not None) == cached
         if settings.redis_url is not None:
             assert settings.redis_url.startswith("rediss://")
@@ -109,11 +122,10 @@ def test_functions_are_told_what_settings_read(cloud: Templates) -> None:
 
 def test_a_missing_or_misspelt_variable_is_refused(cloud: Templates) -> None:
     needed = {name for name, field in Settings.model_fields.items() if field.is_required()}
-    for function in functions(cloud).values():
-        told = environment(function)
+    for environment in told(cloud).values():
         for name in needed:
             variable = f"VIREO_{name.upper()}"
-            without = {k: v for k, v in told.items() if k != variable}
+            without = {k: v for k, v in environment.items() if k != variable}
             with pytest.raises(WrongSettings, match=f"{variable} is not set"):
                 Settings.from_env(without)
             with pytest.raises(WrongSettings, match=f"{variable}S is no setting"):
@@ -130,7 +142,9 @@ def test_no_wildcard_where_a_resource_has_a_name(cloud: Templates) -> None:
                 assert set(actions) <= NAMELESS, where
             else:
                 # Blobs begin with the tenant, whose name no template knows.
-                name = re.sub(r"^<vireo-\w+-data-blobs>/\*/[a-z]+/\*$", "", text(resource))
+                name = re.sub(r"^<vireo-\w+-data-blobs>/\*/[a-z-]+/\*$", "", text(resource))
+                # What AWS puts aside it names by the time.
+                name = re.sub(r"^<vireo-\w+-data-blobs>/(aws/lambda|_system/\w+)/\*$", "", name)
                 # Versions of the serving function have numbers.
                 name = re.sub(r"^<vireo-\w+-recommender-function>:\*$", "", name)
                 assert "*" not in name, f"{where}: {name}"
@@ -154,6 +168,7 @@ def test_what_recommend_may_do(clouds: Mapping[str, Templates]) -> None:
     assert may["registry"] == {"dynamodb:GetItem", "dynamodb:UpdateItem"}
     assert may["viewers"] == {"dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}
     assert may["<vireo-prod-data-blobs>/*/bundles/*"] == {"s3:GetObject"}
+    assert may["<vireo-prod-data-blobs>/*/dead-letters/*"] == {"s3:DeleteObject"}
     assert may["<vireo-prod-data-blobs>"] == {"s3:ListBucket"}
     assert {a for kind in may.values() for a in kind if a.startswith("s3:Put")} == set()
     signing_in = [kind for kind, actions in may.items() if "elasticache:Connect" in actions]
@@ -168,20 +183,32 @@ def test_what_training_may_do(cloud: Templates) -> None:
     may = allowed(cloud, "TrainingRole")
     assert not [kind for kind, actions in may.items() if "dynamodb:DeleteItem" in actions]
     assert "settings" not in may
-    for folder in ("bundles", "events", "runs"):
+    for folder, more in (("bundles", set()), ("events", {"Delete"}), ("runs", {"Delete"})):
         assert may[f"<vireo-{cloud.environment}-data-blobs>/*/{folder}/*"] == {
-            "s3:GetObject",
-            "s3:PutObject",
             "s3:AbortMultipartUpload",
+            *(f"s3:{action}Object" for action in {"Get", "Put"} | more),
         }
 
 
-def test_the_alias_serves_and_prod_shifts_by_steps(cloud: Templates) -> None:
-    alias = cloud.one("AWS::Lambda::Alias")
-    assert alias.properties["Name"] == "live"
-    (version,) = cloud.resources("AWS::Lambda::Version")
-    assert alias.properties["FunctionVersion"] == {"Fn::GetAtt": [version.id, "Version"]}
-    assert version.whole["DeletionPolicy"] == "Retain"
+def test_what_the_functions_of_events_may_do(cloud: Templates) -> None:
+    intake, tracking = allowed(cloud, "EventsRole"), allowed(cloud, "TrackingRole")
+    assert intake.pop("registry") == tracking.pop("registry") == {"dynamodb:GetItem"}
+    assert list(intake.values()) == [{"kinesis:PutRecords"}]
+    for table in ("viewers", "overlay"):
+        assert tracking.pop(table) == {"dynamodb:GetItem", "dynamodb:UpdateItem"}
+    assert tracking == {
+        f"<vireo-{cloud.environment}-data-blobs>/*/dead-letters/*": {"s3:PutObject"}
+    }
+    assert cloud.statements_of("DeliveryRole") == []
+
+
+def test_the_aliases_serve_and_prod_shifts_the_recommender_by_steps(cloud: Templates) -> None:
+    for stack in ("events", "recommender"):
+        (alias,) = cloud.resources("AWS::Lambda::Alias", stack=stack)
+        assert alias.properties["Name"] == "live"
+        (version,) = cloud.resources("AWS::Lambda::Version", stack=stack)
+        assert alias.properties["FunctionVersion"] == {"Fn::GetAtt": [version.id, "Version"]}
+        assert version.whole["DeletionPolicy"] == "Retain"
     groups = list(cloud.resources("AWS::CodeDeploy::DeploymentGroup"))
     assert len(groups) == (cloud.environment == "prod")
     for group in groups:

