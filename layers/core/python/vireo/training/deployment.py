@@ -159,7 +159,7 @@ def record(run: Run, ports: Ports, decision: Decision) -> None:
             "trigger": run.trigger,
             "deploy": decision.deploy,
             "reasons": list(decision.reasons),
-            "undecided": list(decision.undecided),
+            "left_out": list(decision.left_out),
         },
     )
 

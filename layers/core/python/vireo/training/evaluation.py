@@ -25,7 +25,6 @@ from vireo.training.gates import (
     Verdict,
     accepted,
     judge,
-    undecided,
 )
 from vireo.training.log import Log
 from vireo.training.preprocess import Prepared
@@ -88,27 +87,26 @@ class Outcome:
 
     accepted: bool
     reasons: tuple[str, ...]  #: of a refusal
-    undecided: tuple[str, ...]  #: gates that had nothing to decide on, and why
+    left_out: tuple[str, ...]  #: comparisons with production that could not be made, and why
     metrics: Mapping[str, Any]
     html: str
     document: bytes
 
 
-def cut_of(log: Log, champion: Bundle | None, least_viewers: int) -> float:
+def cut_of(log: Log, champion: Bundle | None, least_share: float) -> float:
     """Where to cut a log so that the model in production can be compared with.
 
     The test period is to begin after all that production has seen, so that it and the challenger
-    know the same past. Where fewer than ``least_viewers`` could be tested on then, or production
+    know the same past. Where less than ``least_share`` of the events came after that, or production
     has not seen anything of the last tenth, the cut is the usual one.
     """
     if champion is None:
         return CUT
     _, usual = protocols.boundaries(log, CUT)
     begin = int(np.searchsorted(log.time, seen_until(champion), side="right"))
-    if begin <= usual or begin >= len(log) - 1:
+    if begin <= usual or len(log) - begin < max(2, least_share * len(log)):
         return CUT
-    cut = (2 * begin + 1) / len(log) - 1  # the test begins at half way from it to the end
-    return cut if len(protocols.temporal(log, cut).test) >= least_viewers else CUT
+    return (2 * begin + 1) / len(log) - 1  # the test begins half way between it and the end
 
 
 def period_begins(run: Run, log: Log) -> int:
@@ -181,7 +179,7 @@ def evaluate(
     return Outcome(
         accepted=accepted(verdicts),
         reasons=_told(v for v in verdicts if not v.passed),
-        undecided=_told(undecided(verdicts)),
+        left_out=_told(v for v in verdicts if v.left_out),
         metrics={e.protocol: _figures(e) for e in evaluations},
         html=report.render(contents),
         document=report.document(contents),

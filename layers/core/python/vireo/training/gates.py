@@ -28,11 +28,13 @@ class Thresholds(BaseModel):
     least_viewers_in_bucket: int = Field(
         20, ge=2, description="with fewer, a bucket or a champion is not decided on"
     )
-    least_viewers_since: int = Field(
-        200,
-        ge=2,
-        description="with so many to test on after all that production has seen, the test period "
-        "begins there; with fewer it is as long as usual, and production is not compared with",
+    least_share_since: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="with such a share of all events after what production has seen, the test "
+        "period begins there; with less it is as long as usual, since levels fall with shorter "
+        "ones, and production, which has seen some of it, is not compared with",
     )
     retrieval_recall: float = Field(0.1, description="Recall@100, full catalogue")
     retrieval_ndcg: float = Field(0.3, description="NDCG@10 on the candidate set")
@@ -99,6 +101,7 @@ class Verdict:
     threshold: float
     passed: bool
     why: str
+    left_out: bool = False  #: a comparison with production that could not be made
 
 
 def judge(evidence: Evidence, thresholds: Thresholds) -> list[Verdict]:
@@ -117,11 +120,6 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> list[Verdict]:
 def accepted(verdicts: list[Verdict]) -> bool:
     """Whether no gate refused, and there was one at all."""
     return bool(verdicts) and all(v.passed for v in verdicts)
-
-
-def undecided(verdicts: list[Verdict]) -> list[Verdict]:
-    """Gates that let the model pass because there was nothing to decide on."""
-    return [v for v in verdicts if v.passed and np.isnan(v.value)]
 
 
 def _enough(evidence: Evidence, thresholds: Thresholds) -> Iterator[Verdict]:
@@ -197,11 +195,11 @@ def _champion(contest: Contest, thresholds: Thresholds) -> Verdict:
     if champion.values is None:
         moment = datetime.fromtimestamp(champion.seen, UTC).strftime("%Y-%m-%d %H:%M UTC")
         why = f"left out: {champion.version} has seen the test period, up to {moment}"
-        return Verdict(gate, float("nan"), 0.0, thresholds.margin is None, why)
+        return Verdict(gate, float("nan"), 0.0, thresholds.margin is None, why, left_out=True)
     viewers = len(np.unique(contest.requests.user))
     if viewers < thresholds.least_viewers_in_bucket:
         why = f"too little evidence: {viewers} viewers came after what {champion.version} has seen"
-        return Verdict(gate, float("nan"), 0.0, thresholds.margin is None, why)
+        return Verdict(gate, float("nan"), 0.0, thresholds.margin is None, why, left_out=True)
     gap = _gap(contest, champion.values, thresholds)
     why = f"{thresholds.metric} minus {champion.version}'s is {_shown(gap)}"
     if thresholds.margin is None:

@@ -20,7 +20,7 @@ class Decision(BaseModel):
 
     deploy: bool
     reasons: tuple[str, ...] = ()  #: of a refusal
-    undecided: tuple[str, ...] = ()  #: gates that had nothing to decide on, and why
+    left_out: tuple[str, ...] = ()  #: comparisons with production that could not be made, and why
 
 
 class Run(BaseModel):

@@ -44,7 +44,7 @@ def preprocess(run: Run, ports: Ports, progress: Progress) -> Run:
     progress(0.4, "reading events, catalogue and viewers")
     prepared = read_home(ports, lambda user: stored_viewer(ports.records, user))
     artifacts.save_prepared(ports.blobs, run.prefix("prepared"), prepared)
-    least = Thresholds.model_validate(run.gates).least_viewers_since
+    least = Thresholds.model_validate(run.gates).least_share_since
     cut = evaluation.cut_of(prepared.log, deployment.in_production(ports), least)
     progress(1.0, f"{len(prepared.log):,} interactions")
     done = run.with_artifact("prepared").model_copy(update={"cut": cut})
@@ -91,9 +91,7 @@ def evaluate(run: Run, ports: Ports, progress: Progress) -> Run:
     report = run.prefix("report")
     ports.blobs.write(f"{report}/report.html", outcome.html.encode())
     ports.blobs.write(f"{report}/report.json", outcome.document)
-    decision = Decision(
-        deploy=outcome.accepted, reasons=outcome.reasons, undecided=outcome.undecided
-    )
+    decision = Decision(deploy=outcome.accepted, reasons=outcome.reasons, left_out=outcome.left_out)
     deployment.record(run, ports, decision)
     return (
         run.with_artifact("report")
