@@ -103,7 +103,8 @@ def gain(of: list[float]) -> tuple[float, float]:
 @pytest.mark.parametrize("personal", [False, True])
 def test_corrected_click_rates_order_videos_better_than_raw_ones(personal: bool) -> None:
     """By rank correlation with the merit, over seeds that no choice was made by."""
-    over_raw, over_taste_alone = [], []
+    over_raw: list[float] = []
+    over_taste_alone: list[float] = []
     for seed in range(100, 116):
         made = feed(seed, personal=personal)
         unplaced = replace(made.activity, place=np.full(len(made.activity), -1, np.int32))
@@ -112,8 +113,8 @@ def test_corrected_click_rates_order_videos_better_than_raw_ones(personal: bool)
             spearmanr(rates[seen], made.merit[seen]).statistic
             for rates in (made.rates(made.activity), made.rates(unplaced), made.raw())
         )
-        over_raw.append(corrected - raw)
-        over_taste_alone.append(corrected - tastes)
+        over_raw.append(float(corrected - raw))
+        over_taste_alone.append(float(corrected - tastes))
     for found in (over_raw, over_taste_alone):
         mean, half = gain(found)
         assert mean - half > 0, f"{mean:.3f} ± {half:.3f}"
