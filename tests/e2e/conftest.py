@@ -236,7 +236,7 @@ def trained(generated: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Pat
     execution = laptop.run("first", gates=dict(LENIENT))
     assert execution.status == "SUCCEEDED", f"{execution.error}: {execution.cause}"
     assert execution.output is not None
-    assert execution.output["decision"] == {"deploy": True, "reasons": []}
+    assert execution.output["decision"] == {"deploy": True, "reasons": [], "left_out": []}
     laptop.home.close()
     return folder
 

@@ -154,7 +154,14 @@ def test_nothing_of_the_test_reaches_training(
     n = len(log)
     nothing = np.zeros(n, np.float32)
     activity = Activity(
-        log.user, log.video, np.zeros(n, np.int8), log.time, nothing, nothing, log.n_videos
+        user=log.user,
+        video=log.video,
+        type=np.zeros(n, np.int8),
+        time=log.time,
+        seconds=nothing,
+        fraction=nothing,
+        place=np.full(n, -1, np.int32),
+        n_videos=log.n_videos,
     )
     prepared = Namespace(log=log, activity=activity)
     learnt: list[tuple[Log, Activity | None]] = []

@@ -38,7 +38,7 @@ QUICK = RecipeConfig(
 def happenings(log: Log, seed: int = 0) -> Activity:
     """Impressions before some events, and the watches themselves."""
     rng = np.random.default_rng(seed)
-    kind = rng.choice([TYPES.index(t) for t in ("watch", "watch", "impression", "like")], len(log))
+    kind = rng.choice([TYPES.index(t) for t in ("watch", "impression", "click", "like")], len(log))
     return Activity(
         user=log.user,
         video=log.video,
@@ -46,6 +46,7 @@ def happenings(log: Log, seed: int = 0) -> Activity:
         time=log.time,
         seconds=rng.uniform(1, 300, len(log)).astype(np.float32),
         fraction=rng.random(len(log)).astype(np.float32),
+        place=rng.integers(-1, 20, len(log)).astype(np.int32),
         n_videos=log.n_videos,
     )
 
@@ -81,6 +82,7 @@ def another_future(log: Log, activity: Activity, begin: int) -> tuple[Log, Activ
         time=other.time,
         seconds=joined(activity.seconds, rng.uniform(1, 9, len(new))),
         fraction=joined(activity.fraction, rng.random(len(new))),
+        place=joined(activity.place, rng.integers(0, 20, len(new))),
         n_videos=log.n_videos,
     )
     return other, happened

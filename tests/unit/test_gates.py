@@ -168,7 +168,7 @@ def test_champion_and_challenger(
     contest = learnt().contests[1]
     noise = np.random.default_rng(1).normal(0, 0.1, len(contest.requests))
     theirs = {"ndcg@10": contest.values["ndcg@10"] + lead + noise - noise.mean()}
-    contest = replace(contest, champion=Champion("v7", theirs, watermark=0.0))
+    contest = replace(contest, champion=Champion("v7", 0.0, theirs))
     thresholds = THRESHOLDS.model_copy(update={"margin": margin})
     verdict = by_gate(replace(learnt(), contests=[contest]), thresholds)[
         "successive: not below the model in production"
@@ -178,18 +178,29 @@ def test_champion_and_challenger(
     assert "v7" in verdict.why
 
 
-def test_a_champion_is_not_asked_what_it_has_seen() -> None:
+def test_a_champion_that_has_seen_the_test_period_is_left_out_and_said() -> None:
+    contest = replace(learnt().contests[1], champion=Champion("v7", 86_400.0, None))
+    evidence = replace(learnt(), contests=[contest])
+    verdicts = judge(evidence, THRESHOLDS)
+    assert accepted(verdicts), "all other gates hold"
+    (left,) = (v for v in verdicts if v.left_out)
+    assert left.why == "left out: v7 has seen the test period, up to 1970-01-02 00:00 UTC"
+    strict = by_gate(evidence, THRESHOLDS.model_copy(update={"margin": 0.01}))
+    assert not strict[left.gate].passed, "no loss has been ruled out"
+
+
+def test_few_viewers_do_not_decide_on_a_champion() -> None:
     contest = learnt().contests[1]
-    middle = float(np.median(contest.requests.time))
-    known_to_it = contest.requests.time <= middle
-    theirs = {"ndcg@10": np.where(known_to_it, 1.0, contest.values["ndcg@10"] - 0.1)}
-    gate = "successive: not below the model in production"
-    seen = replace(contest, champion=Champion("v7", theirs, watermark=middle))
-    assert by_gate(replace(learnt(), contests=[seen]))[gate].value == pytest.approx(0.1)
-    late = replace(contest, champion=Champion("v7", theirs, watermark=1e12))
-    verdict = by_gate(replace(learnt(), contests=[late]))[gate]
+    theirs = {"ndcg@10": contest.values["ndcg@10"] + 0.5}
+    contest = replace(contest, champion=Champion("v7", 0.0, theirs))
+    verdicts = by_gate(
+        replace(learnt(), contests=[contest]),
+        THRESHOLDS.model_copy(update={"least_viewers_in_bucket": 1_000}),
+    )
+    verdict = verdicts["successive: not below the model in production"]
     assert verdict.passed
-    assert "too little evidence: 0 viewers" in verdict.why
+    assert verdict.left_out
+    assert "too little evidence: 167 viewers" in verdict.why
 
 
 def test_figures_that_nothing_speaks_for_refuse() -> None:

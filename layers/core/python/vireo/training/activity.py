@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vireo.training.events import TYPES
+from vireo.training.positions import Shown, worths
 
 _CODE = {name: code for code, name in enumerate(TYPES)}
 
@@ -23,6 +24,7 @@ class Activity:
     time: NDArray[np.float64]  #: unix seconds, ascending
     seconds: NDArray[np.float32]  #: watched, NaN unknown
     fraction: NDArray[np.float32]  #: of the video's length watched, NaN unknown
+    place: NDArray[np.int32]  #: in the list that it followed from, 0 is the first, -1 unknown
     n_videos: int
 
     def __len__(self) -> int:
@@ -41,14 +43,25 @@ class Counters:
     clicks: NDArray[np.int64]
     skips: NDArray[np.int64]
     dislikes: NDArray[np.int64]
-    #: clicks per impression, shrunk towards all videos' rate; NaN while there is no impression
+    #: Clicks per impression of average worth, shrunk towards all videos' rate; NaN while there is
+    #: no impression.
     click_rate: NDArray[np.float32]
 
 
-def counters(activity: Activity, until: float, *, prior: float = 20.0) -> Counters:
+def counters(
+    activity: Activity,
+    until: float,
+    *,
+    kinds: NDArray[np.integer] | None = None,
+    prior: float = 20.0,
+) -> Counters:
     """Counters from the events with time < ``until`` (unix seconds) and from no other.
 
+    The click rate is clicks over expected clicks (Zhang and Jones, WWW 2007): an impression counts
+    by what `positions.worths` finds its place and its viewer's taste for such videos to be worth.
+
     Args:
+        kinds: of every video, its category; without, all videos are of one.
         prior: a video's click rate is that of its own impressions and of so many average ones:
             the posterior mean of a beta-binomial with the overall rate as prior mean.
     """
@@ -60,7 +73,10 @@ def counters(activity: Activity, until: float, *, prior: float = 20.0) -> Counte
     shown = int(impressions.sum())
     # Clicks without logged impressions happen (samples of impressions): a rate stays within 0–1.
     overall = min(1.0, int(clicks.sum()) / shown) if shown else np.nan
-    rate = (clicks + prior * overall) / (np.maximum(impressions, clicks) + prior)
+    if kinds is None:
+        kinds = np.zeros(activity.n_videos, np.int64)
+    worth = np.maximum(_worth(activity, seen, kinds), clicks)
+    rate = (clicks + prior * overall) / (worth + prior)
     return Counters(
         views=by_type[_CODE["watch"]],
         likes=by_type[_CODE["like"]],
@@ -72,6 +88,20 @@ def counters(activity: Activity, until: float, *, prior: float = 20.0) -> Counte
         dislikes=by_type[_CODE["dislike"]],
         click_rate=rate.astype(np.float32),
     )
+
+
+def _worth(activity: Activity, seen: int, kinds: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Impressions by video among the first ``seen`` events, each by what it is worth."""
+
+    def of(name: str) -> Shown:
+        at = np.flatnonzero(activity.type[:seen] == _CODE[name])
+        video = activity.video[at]
+        pair = activity.user[at].astype(np.int64) * (int(kinds.max(initial=0)) + 1) + kinds[video]
+        return Shown(video, activity.place[at], pair)
+
+    shown, clicked = of("impression"), of("click")
+    worth, _ = worths(shown, clicked)
+    return np.asarray(np.bincount(shown.video, worth, activity.n_videos), np.float64)
 
 
 def completion(activity: Activity, until: float, *, prior: float = 20.0) -> NDArray[np.float32]:

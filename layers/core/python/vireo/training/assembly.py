@@ -146,7 +146,7 @@ def _features(
         "channel_views": _channel_views(log, views),
     }
     if activity is not None:
-        counts = counters(activity, now)
+        counts = counters(activity, now, kinds=log.videos.category)
         known["ctr"] = counts.click_rate
         liked = counts.likes + counts.comments + counts.shares
         known["like_rate"] = _shrunk(liked, counts.views, prior=20.0)

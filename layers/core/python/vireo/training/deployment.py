@@ -16,7 +16,7 @@ from vireo.recommender.features import features
 from vireo.training import protocols, recipe
 from vireo.training import ranker as ranking
 from vireo.training.assembly import assemble
-from vireo.training.evaluation import CUT, Challenger
+from vireo.training.evaluation import CUT, LAST_EVENT, Challenger
 from vireo.training.examples import Progress
 from vireo.training.preprocess import Prepared
 from vireo.training.replay import Replay
@@ -75,7 +75,11 @@ def build(
         retrieval=config.sources(prepared.log),
         extra=recipe.ranker_arrays(challenger.ranker),
         watermark=float(run.metrics["catalogue_read_at"]),
-        config={"run": run.run_id, "events": len(prepared.log)},
+        config={
+            "run": run.run_id,
+            "events": len(prepared.log),
+            LAST_EVENT: float(max(prepared.log.time[-1], prepared.activity.time[-1])),
+        },
     )
 
 
@@ -155,6 +159,7 @@ def record(run: Run, ports: Ports, decision: Decision) -> None:
             "trigger": run.trigger,
             "deploy": decision.deploy,
             "reasons": list(decision.reasons),
+            "left_out": list(decision.left_out),
         },
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
@@ -17,7 +17,16 @@ from vireo.training.assembly import Fitted, assemble
 from vireo.training.backtest import Evaluation, StageSystem, System, fitted_baselines
 from vireo.training.backtest import evaluate as side_by_side
 from vireo.training.examples import Progress
-from vireo.training.gates import Champion, Contest, Evidence, Thresholds, accepted, judge
+from vireo.training.gates import (
+    Champion,
+    Contest,
+    Evidence,
+    Thresholds,
+    Verdict,
+    accepted,
+    judge,
+)
+from vireo.training.log import Log
 from vireo.training.preprocess import Prepared
 from vireo.training.protocols import Requests, Split
 from vireo.training.ranker import Ranker
@@ -30,7 +39,10 @@ RETRIEVAL = "Vireo, retrieval alone"
 BLENDED = "Vireo, without the ranker"
 #: Requests of a protocol that are asked at most, drawn by the run's seed.
 MOST_REQUESTS = 1500
+#: Where a log is cut as a rule (`protocols.boundaries`): the test period is its last tenth.
 CUT = 0.8
+#: In a manifest's config: unix seconds of the latest event that a bundle was made of.
+LAST_EVENT = "last_event"
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,7 @@ class Challenger:
 
     def bundle(self, run: Run, prepared: Prepared) -> Bundle:
         """What would have served when the test period began."""
-        _, test = protocols.boundaries(prepared.log, CUT)
+        test = period_begins(run, prepared.log)
         return assemble(
             prepared.log.until(test),
             prepared.activity,
@@ -75,9 +87,37 @@ class Outcome:
 
     accepted: bool
     reasons: tuple[str, ...]  #: of a refusal
+    left_out: tuple[str, ...]  #: comparisons with production that could not be made, and why
     metrics: Mapping[str, Any]
     html: str
     document: bytes
+
+
+def cut_of(log: Log, champion: Bundle | None, least_share: float) -> float:
+    """Where to cut a log so that the model in production can be compared with.
+
+    The test period is to begin after all that production has seen, so that it and the challenger
+    know the same past. Where less than ``least_share`` of the events came after that, or production
+    has not seen anything of the last tenth, the cut is the usual one.
+    """
+    if champion is None:
+        return CUT
+    _, usual = protocols.boundaries(log, CUT)
+    begin = int(np.searchsorted(log.time, seen_until(champion), side="right"))
+    if begin <= usual or len(log) - begin < max(2, least_share * len(log)):
+        return CUT
+    return (2 * begin + 1) / len(log) - 1  # the test begins half way between it and the end
+
+
+def period_begins(run: Run, log: Log) -> int:
+    """The position in the log at which the run's test period begins."""
+    return protocols.boundaries(log, run.cut or CUT)[1]
+
+
+def seen_until(bundle: Bundle) -> float:
+    """Unix seconds after which a bundle knows no event; clients' clocks may be ahead of ours."""
+    manifest = bundle.manifest
+    return max(manifest.watermark, float(manifest.config.get(LAST_EVENT, -np.inf)))
 
 
 def evaluate(
@@ -91,8 +131,8 @@ def evaluate(
     log, thresholds = prepared.log, Thresholds.model_validate(run.gates)
     replay = Replay(challenger.bundle(run, prepared), log, prepared.activity)
     splits = [
-        _sampled(protocols.temporal(log, CUT), run.seed),
-        _sampled(protocols.successive(log, CUT, seed=run.seed), run.seed),
+        _sampled(protocols.temporal(log, run.cut or CUT), run.seed),
+        _sampled(protocols.successive(log, run.cut or CUT, seed=run.seed), run.seed),
     ]
     rivals = fitted_baselines(log, splits[0], tune=False, progress=lambda what: progress(0.1, what))
     ours = [
@@ -100,12 +140,14 @@ def evaluate(
         StageSystem(BLENDED, "unranked", replay),
         StageSystem(RETRIEVAL, "retrieval", replay),
     ]
-    reigning = None if champion is None else Replay(champion, log, prepared.activity)
+    reigning = None
+    if champion is not None and seen_until(champion) < log.time[period_begins(run, log)]:
+        reigning = Replay(champion, log, prepared.activity)
     evaluations, contests = [], []
     for j, split in enumerate(splits):
         systems: list[System] = [*ours, *rivals]
         if reigning is not None:
-            systems.append(StageSystem(champion_name(reigning), "ranked", reigning))
+            systems.append(StageSystem(champion_name(reigning.bundle), "ranked", reigning))
         share = 0.2 + 0.35 * j
 
         def told(what: str, share: float = share, split: Split = split) -> None:
@@ -113,8 +155,9 @@ def evaluate(
 
         found = side_by_side(systems, split, log, seed=run.seed, progress=told)
         evaluations.append(found)
-        contests.append(_contest(found, [r.name for r in rivals], reigning))
-    evidence = _evidence(prepared, splits[0].test, replay, evaluations[0], contests)
+        met = None if champion is None else _met(champion, found, asked=reigning is not None)
+        contests.append(_contest(found, [r.name for r in rivals], met))
+    evidence = _evidence(period_begins(run, log), splits[0].test, replay, evaluations[0], contests)
     verdicts = judge(evidence, thresholds)
     contents = report.Contents(
         title=f"Training run {run.run_id}",
@@ -135,30 +178,36 @@ def evaluate(
     )
     return Outcome(
         accepted=accepted(verdicts),
-        reasons=tuple(f"{v.gate}: {v.why}" for v in verdicts if not v.passed),
+        reasons=_told(v for v in verdicts if not v.passed),
+        left_out=_told(v for v in verdicts if v.left_out),
         metrics={e.protocol: _figures(e) for e in evaluations},
         html=report.render(contents),
         document=report.document(contents),
     )
 
 
-def champion_name(reigning: Replay) -> str:
+def champion_name(champion: Bundle) -> str:
     """As tables call the model in production."""
-    return f"in production ({reigning.bundle.version})"
+    return f"in production ({champion.version})"
+
+
+def _told(verdicts: Iterable[Verdict]) -> tuple[str, ...]:
+    return tuple(f"{v.gate}: {v.why}" for v in verdicts)
 
 
 def _sampled(split: Split, seed: int) -> Split:
     return replace(split, test=split.test.sample(MOST_REQUESTS, seed))
 
 
-def _contest(found: Evaluation, rivals: list[str], reigning: Replay | None) -> Contest:
-    champion = None
-    if reigning is not None:
-        champion = Champion(
-            version=reigning.bundle.version,
-            values=found[champion_name(reigning)].values,
-            watermark=reigning.bundle.manifest.watermark,
-        )
+def _met(champion: Bundle, found: Evaluation, *, asked: bool) -> Champion:
+    return Champion(
+        version=champion.version,
+        seen=seen_until(champion),
+        values=found[champion_name(champion)].values if asked else None,
+    )
+
+
+def _contest(found: Evaluation, rivals: list[str], champion: Champion | None) -> Contest:
     return Contest(
         protocol=found.protocol,
         requests=found.requests,
@@ -169,20 +218,18 @@ def _contest(found: Evaluation, rivals: list[str], reigning: Replay | None) -> C
 
 
 def _evidence(
-    prepared: Prepared,
+    learnt: int,
     requests: Requests,
     replay: Replay,
     found: Evaluation,
     contests: list[Contest],
 ) -> Evidence:
     """What the levels of the gates are about: the candidate sets of one protocol's requests."""
-    log = prepared.log
-    _, test = protocols.boundaries(log, CUT)
     retrieved, _ = replay.candidates(requests, "retrieval")
     ranked, scores = replay.candidates(requests, "ranked")
     return Evidence(
-        n_events=test,
-        n_videos=log.n_videos,
+        n_events=learnt,
+        n_videos=replay.log.n_videos,
         requests=requests,
         retrieval_recall=found[RETRIEVAL].values["recall@100"],
         retrieval_ndcg=metrics.candidate_ndcg(retrieved, requests),

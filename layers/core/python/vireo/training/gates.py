@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -27,6 +28,14 @@ class Thresholds(BaseModel):
     least_viewers_in_bucket: int = Field(
         20, ge=2, description="with fewer, a bucket or a champion is not decided on"
     )
+    least_share_since: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="with such a share of all events after what production has seen, the test "
+        "period begins there; with less it is as long as usual, since levels fall with shorter "
+        "ones, and production, which has seen some of it, is not compared with",
+    )
     retrieval_recall: float = Field(0.1, description="Recall@100, full catalogue")
     retrieval_ndcg: float = Field(0.3, description="NDCG@10 on the candidate set")
     ranker_auc: float = Field(0.6, description="AUC within the candidate set")
@@ -44,12 +53,15 @@ class Thresholds(BaseModel):
 
 @dataclass(frozen=True)
 class Champion:
-    """The model in production, asked the challenger's requests."""
+    """The model in production, asked the challenger's requests.
+
+    It is not asked (``values`` is None) when it has seen events of the test period: it would know
+    the answers, and a past that was kept from the challenger.
+    """
 
     version: str
-    values: Mapping[str, Values]  #: metric to float64 [r]
-    #: Unix seconds up to which it has seen events: it is compared on later requests only.
-    watermark: float
+    seen: float  #: unix seconds up to which it has seen events
+    values: Mapping[str, Values] | None  #: metric to float64 [r]
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,7 @@ class Verdict:
     threshold: float
     passed: bool
     why: str
+    left_out: bool = False  #: a comparison with production that could not be made
 
 
 def judge(evidence: Evidence, thresholds: Thresholds) -> list[Verdict]:
@@ -179,12 +192,15 @@ def _champion(contest: Contest, thresholds: Thresholds) -> Verdict:
     champion = contest.champion
     if champion is None:
         return Verdict(gate, float("nan"), 0.0, True, "there is no model in production")
-    later = contest.requests.time > champion.watermark
-    viewers = len(np.unique(contest.requests.user[later]))
+    if champion.values is None:
+        moment = datetime.fromtimestamp(champion.seen, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        why = f"left out: {champion.version} has seen the test period, up to {moment}"
+        return Verdict(gate, float("nan"), 0.0, thresholds.margin is None, why, left_out=True)
+    viewers = len(np.unique(contest.requests.user))
     if viewers < thresholds.least_viewers_in_bucket:
         why = f"too little evidence: {viewers} viewers came after what {champion.version} has seen"
-        return Verdict(gate, float("nan"), 0.0, thresholds.margin is None, why)
-    gap = _gap(contest, champion.values, thresholds, later)
+        return Verdict(gate, float("nan"), 0.0, thresholds.margin is None, why, left_out=True)
+    gap = _gap(contest, champion.values, thresholds)
     why = f"{thresholds.metric} minus {champion.version}'s is {_shown(gap)}"
     if thresholds.margin is None:
         return Verdict(gate, gap.mean, 0.0, not gap.below_zero, why + _settled(gap))

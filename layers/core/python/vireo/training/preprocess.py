@@ -165,6 +165,7 @@ def _activity(everything: pa.Table, columns: Columns, people: People) -> Activit
         time=everything.column("timestamp").to_numpy(),
         seconds=_floats(everything, "watch_seconds"),
         fraction=_floats(everything, "watch_fraction"),
+        place=np.asarray(pc.fill_null(everything.column("position"), -1), np.int32),
         n_videos=len(columns),
     )
 

@@ -68,7 +68,15 @@ def activity(rows: Any) -> Any:
     return (
         rows.filter(_.problem == "")
         .order_by(list(ORDER))
-        .select("user_id", "video_id", "type", "timestamp", "watch_seconds", "watch_fraction")
+        .select(
+            "user_id",
+            "video_id",
+            "type",
+            "timestamp",
+            "watch_seconds",
+            "watch_fraction",
+            "position",
+        )
     )
 
 

@@ -19,7 +19,8 @@ class Decision(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     deploy: bool
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()  #: of a refusal
+    left_out: tuple[str, ...] = ()  #: comparisons with production that could not be made, and why
 
 
 class Run(BaseModel):
@@ -33,6 +34,8 @@ class Run(BaseModel):
     seed: int = 1
     config: dict[str, Any] = Field(default_factory=dict, description="overrides of RecipeConfig")
     gates: dict[str, Any] = Field(default_factory=dict, description="overrides of Thresholds")
+    #: Where `vireo.training.protocols.boundaries` cuts the log; None until preprocess has chosen.
+    cut: float | None = Field(default=None, gt=0, lt=1)
     #: What was made: name of the artifact to the prefix of its blobs.
     artifacts: dict[str, str] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)

@@ -14,11 +14,12 @@ import orjson
 
 from vireo.bundle import current
 from vireo.ports import Missing, Ports, Withdrawn
-from vireo.training import artifacts, deployment, evaluation, generator, protocols, recipe
+from vireo.training import artifacts, deployment, evaluation, generator, recipe
 from vireo.training import ranker as ranking
 from vireo.training.collected import EVENTS, into_home, read_home, stored_viewer
 from vireo.training.erasure import purge
 from vireo.training.examples import Progress
+from vireo.training.gates import Thresholds
 from vireo.training.log import Log
 from vireo.training.preprocess import Prepared
 from vireo.training.run import Decision, Run
@@ -30,7 +31,8 @@ def preprocess(run: Run, ports: Ports, progress: Progress) -> Run:
     """Collected events, catalogue and viewers to the arrays that models learn from.
 
     Where nothing was collected, data are generated and put into the home first, so that a fresh
-    environment has something to serve. What erased people did leaves the files first.
+    environment has something to serve. What erased people did leaves the files first. Where
+    the test period begins is chosen here, as all steps after must agree on it.
     """
     if next(iter(ports.blobs.names(EVENTS)), None) is None:
         progress(0.0, "no events yet: generating some")
@@ -42,16 +44,17 @@ def preprocess(run: Run, ports: Ports, progress: Progress) -> Run:
     progress(0.4, "reading events, catalogue and viewers")
     prepared = read_home(ports, lambda user: stored_viewer(ports.records, user))
     artifacts.save_prepared(ports.blobs, run.prefix("prepared"), prepared)
+    least = Thresholds.model_validate(run.gates).least_share_since
+    cut = evaluation.cut_of(prepared.log, deployment.in_production(ports), least)
     progress(1.0, f"{len(prepared.log):,} interactions")
-    return run.with_artifact("prepared").with_metrics(
-        data=asdict(prepared.report), catalogue_read_at=read_at
-    )
+    done = run.with_artifact("prepared").model_copy(update={"cut": cut})
+    return done.with_metrics(data=asdict(prepared.report), catalogue_read_at=read_at)
 
 
 def two_tower(run: Run, ports: Ports, progress: Progress) -> Run:
     """The retrieval models, fitted on everything before the test period."""
     prepared, config = _prepared(run, ports), recipe.RecipeConfig.of(run.config)
-    learnt, _ = _parts(prepared.log)
+    learnt = _learnt(run, prepared.log)
     fitted, towers = recipe.fit_retrieval(learnt, config, seed=run.seed, progress=progress)
     artifacts.save(
         ports.blobs,
@@ -68,7 +71,7 @@ def two_tower(run: Run, ports: Ports, progress: Progress) -> Run:
 def ranker(run: Run, ports: Ports, progress: Progress) -> Run:
     """The ranker and the blends, from windows that roll over everything before the test period."""
     prepared, config = _prepared(run, ports), recipe.RecipeConfig.of(run.config)
-    learnt, _ = _parts(prepared.log)
+    learnt = _learnt(run, prepared.log)
     fitted = recipe.fit_ranker(learnt, prepared.activity, config, seed=run.seed, progress=progress)
     arrays, document = ranking.as_artifact(fitted)
     artifacts.save(ports.blobs, run.prefix("ranker"), arrays, document)
@@ -88,7 +91,7 @@ def evaluate(run: Run, ports: Ports, progress: Progress) -> Run:
     report = run.prefix("report")
     ports.blobs.write(f"{report}/report.html", outcome.html.encode())
     ports.blobs.write(f"{report}/report.json", outcome.document)
-    decision = Decision(deploy=outcome.accepted, reasons=outcome.reasons)
+    decision = Decision(deploy=outcome.accepted, reasons=outcome.reasons, left_out=outcome.left_out)
     deployment.record(run, ports, decision)
     return (
         run.with_artifact("report")
@@ -167,10 +170,9 @@ def _prepared(run: Run, ports: Ports) -> Prepared:
     return artifacts.load_prepared(ports.blobs, run.artifacts["prepared"])
 
 
-def _parts(log: Log) -> tuple[Log, int]:
-    """The events before the test period, and the position at which it begins."""
-    _, test = protocols.boundaries(log, evaluation.CUT)
-    return log.until(test), test
+def _learnt(run: Run, log: Log) -> Log:
+    """The events before the test period."""
+    return log.until(evaluation.period_begins(run, log))
 
 
 def _midnight(ports: Ports) -> float:

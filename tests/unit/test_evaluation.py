@@ -1,0 +1,131 @@
+"""Where the test period begins, and what of it the model in production may be asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from tests.planted import DAY, ring_log
+from tests.unit.test_future import QUICK, RETRIEVAL, happenings
+from vireo.bundle import Bundle
+from vireo.recommender.slate import SOURCES
+from vireo.training import evaluation, recipe
+from vireo.training import ranker as ranking
+from vireo.training.assembly import assemble
+from vireo.training.evaluation import CUT, Challenger, cut_of, period_begins, seen_until
+from vireo.training.log import Log
+from vireo.training.preprocess import Prepared, Report
+from vireo.training.run import Run
+
+LOG = ring_log(n_users=80, n_videos=70, events=14, seed=4)
+USUAL = int(len(LOG) * 0.9)
+NOWHERE = Report(0, 0, 0, {}, {}, 0, 0, 0.0, 0.0)
+
+
+@cache
+def champion(position: int, *, ahead: float = 0.0) -> Bundle:
+    """Made of the events before a position; ``ahead``: of one with a clock that is fast, too."""
+    past = LOG.until(position)
+    fitted, _ = recipe.fit_retrieval(past, QUICK, seed=1)
+    return assemble(
+        past,
+        None,
+        fitted,
+        version="old",
+        now=float(LOG.time[position]),
+        retrieval=RETRIEVAL,
+        watermark=float(LOG.time[position - 1]),
+        config={evaluation.LAST_EVENT: float(LOG.time[position - 1]) + ahead},
+    )
+
+
+def begins(log: Log, cut: float) -> int:
+    return period_begins(Run(run_id="r", cut=cut), log)
+
+
+def test_the_test_period_begins_after_what_production_has_seen() -> None:
+    assert cut_of(LOG, None, 0.01) == CUT
+    assert cut_of(LOG, champion(USUAL // 2), 0.01) == CUT, "it has seen nothing of the last tenth"
+    for position in range(USUAL + 1, len(LOG) - 10, 7):
+        seen = LOG.time[position - 1]
+        bundle = champion(USUAL + 1)
+        bundle = replace(bundle, manifest=bundle.manifest.model_copy(update={"watermark": seen}))
+        begin = begins(LOG, cut_of(LOG, bundle, 0.001))
+        assert LOG.time[begin - 1] <= seen < LOG.time[begin], "no event is seen, and none is lost"
+
+
+def test_with_too_little_after_it_the_cut_is_the_usual_one() -> None:
+    late = champion(len(LOG) - 60)
+    begin = begins(LOG, cut_of(LOG, late, 0.001))
+    assert begin >= len(LOG) - 60
+    share = (len(LOG) - begin) / len(LOG)
+    assert cut_of(LOG, late, share - 1e-9) > CUT
+    assert cut_of(LOG, late, share + 1e-3) == CUT
+    everything = late.manifest.model_copy(update={"watermark": float(LOG.time[-1])})
+    assert cut_of(LOG, replace(late, manifest=everything), 0.001) == CUT
+
+
+def test_an_event_ahead_of_its_time_counts_as_seen() -> None:
+    exact, fast = champion(USUAL + 20), champion(USUAL + 20, ahead=3 * DAY)
+    assert seen_until(fast) == pytest.approx(seen_until(exact) + 3 * DAY)
+    assert cut_of(LOG, fast, 0.001) > cut_of(LOG, exact, 0.001)
+
+
+def outcome(cut: float, bundle: Bundle) -> tuple[evaluation.Outcome, dict[str, Any]]:
+    run = Run(run_id="new", cut=cut, gates={"least_viewers_in_bucket": 5})
+    learnt = LOG.until(period_begins(run, LOG))
+    fitted, towers = recipe.fit_retrieval(learnt, QUICK, seed=1)
+    sources = len(SOURCES)
+    nothing = ranking.Ranker(
+        {},
+        np.ones((4, 1 + sources), np.float32),
+        np.ones((4, sources), np.float32),
+        importance={},
+        trees=0,
+        model=b"",
+    )
+    found = evaluation.evaluate(
+        run,
+        Prepared(LOG, happenings(LOG), NOWHERE),
+        Challenger(QUICK, fitted, towers.params, tuple(towers.losses), nothing),
+        bundle,
+        lambda share, what: None,
+    )
+    return found, orjson.loads(found.document)
+
+
+def verdicts(document: dict[str, Any]) -> dict[str, str]:
+    return {
+        v["gate"].split(":")[0]: v["why"]
+        for v in document["verdicts"]
+        if "the model in production" in v["gate"]
+    }
+
+
+def test_production_is_asked_only_what_it_has_not_seen() -> None:
+    bundle = champion(USUAL + 20)
+    cut = cut_of(LOG, bundle, 0.05)
+    assert cut > CUT
+    found, document = outcome(cut, bundle)
+    for protocol, why in verdicts(document).items():
+        assert why.startswith("ndcg@10 minus old's is "), why
+        assert any(name.startswith("in production") for name in found.metrics[protocol])
+    assert found.left_out == ()
+
+
+def test_production_that_has_seen_the_test_period_is_left_out_and_said() -> None:
+    bundle = champion(USUAL + 20)
+    assert cut_of(LOG, bundle, 0.1) == CUT
+    found, document = outcome(CUT, bundle)
+    told = verdicts(document)
+    assert set(told) == {"temporal", "successive"}
+    for protocol, why in told.items():
+        assert why.startswith("left out: old has seen the test period"), why
+        assert not any(name.startswith("in production") for name in found.metrics[protocol])
+        assert f"{protocol}: not below the model in production: {why}" in found.left_out
+    assert not any("production" in reason for reason in found.reasons)

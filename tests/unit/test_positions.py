@@ -1,0 +1,172 @@
+"""What places are worth is found from clicks alone, and click rates come nearer to the merit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import spearmanr, t
+
+from vireo.training import generator
+from vireo.training.activity import Activity, counters
+from vireo.training.events import TYPES
+from vireo.training.generator.audience import Audience
+from vireo.training.positions import PLACES, Shown, worths
+
+BIAS, SHOWN, VIDEOS, VIEWERS, REQUESTS = 0.6, 20, 120, 150, 2_500
+
+
+@dataclass(frozen=True)
+class Feed:
+    activity: Activity
+    kinds: NDArray[np.int64]
+    merit: NDArray[np.float64]  #: how often a viewer who looks at a video clicks it
+
+    def rates(self, activity: Activity) -> NDArray[np.float32]:
+        return counters(activity, 1e18, kinds=self.kinds).click_rate
+
+    def raw(self) -> NDArray[np.float64]:
+        seen = counters(self.activity, 1e18)
+        overall = seen.clicks.sum() / seen.impressions.sum()
+        return np.asarray((seen.clicks + 20 * overall) / (seen.impressions + 20))
+
+
+@cache
+def feed(seed: int, *, personal: bool = False, bias: float = BIAS) -> Feed:
+    """What generated viewers do with lists in an order that is no merit.
+
+    A list is ordered by a made-up score of the videos and noise; ``personal``: also by what suits
+    the viewer, as a recommender would.
+    """
+    rng, videos, viewers = generator.people(
+        generator.Settings(viewers=VIEWERS, videos=VIDEOS, events=1, seed=seed)
+    )
+    audience = Audience(rng, videos, viewers, bias=bias)
+    draw = np.random.default_rng(seed)
+    favour = draw.normal(size=VIDEOS)
+    pull = np.array([audience.attraction(v, videos.ids) for v in range(VIEWERS)])
+    row = {video: j for j, video in enumerate(videos.ids)}
+    who = {viewer: j for j, viewer in enumerate(viewers.ids)}
+    events = []
+    for j in range(REQUESTS):
+        viewer = int(draw.integers(VIEWERS))
+        score = favour + draw.normal(size=VIDEOS) + (0.5 * pull[viewer] if personal else 0.0)
+        shown = [videos.ids[r] for r in np.argsort(-score)[:SHOWN]]
+        events += audience.react(viewer, shown, f"r{j}", float(j))
+    merit = (1 / (1 + np.exp(-0.8 * (pull - 4.0)))).mean(0)
+    categories = [str(video.category) for video in videos.catalogue]
+    activity = Activity(
+        user=np.array([who[e["user_id"]] for e in events], np.int32),
+        video=np.array([row[e["video_id"]] for e in events], np.int32),
+        type=np.array([TYPES.index(e["type"]) for e in events], np.int8),
+        time=np.arange(len(events), dtype=np.float64),
+        seconds=np.full(len(events), np.nan, np.float32),
+        fraction=np.full(len(events), np.nan, np.float32),
+        place=np.array([e["position"] for e in events], np.int32),
+        n_videos=VIDEOS,
+    )
+    return Feed(activity, np.unique(categories, return_inverse=True)[1], merit)
+
+
+def of(activity: Activity, name: str, kinds: NDArray[np.int64]) -> Shown:
+    at = np.flatnonzero(activity.type == TYPES.index(name))
+    taste = activity.user[at] * (kinds.max() + 1) + kinds[activity.video[at]]
+    return Shown(activity.video[at], activity.place[at], taste)
+
+
+@pytest.mark.parametrize("personal", [False, True])
+@pytest.mark.parametrize("bias", [0.0, BIAS, 1.0])
+def test_how_much_places_are_looked_at_is_found(bias: float, personal: bool) -> None:
+    true = (1.0 + np.arange(SHOWN)) ** -bias
+    found = []
+    for seed in range(4):
+        made = feed(seed, bias=bias, personal=personal)
+        shown, clicked = (of(made.activity, n, made.kinds) for n in ("impression", "click"))
+        found.append(worths(shown, clicked)[1][:SHOWN])
+    wrong = np.abs(np.mean(found, axis=0) - true / true.mean()).mean()
+    untold = np.abs(1 - true / true.mean()).mean()  #: were all places thought equal
+    # Few clicks at the bottom leave a place nearer to the average than it is.
+    assert wrong < max(0.1, 0.3 * untold)
+
+
+def gain(of: list[float]) -> tuple[float, float]:
+    """Mean over seeds and half of its 95% interval."""
+    half = t.ppf(0.975, len(of) - 1) * np.std(of, ddof=1) / np.sqrt(len(of))
+    return float(np.mean(of)), float(half)
+
+
+@pytest.mark.parametrize("personal", [False, True])
+def test_corrected_click_rates_order_videos_better_than_raw_ones(personal: bool) -> None:
+    """By rank correlation with the merit, over seeds that no choice was made by."""
+    over_raw: list[float] = []
+    over_taste_alone: list[float] = []
+    for seed in range(100, 116):
+        made = feed(seed, personal=personal)
+        unplaced = replace(made.activity, place=np.full(len(made.activity), -1, np.int32))
+        seen = counters(made.activity, 1e18).impressions > 0
+        corrected, tastes, raw = (
+            spearmanr(rates[seen], made.merit[seen]).statistic
+            for rates in (made.rates(made.activity), made.rates(unplaced), made.raw())
+        )
+        over_raw.append(float(corrected - raw))
+        over_taste_alone.append(float(corrected - tastes))
+    for found in (over_raw, over_taste_alone):
+        mean, half = gain(found)
+        assert mean - half > 0, f"{mean:.3f} ± {half:.3f}"
+
+
+def test_without_places_and_kinds_rates_are_the_raw_ones() -> None:
+    made = feed(0)
+    unplaced = replace(made.activity, place=np.full(len(made.activity), -1, np.int32))
+    alike = replace(unplaced, user=np.zeros(len(unplaced), np.int32))
+    np.testing.assert_allclose(counters(alike, 1e18).click_rate, made.raw(), rtol=1e-6)
+
+
+def test_the_correction_moves_no_rate_on_average() -> None:
+    made = feed(0)
+    shown, clicked = (of(made.activity, n, made.kinds) for n in ("impression", "click"))
+    worth, theta = worths(shown, clicked)
+    assert worth.mean() == pytest.approx(1.0)
+    assert theta[shown.at].mean() == pytest.approx(1.0)
+    assert (worths(shown, of(made.activity, "like", made.kinds))[0] == 1).all(), "without clicks"
+
+
+def test_places_say_nothing_of_the_future() -> None:
+    made = feed(0)
+    activity = made.activity
+    until = float(len(activity) // 2)
+    late = activity.time >= until
+    rng = np.random.default_rng(3)
+    other = replace(
+        activity,
+        place=np.where(late, rng.integers(-1, PLACES, len(late)), activity.place).astype(np.int32),
+        type=np.where(late, rng.integers(0, 2, len(late)), activity.type).astype(np.int8),
+    )
+    assert (made.rates(other) != made.rates(activity)).any()
+    np.testing.assert_array_equal(
+        counters(other, until, kinds=made.kinds).click_rate,
+        counters(activity, until, kinds=made.kinds).click_rate,
+    )
+
+
+Events = st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 80), st.integers(0, 3)), max_size=40)
+
+
+@given(Events, Events)
+def test_any_events_give_finite_worths(
+    shown: list[tuple[int, int, int]], clicked: list[tuple[int, int, int]]
+) -> None:
+    def made(rows: list[tuple[int, int, int]]) -> Shown:
+        return Shown(*(np.array([row[j] for row in rows], int) for j in range(3)))
+
+    worth, theta = worths(made(shown), made(clicked))
+    assert len(worth) == len(shown)
+    assert len(theta) == PLACES + 1
+    for found in (worth, theta):
+        assert np.isfinite(found).all()
+        assert (found > 0).all()
