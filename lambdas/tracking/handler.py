@@ -5,4 +5,5 @@ from __future__ import annotations
 from tracking.app import follower
 from vireo.homes import aws
 
-handler = aws.home().handler(follower(aws.home()))
+home = aws.home()
+handler = home.handler(follower(home))
