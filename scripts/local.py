@@ -107,6 +107,7 @@ def _train(
     progress: Progress,
 ) -> Execution:
     """Run the training state machine and wait for it, showing what its steps are doing."""
+    # Imported when needed: a start that only serves must not wait for it.
     from training.task import task  # noqa: PLC0415
 
     functions["TrainingFunction"] = task(home, progress)

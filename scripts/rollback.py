@@ -57,6 +57,7 @@ def roll_back(ports: Ports, version: str | None = None) -> tuple[Pointer, Pointe
 
 
 def _release(ports: Ports, version: str) -> None:
+    # Imported when needed: boto3 takes its time.
     from vireo.homes.deployed import finish  # noqa: PLC0415
 
     finish(ports, version)

@@ -37,7 +37,7 @@ OneOrMany = Annotated[
 
 def routes(service: Service) -> Router:
     """All routes of events."""
-    router = Router()  # type: ignore[no-untyped-call]
+    router = Router()
 
     @router.post(
         "/v1/events",

@@ -40,7 +40,7 @@ Category = Annotated[str | None, Query(min_length=1, max_length=64)]
 
 def routes(service: Service, request_id: Callable[[], str], health: Callable[[], Health]) -> Router:
     """All routes of spec section 1."""
-    router = Router()  # type: ignore[no-untyped-call]
+    router = Router()
 
     @router.post(
         "/v1/recommendations",

@@ -94,6 +94,7 @@ def scope(name: str | None) -> Callable[[F], F]:
     """Mark a route with the scope that a token needs for it; None: it is open to everybody."""
 
     def mark(function: F) -> F:
+        # Any function takes attributes; its type has no way to say so.
         function.scope = name  # type: ignore[attr-defined]
         return function
 
@@ -181,6 +182,7 @@ class Api(APIGatewayRestResolver):
     def __init__(self, home: Home, meanings: Meanings) -> None:
         self.of_thread = _State()
         super().__init__(enable_validation=True, json_body_deserializer=json.loads)
+        # Its constructor is Powertools' own, which has no annotations.
         self._request_validation_middleware = _AuthorisedValidation()  # type: ignore[no-untyped-call]
         self._identity = Identity(home)
         self._means = {**_MEANINGS, **meanings}
@@ -189,6 +191,7 @@ class Api(APIGatewayRestResolver):
 
     def get_openapi_schema(self, **options: Any) -> Any:
         """The document of all routes. What only documents need is not loaded before."""
+        # Imported here: it costs nearly as much as numpy, and no request needs it.
         from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer  # noqa: PLC0415
 
         self.configure_openapi(

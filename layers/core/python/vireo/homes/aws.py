@@ -65,6 +65,7 @@ class Clients:
             read_timeout=self._limits[service],
             retries={"mode": "standard", "total_max_attempts": self._settings.attempts},
         )
+        # The stubs have an overload for every service by name, none for a name in a variable.
         return boto3.client(service, config=config)  # type: ignore[call-overload]
 
 

@@ -42,7 +42,8 @@ class RoleSignIn(CredentialProvider):
             self._session.region_name,
             "elasticache",
             "v4",
-            self._session.get_credentials(),  # type: ignore[arg-type]  # None: NoCredentialsError
+            # None where there are none; signing then raises NoCredentialsError, as it should.
+            self._session.get_credentials(),  # type: ignore[arg-type]
             self._session.events,
         )
         url: str = signer.generate_presigned_url(

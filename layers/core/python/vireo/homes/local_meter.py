@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from threading import Lock
 
@@ -20,13 +20,13 @@ class LocalMeter:
     def __init__(self, *, log: bool = False) -> None:
         self._log = log
         self._lock = Lock()
-        self._totals: Counter[_Series] = Counter()
+        self._totals: defaultdict[_Series, float] = defaultdict(float)
         self._values: dict[_Series, deque[float]] = {}
 
     def count(self, name: str, value: float = 1, **dimensions: str) -> None:
         """See the port."""
         with self._lock:
-            self._totals[name, frozenset(dimensions.items())] += value  # type: ignore[assignment]
+            self._totals[name, frozenset(dimensions.items())] += value
         self._line(name, value, "Count", dimensions)
 
     def observe(self, name: str, value: float, unit: str, **dimensions: str) -> None:
