@@ -173,6 +173,31 @@ def test_trees_are_heard_where_they_are_shown_to_help(*, told: bool) -> None:
     assert (ranker.blend[~heard, 1:] == ranker.retrieval_blend[~heard]).all()
 
 
+@pytest.mark.parametrize(
+    ("likelier", "higher", "heard"),
+    [(0.1, 0.0, True), (0.1, 0.1, True), (0.1, -0.1, False), (0.0, 0.1, False), (-0.1, 0.1, False)],
+)
+def test_trees_help_when_nothing_surely_gets_worse(
+    *, likelier: float, higher: float, heard: bool
+) -> None:
+    rng, q = np.random.default_rng(5), 400
+    theirs = rng.normal(size=(q, 2))
+    ours = theirs + rng.normal([likelier, higher], 0.2, (q, 2))
+    assert ranking.helps(ours, theirs, np.arange(q)) == heard
+
+
+def test_ndcg_of_slates_is_that_of_their_lists() -> None:
+    whole = made_up([30, 5, 12], 3)
+    scores = np.random.default_rng(2).random(len(whole.relevant))
+    for j, value in enumerate(whole.ndcg(scores, 10)):
+        rows = slice(whole.offsets[j], whole.offsets[j + 1])
+        gain = whole.relevant[rows][np.argsort(-scores[rows])][:10]
+        best = np.sort(whole.relevant[rows])[::-1][:10]
+        discount = 1 / np.log2(np.arange(2, 12))
+        expected = (gain * discount[: len(gain)]).sum() / (best * discount[: len(best)]).sum()
+        assert value == pytest.approx(expected)
+
+
 def test_too_few_slates_make_no_ranker(examples: Examples) -> None:
     few = part(examples, range(ranking.LEAST_SLATES - 1))
     ranker = ranking.fit(few, examples, ranking.RankerConfig(), seed=1)

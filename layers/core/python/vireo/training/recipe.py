@@ -41,7 +41,8 @@ class RecipeConfig:
     ranker: RankerConfig | None = None  #: likewise
     retrieval: Retrieval | None = None  #: likewise
     windows: tuple[float, ...] = WINDOWS
-    requests: int = 1800  #: asked in each window
+    requests: int = 1800  #: asked in each window that is learned from
+    judged: int = 5400  #: asked in the last one: what it decides must be told from chance
     cap: int = 20  #: next events of one viewer that may be asked for in a window
     #: Epochs of towers that go on from earlier ones: in every window after the first, and over all
     #: events before a bundle is published; and how much smaller their learning rate is.
@@ -139,10 +140,18 @@ def fit_ranker(
             now=float(log.time[begin]),
             retrieval=config.sources(log),
         )
+        judges = w == steps - 2
         parts.append(
             collect(
                 Replay(bundle, seen, activity),
-                questions(seen, begin, end, config, seed=seed + w),
+                questions(
+                    seen,
+                    begin,
+                    end,
+                    requests=config.judged if judges else config.requests,
+                    cap=config.cap,
+                    seed=seed + w,
+                ),
                 progress=within(progress, (w + 0.6) / steps, (w + 1) / steps, prefix),
             )
         )
@@ -155,20 +164,22 @@ def fit_ranker(
     )
 
 
-def questions(log: Log, begin: int, end: int, config: RecipeConfig, *, seed: int) -> Requests:
+def questions(
+    log: Log, begin: int, end: int, *, requests: int, cap: int | None, seed: int
+) -> Requests:
     """What is asked about the events of positions [begin, end): three kinds of requests.
 
     The next event in a session; the next event after a pause, which is rarer and drawn more often;
     and, once per viewer at the window's start, everything that they watch in it.
     """
-    following, returning = asked_between(log, begin, end, cap=config.cap, seed=seed)
+    following, returning = asked_between(log, begin, end, cap=cap, seed=seed)
     paused = following.pause >= HOUR
     kinds = (
         following.take(np.flatnonzero(~paused)),
         following.take(np.flatnonzero(paused)),
         returning,
     )
-    return Requests.joined(*(kind.sample(config.requests // 3, seed) for kind in kinds))
+    return Requests.joined(*(kind.sample(requests // 3, seed) for kind in kinds))
 
 
 def train(
