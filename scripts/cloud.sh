@@ -1,6 +1,6 @@
 # What deploy.sh and teardown.sh share: they source it, and define `usage`.
 # shellcheck shell=bash
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 PYTHON=${PYTHON:-.venv/bin/python}
 CDK=aws-cdk@2.1148.1 # npm's latest cannot read what aws-cdk-lib 2.275.0 writes
