@@ -99,7 +99,7 @@ class Load:
 LOADS = {
     "dev": Load(requests=1e5, viewers=1e4, trainings=2),
     "staging": Load(requests=1e6, viewers=1e5, trainings=2),
-    "prod": Load(requests=1e8, viewers=1e6, trainings=52 / 12),
+    "prod": Load(requests=1e8, viewers=1e6, trainings=4.33),
 }
 
 
@@ -313,7 +313,7 @@ def section(resources: Mapping[str, Mapping[str, int]]) -> str:
             *_table(
                 ["", "", *LOADS],
                 [
-                    [f.name, "", *(f"{getattr(x, f.name):,.9g}" for x in LOADS.values())]
+                    [f.name, "", *(f"{getattr(x, f.name):,.10g}" for x in LOADS.values())]
                     for f in fields(Load)
                 ],
             ),
