@@ -385,7 +385,7 @@ def test_what_a_bundle_learnt_of_an_id_is_not_used_for_the_erased(
 ) -> None:
     keys = np.sort(keys_of(["anna", "bob"]))
     learnt = np.random.default_rng(0).normal(size=(3, D)).astype(np.float32)
-    users = {"tower/users/keys": keys, "tower/users/vectors": learnt}
+    users: dict[str, Any] = {"tower/users/keys": keys, "tower/users/vectors": learnt}
     bundles.publish(bundle(catalogue(200, ODD), version="b2", **users), ports.blobs)
     bundles.switch(ports.records, "b2", expect=bundles.current(ports.records))
     before = viewer(1, 2, 3, gap=3600)  # the first of them before the bundle's watermark

@@ -116,7 +116,7 @@ def test_user_tower_equals_the_trained_one(h: int, pause: float) -> None:
 @pytest.mark.parametrize("h", [0, 3, 60])
 def test_user_tower_with_ids_equals_the_trained_one(h: int) -> None:
     rng = np.random.default_rng(h)
-    rows, times = rng.integers(0, len(ITEMS), h), 1e9 + 50.0 * np.arange(h)
+    rows, times = rng.integers(0, len(ITEMS), h), 1e9 + np.arange(h, dtype=np.float64)
     tower = UserTower.from_arrays(ARRAYS_WITH_IDS)
     assert tower.users is not None
     assert len(tower.users.vectors) == 1 + len(KNOWN.keys) < 1 + LOG.n_users

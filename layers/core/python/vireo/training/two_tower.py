@@ -42,7 +42,7 @@ class Known(NamedTuple):
     @classmethod
     def of(cls, log: Log) -> Known:
         """The viewers of a log."""
-        rows = np.unique(log.user)
+        rows = np.unique(log.user).astype(np.int64)
         keys = keys_of(i.decode() for i in log.people.ids[rows].tolist())
         order = np.argsort(keys)
         return cls(keys[order], rows[order] + 1)
