@@ -289,16 +289,23 @@ def test_overrides_of_the_recipe() -> None:
     assert RecipeConfig.of({}) == RecipeConfig()
     config = RecipeConfig.of({"requests": 7, "tower": {"epochs": 5}, "ranker": {"depth": 3}})
     assert config.requests == 7
-    assert config.tower == replace(TowerConfig(), epochs=5)
-    assert config.ranker == replace(ranking.RankerConfig(), depth=3)
-    assert config.neighbours is None
     assert config.cap == RecipeConfig().cap
+    for log in (ring_log(), ring_log(n_users=60, n_videos=20, events=18)):
+        assert config.towers(log) == replace(TowerConfig.for_log(log), epochs=5)
+        assert config.trees(log) == replace(ranking.RankerConfig.for_log(log), depth=3)
+        assert config.item_to_item(log) == NeighboursConfig.for_log(log)
+        assert config.sources(log) == RecipeConfig().sources(log)
+        fewer = RecipeConfig.of({"retrieval": {"tower": 9}, "tower": None})
+        assert fewer.sources(log) == replace(RecipeConfig().sources(log), tower=9)
+        assert fewer.towers(log) == TowerConfig.for_log(log)
+    assert QUICK.towers(ring_log()) == QUICK.tower
 
 
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
         ({"requestss": 1}, "no setting requestss"),
+        ({"overrides": {}}, "no setting overrides"),
         ({"tower": {"layers": 3}}, r"no setting tower\.layers"),
         ({"neighbours": {"x": 3}}, r"no setting neighbours\.x"),
         ({"ranker": {"loss_function": "x"}}, r"no setting ranker\.loss_function"),

@@ -21,6 +21,7 @@ from vireo.recommender.tower import ContentTower, UserTower
 from vireo.recommender.trees import Trees
 from vireo.recommender.video_features import VIDEO_FEATURES, video_features
 from vireo.vectors import Bits, LiveIndex, Rows, bits_of, clear
+from vireo.viewer import Viewer
 
 #: How many of a bundle's newest videos may be proposed as fresh.
 NEWEST = 500
@@ -253,6 +254,18 @@ class Snapshot:
                 values[changed] = over[at]
             taken.append(values)
         return tuple(taken)
+
+    def user(self, user_id: str, stored: Viewer) -> int:
+        """What the user tower knows of a viewer by their id: `UserTower.user`, or 0.
+
+        Only the id of somebody whose record reaches back before the bundle's watermark is looked
+        up. The record of a person who was erased does not, whatever they did since, so that what
+        the bundle learnt of them before is not used.
+        """
+        tower, times = self.model.user_tower, stored.times
+        if tower is None or not len(times) or times[0] >= self.bundle.manifest.watermark:
+            return 0
+        return tower.user(user_id)
 
     def features(self, rows: Rows) -> NDArray[np.float32]:
         """Per-video features: as of the bundle, of new videos from the hot counters: [k, Fv]."""
