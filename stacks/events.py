@@ -96,8 +96,8 @@ class EventsStack(Stack):
         allow(self.intake, "kinesis", "PutRecords", on=self._data.stream.stream_arn)
         may = partial(allow, self.tracking, "dynamodb")
         may("GetItem", on=tables[Table.REGISTRY].table_arn)
-        for table in (Table.VIEWERS, Table.OVERLAY):
-            may("GetItem", "UpdateItem", on=tables[table].table_arn)
+        may("GetItem", "Query", "UpdateItem", on=tables[Table.VIEWERS].table_arn)
+        may("GetItem", "UpdateItem", on=tables[Table.OVERLAY].table_arn)
         allow_blobs(self.tracking, self._data, "PutObject", within=["dead-letters"])
         accept(
             cast(iam.Role, self.tracking.role),
