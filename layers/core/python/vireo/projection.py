@@ -271,22 +271,9 @@ def advance(
         Unavailable: nothing was written, or nobody knows. The changes must come again.
     """
     for _ in range(_ATTEMPTS):
-        judged: list[tuple[Change[C], bool]] = []
-        moved = False
         try:
             state, memory = projection.read(key)
-            for change in changes:
-                counts = memory.knows(change)
-                if counts is None:
-                    try:
-                        state = projection.apply(state, change)
-                    except (ValueError, ArithmeticError, LookupError, TypeError) as error:
-                        log.exception("a change could not be applied")
-                        bury(change.arrival, f"cannot be applied: {error!r}")
-                        continue
-                    memory.remember(change)
-                    counts = moved = True
-                judged.append((change, counts))
+            state, judged, moved = _moved(projection, state, memory, changes, bury)
             if moved:
                 _write(records, projection.writes(state, memory))
         except Conflict:
@@ -297,6 +284,31 @@ def advance(
             return _bury_all(changes, f"the state cannot be read: {error}", bury)
         return judged
     raise Unavailable(f"the state of {key} is written by others all the time")
+
+
+def _moved(
+    projection: Projection[S, C],
+    state: S,
+    memory: Memory,
+    changes: Sequence[Change[C]],
+    bury: Callable[[Arrival, str], None],
+) -> tuple[S, list[tuple[Change[C], bool]], bool]:
+    """The state after the changes, what was judged of each, and whether any was new."""
+    judged: list[tuple[Change[C], bool]] = []
+    moved = False
+    for change in changes:
+        counts = memory.knows(change)
+        if counts is None:
+            try:
+                state = projection.apply(state, change)
+            except (ValueError, ArithmeticError, LookupError, TypeError) as error:
+                log.exception("a change could not be applied")
+                bury(change.arrival, f"cannot be applied: {error!r}")
+                continue
+            memory.remember(change)
+            counts = moved = True
+        judged.append((change, counts))
+    return state, judged, moved
 
 
 def _write(records: Records, writes: Sequence[Put]) -> None:

@@ -176,15 +176,15 @@ def _after(viewer: Viewer, events: Sequence[Event]) -> Viewer:
     viewer = _counted(viewer, events)
     if not marks:
         return viewer
-    history = _History(viewer)
-    known, new = _known(viewer, {e.video for e in marks}), dict[int, None]()
+    history, new = _History(viewer), dict[int, None]()
+    known, room = _known(viewer, {e.video for e in marks}), WATCHED_CAP - len(viewer.watched)
     for event in marks:
-        forgotten = viewer.watched[: max(0, len(viewer.watched) + len(new) - WATCHED_CAP)]
-        first = event.video not in new and (
-            event.video not in known or bool((forgotten == np.uint64(event.video)).any())
-        )
+        first = event.video not in known
         if first:
+            known.add(event.video)
             new[event.video] = None
+            if len(new) > room:
+                known.discard(int(viewer.watched[len(new) - room - 1]))
         if event.type is EventType.DISLIKE:
             history.remove(event.video)
         elif first or event.time < history.time_of(event.video):
@@ -201,20 +201,26 @@ class _History:
     def __init__(self, viewer: Viewer) -> None:
         self._keys: list[int] = viewer.keys.tolist()
         self._times: list[float] = viewer.times.tolist()
+        self._videos = set(self._keys)
 
     def time_of(self, video: int) -> float:
-        return self._times[self._keys.index(video)] if video in self._keys else -math.inf
+        return self._times[self._keys.index(video)] if video in self._videos else -math.inf
 
     def remove(self, video: int) -> None:
-        if video in self._keys:
-            place = self._keys.index(video)
-            del self._keys[place], self._times[place]
+        if video in self._videos:
+            self._remove(self._keys.index(video))
 
     def insert(self, video: int, time: float) -> None:
         place = bisect_right(self._times, time)
         self._keys.insert(place, video)
         self._times.insert(place, time)
-        del self._keys[:-HISTORY_CAP], self._times[:-HISTORY_CAP]
+        self._videos.add(video)
+        if len(self._keys) > HISTORY_CAP:
+            self._remove(0)
+
+    def _remove(self, place: int) -> None:
+        self._videos.remove(self._keys[place])
+        del self._keys[place], self._times[place]
 
     def arrays(self) -> tuple[Keys, NDArray[np.float64]]:
         return np.array(self._keys, np.uint64), np.array(self._times, np.float64)
