@@ -23,7 +23,9 @@ from vireo.ports import Table
 BATCH = 500
 #: How long a batch is tried. The stream keeps records a day longer: time to look at them there.
 PATIENCE = Duration.days(6)
-#: Where Lambda puts batches that it gives up; the beginning is its own choice.
+#: Where Lambda puts batches that it gives up, by its own choice:
+#: aws/lambda/<mapping>/<shard>/YYYY/MM/DD/YYYY-MM-DDTHH.MM.SS-<random>, with the records whole.
+#: https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html
 GIVEN_UP = "aws/lambda"
 
 
