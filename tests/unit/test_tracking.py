@@ -14,21 +14,18 @@ from hypothesis import strategies as st
 
 from tests.oracles_events import assert_followed, payload, stored_viewers
 from tests.streams import BAD, START, stream
-from vireo import counters, viewer_rows
+from vireo import counters
 from vireo.catalogue import Profile
 from vireo.events.tracking import Tracking
-from vireo.events.tracking import Viewers as Events
-from vireo.events.tracking import read as read_event
 from vireo.homes.clock import MovableClock
-from vireo.homes.items import pack
 from vireo.homes.local import LocalHome
 from vireo.homes.local_meter import LocalMeter
 from vireo.keys import key_of
-from vireo.ports import Page, Ports, Table, Unavailable
-from vireo.projection import WINDOW, Arrival, DeadLetters, Memory, advance
+from vireo.ports import Ports, Table, Unavailable
+from vireo.projection import WINDOW, Arrival, DeadLetters
 from vireo.recommender.viewers import Viewers
-from vireo.viewer import HISTORY_CAP, WATCHED_CAP, Viewer, apply
-from vireo.viewer_rows import NOW, PAST, SEEN, SETTLE, whole
+from vireo.viewer import Viewer
+from vireo.viewer_rows import SEEN, SETTLE
 
 
 def arrivals(n: int, **more: Any) -> list[Arrival]:
@@ -213,133 +210,6 @@ def test_a_batch_that_comes_long_after_its_window_changes_nothing(ports: Ports) 
     before = viewer(ports).pack()
     assert tracking.follow(old) is None
     assert viewer(ports).pack() == before
-
-
-class Weighed:
-    """Records that say how many bytes are read and written."""
-
-    def __init__(self, records: Any) -> None:
-        self._records = records
-        self.read: list[int] = []
-        self.written: list[int] = []
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._records, name)
-
-        def call(*given: Any, **named: Any) -> Any:
-            result = method(*given, **named)
-            if name == "put":
-                self.written.append(len(pack(given[3])))
-            elif name == "write":
-                self.written += [len(pack(put.item)) for put in given[0]]
-            elif result is not None:
-                found = [result] if name == "get" else result.records
-                self.read += [len(pack(record.item)) for record in found]
-            return result
-
-        return call
-
-
-def full() -> Viewer:
-    return Viewer(
-        keys=np.arange(HISTORY_CAP, dtype=np.uint64),
-        times=START - 1e5 + np.arange(HISTORY_CAP, dtype=np.float64),
-        watched=np.arange(WATCHED_CAP, dtype=np.uint64),
-        watches=10**6,
-    )
-
-
-def test_a_record_stays_small_and_an_event_s_cost_flat(ports: Ports) -> None:
-    """An event reads and writes a few KB of 105; every 64th writes all of them."""
-    ports.records.write(whole("anna", full()))
-    Tracking(ports).follow([one(j + 1) for j in range(500)])
-    Tracking(ports).follow([one(j + 501) for j in range(500)])
-    whole_past = []
-    for j in range(1000, 1000 + 4 * SETTLE):
-        weighed = Weighed(ports.records)
-        # Counters of videos are another record, and none of this.
-        advance(weighed, Events(weighed), "anna", [read_event(one(j + 1))], pytest.fail)  # type: ignore[arg-type, list-item]
-        assert max(weighed.written[:1]) < 4_000
-        if len(weighed.written) == 1:
-            assert sum(weighed.read) < 21_000
-        else:
-            whole_past.append(sum(weighed.written))
-    assert len(whole_past) == 4
-    assert max(whole_past) < 110_000
-    assert viewer(ports).watches == 10**6 + 1000 + 4 * SETTLE
-
-
-def test_a_record_of_before_there_were_rows_of_events(ports: Ports) -> None:
-    """What it remembers counts once, and its erasure holds."""
-    old = apply(Viewer(), [replace(read_event(one(1)).what.happened(), time=START)])  # type: ignore[union-attr]
-    record = bytearray(old.pack())
-    record[0] = 1
-    memory = Memory()
-    memory.remember(read_event(one(1)))  # type: ignore[arg-type]
-    item = {"viewer": bytes(record), "erased": START - 5, **memory.item()}
-    ports.records.put(Table.VIEWERS, "anna", "", item)
-    Viewers(ports).put_profile("anna", Profile(age=31))
-    batch = [one(1), one(9, event_id="e1"), one(2), one(3, timestamp=START - 6)]
-    assert Tracking(ports).follow(batch) is None
-    assert viewer(ports).watches == 2
-    assert viewer(ports).profile.age == 31
-    assert Tracking(ports).follow([one(4, timestamp=START - 6)]) is None
-    assert viewer(ports).watches == 2
-
-
-def test_half_of_a_transaction_is_not_believed(ports: Ports) -> None:
-    """DynamoDB's queries may see one row as it was before a transaction and one as it is after."""
-    tracking = Tracking(ports)
-    tracking.follow([one(j + 1) for j in range(SETTLE - 1)])
-    key = Table.VIEWERS, "anna"
-    before = {r.sort: r for r in ports.records.query(*key).records}
-    tracking.follow([one(SETTLE)])
-    after = {r.sort: r for r in ports.records.query(*key).records}
-    assert (set(before), set(after)) == ({NOW}, {PAST, NOW, SEEN})
-    expected = viewer(ports)
-
-    class Torn:
-        """The first query sees one row of before."""
-
-        def __init__(self, old: str) -> None:
-            self.old, self.queries = old, 0
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(ports.records, name)
-
-        def query(self, *given: Any, **named: Any) -> Page:
-            page = ports.records.query(*given, **named)
-            self.queries += 1
-            if self.queries > 1 or given[0] is not Table.VIEWERS:
-                return page
-            rest = [r for r in page.records if r.sort != self.old]
-            return Page([*rest, *([before[self.old]] if self.old in before else [])], None)
-
-    for old in (PAST, NOW):
-        torn = Torn(old)
-        found = viewer_rows.read(torn, "anna")
-        assert found is not None
-        assert found.pack() == expected.pack()
-        assert torn.queries == 2
-    for old in (SEEN, NOW):
-        shaky = replace(ports, records=Torn(old))
-        assert Tracking(shaky).follow([one(SETTLE + 9, event_id="e5")]) is None
-        assert viewer(ports).pack() == expected.pack()
-
-
-@pytest.mark.parametrize("known", [0, 1, SETTLE - 1])
-def test_who_is_erased_while_an_event_is_followed_is_forgotten(ports: Ports, known: int) -> None:
-    ports.records.write(whole("anna", Viewer(watches=5)))
-    Tracking(ports).follow([one(j + 1) for j in range(known)])
-    once = iter([True])
-
-    def meanwhile(when: str, name: str) -> None:
-        # After the last thing that is read before anything is written.
-        if when == "before" and name in {"put", "write"} and next(once, False):
-            Viewers(ports).erase("anna")
-
-    deliver(ports, [one(known + 1)], 1, meanwhile)
-    assert viewer(ports).pack() == Viewer().pack()
 
 
 def test_what_cannot_be_read_holds_up_nothing(ports: Ports) -> None:

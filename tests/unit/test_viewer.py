@@ -24,7 +24,6 @@ from vireo.viewer import (
     is_positive,
     merge_session,
 )
-from vireo.viewer_rows import pack_event, unpack_events
 
 EVENTS = st.builds(
     Event,
@@ -209,14 +208,3 @@ def test_what_the_store_knows_already_counts_once() -> None:
     assert_same(merge_session(stored, session), stored)
     assert_same(merge_session(after(session[:1]), session), stored)
     assert_same(merge_session(Viewer(), session), stored)
-
-
-@given(st.lists(EVENTS, max_size=5))
-def test_events_of_a_row_are_what_was_put_there(events: list[Event]) -> None:
-    packed = b"".join(map(pack_event, events))
-    assert len(packed) == 33 * len(events)
-    assert repr(list(unpack_events(packed))) == repr(events)
-    if events:
-        for wrong in (packed[:-1], b"\xff" + packed[1:]):
-            with pytest.raises(ValueError, match="not events"):
-                list(unpack_events(wrong))
