@@ -198,6 +198,7 @@ def test_nothing_of_the_test_reaches_training(
         seconds=nothing,
         fraction=nothing,
         place=np.full(n, -1, np.int32),
+        recommended=np.zeros(n, bool),
         n_videos=log.n_videos,
     )
     prepared = Namespace(log=log, activity=activity)

@@ -68,6 +68,7 @@ def feed(seed: int, *, personal: bool = False, bias: float = BIAS) -> Feed:
         seconds=np.full(len(events), np.nan, np.float32),
         fraction=np.full(len(events), np.nan, np.float32),
         place=np.array([e["position"] for e in events], np.int32),
+        recommended=np.ones(len(events), bool),
         n_videos=VIDEOS,
     )
     return Feed(activity, np.unique(categories, return_inverse=True)[1], merit)

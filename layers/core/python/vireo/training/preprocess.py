@@ -166,6 +166,7 @@ def _activity(everything: pa.Table, columns: Columns, people: People) -> Activit
         seconds=_floats(everything, "watch_seconds"),
         fraction=_floats(everything, "watch_fraction"),
         place=np.asarray(pc.fill_null(everything.column("position"), -1), np.int32),
+        recommended=np.asarray(everything.column("recommended"), bool),
         n_videos=len(columns),
     )
 
