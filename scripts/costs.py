@@ -23,6 +23,7 @@ from typing import Any
 from app import synthesise
 from stacks.environments import ENVIRONMENTS, Environment
 from stacks.metrics import EMITTED
+from vireo.viewer_rows import SETTLE
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "operations.md"
 BEGIN, END = "<!-- costs: written by scripts/costs.py -->\n", "<!-- end of costs -->\n"
@@ -126,7 +127,9 @@ class Habits:
     batch: float = 10  #: events in one call of POST /v1/events
     together: float = 4  #: events of a viewer that are followed in one write
     event_kb: float = 0.4
-    record_kb: float = 16  #: of a viewer; 105 at most
+    past_kb: float = 16  #: of a viewer's rows (vireo/viewer_rows.py): 88 at most,
+    now_kb: float = 1.5  #: 3 at most,
+    seen_kb: float = 16  #: all of the window's ids
     answer_kb: float = 5
     log_kb: float = 2  #: that a call leaves in all logs
     store_ms: float = 5  #: that a request waits for the viewer's record
@@ -226,10 +229,15 @@ def _entrance(resources: Mapping[str, int], load: Load) -> Iterator[Line]:
 def _tables(
     environment: Environment, resources: Mapping[str, int], load: Load, catalogue: Catalogue
 ) -> Iterator[Line]:
-    """A unit reads 4 KB and writes one; the viewers' table is the one that is used much."""
-    follows = load.requests * HABITS.events / HABITS.together
-    reads = (load.requests + follows) * math.ceil(HABITS.record_kb / 4)
-    writes = follows * math.ceil(HABITS.record_kb)
+    """A unit reads 4 KB and writes one, half of that in transactions.
+
+    The viewers' table is the one that is used much.
+    """
+    events = load.requests * HABITS.events
+    follows = events / HABITS.together
+    past, now, seen = (math.ceil(kb) for kb in (HABITS.past_kb, HABITS.now_kb, HABITS.seen_kb))
+    reads = load.requests * math.ceil((past + now) / 4) + follows * math.ceil((now + seen) / 4)
+    writes = follows * now + events / SETTLE * 2 * (past + now + seen)
     if environment.capacity is None:
         yield Line("DynamoDB, reads on demand", reads / 1e6)
         yield Line("DynamoDB, writes on demand", writes / 1e6)
@@ -239,7 +247,7 @@ def _tables(
         for price, used in (("read", reads), ("write", writes)):
             busy = max(least, used / SECONDS * HABITS.headroom)
             yield Line(f"DynamoDB, {price} capacity", (idle + busy) * HOURS)
-    stored = (load.viewers * HABITS.record_kb + catalogue.videos) * 1024 / GIB
+    stored = (load.viewers * (past + now + seen) + catalogue.videos) * 1024 / GIB
     yield Line("DynamoDB, storage", stored)
     yield Line("DynamoDB, recovery", stored)
 
