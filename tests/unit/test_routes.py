@@ -17,9 +17,8 @@ from tests.worlds import NOW, bundle, catalogue
 from vireo import bundle as bundles
 from vireo.api import Api, ErrorBody
 from vireo.homes.clock import MovableClock
-from vireo.homes.local import home
+from vireo.homes.local import LocalHome, home
 from vireo.identity import register_client
-from vireo.ports import Home
 from vireo.recommender.models import Listing, Recommendations
 
 READ = "vireo/recommend vireo/catalogue.read vireo/users.read"
@@ -44,7 +43,7 @@ ROUTES = [
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Home:
+def opened(tmp_path_factory: pytest.TempPathFactory) -> LocalHome:
     made = home(tmp_path_factory.mktemp("home"), clock=MovableClock(NOW))
     register_client(made, "machine", "default")
     register_client(made, "another", "elsewhere")
@@ -55,7 +54,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 @pytest.fixture(scope="module")
-def api(opened: Home) -> Api:
+def api(opened: LocalHome) -> Api:
     return build(opened)
 
 
@@ -80,7 +79,24 @@ def call(
     content_type: str = "application/json",
     request_id: str = "r-1",
 ) -> tuple[int, dict[str, Any]]:
-    event = {
+    event = event_of(method, path, body, token, query, content_type, request_id)
+    answer = api.resolve(event, None)
+    if answer["statusCode"] >= 400:
+        ErrorBody.model_validate_json(answer["body"])
+    return answer["statusCode"], json.loads(answer["body"])
+
+
+def event_of(
+    method: str,
+    path: str,
+    body: Any = None,
+    token: dict[str, Any] | None = None,
+    query: dict[str, str] | None = None,
+    content_type: str = "application/json",
+    request_id: str = "r-1",
+) -> dict[str, Any]:
+    """What API Gateway sends."""
+    return {
         "resource": "/{proxy+}",
         "path": path,
         "httpMethod": method,
@@ -97,10 +113,6 @@ def call(
         "body": body if body is None or isinstance(body, str) else json.dumps(body),
         "isBase64Encoded": False,
     }
-    answer = api.resolve(event, None)
-    if answer["statusCode"] >= 400:
-        ErrorBody.model_validate_json(answer["body"])
-    return answer["statusCode"], json.loads(answer["body"])
 
 
 def test_recommendations(api: Api) -> None:
@@ -295,12 +307,39 @@ def test_the_documentation_names_every_route_and_error(api: Api) -> None:
     assert {"Recommendations", "Item", "ErrorBody", "VideoBody"} <= schemas.keys()
 
 
-def test_the_request_path_imports_nothing_heavy() -> None:
-    heavy = {"catboost", "pandas", "scipy", "jax", "pyarrow", "duckdb", "boto3", "matplotlib"}
-    code = f"import sys, recommend.app; print(sorted({heavy!r} & sys.modules.keys()))"
+#: What a process needs neither to be ready nor for its first answer: packages that the layers do
+#: not have, and modules that cost what only some process, or none, gains by.
+HEAVY = {"catboost", "pandas", "scipy", "jax", "pyarrow", "duckdb", "matplotlib"}
+HEAVY |= {"redis", "numpy.ma", "aws_lambda_powertools.event_handler.openapi.models"}
+
+
+@pytest.mark.parametrize("place", ["local", "aws"])
+def test_the_request_path_imports_nothing_heavy(place: str) -> None:
+    heavy = HEAVY | ({"boto3"} if place == "local" else set())
+    assert not loaded_by(f"import recommend.app, vireo.homes.{place}") & heavy
+
+
+def test_the_first_answer_loads_nothing_heavy(opened: LocalHome) -> None:
+    event = event_of("POST", "/v1/recommendations", {"user_id": "anna"})
+    code = f"""
+from recommend.app import build
+from vireo.homes.clock import MovableClock
+from vireo.homes.local import home
+answer = build(home({str(opened.folder)!r}, clock=MovableClock({NOW}))).resolve({event!r}, None)
+assert answer["statusCode"] == 200 and '"degraded":[]' in answer["body"], answer
+"""
+    assert not loaded_by(code) & (HEAVY | {"boto3"})
+
+
+def loaded_by(code: str) -> set[str]:
+    """The modules that a new process has loaded when it has run that code."""
     where = [str(Path("layers/core/python").resolve()), str(Path("lambdas").resolve())]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(where)}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert done.stdout.strip() == "[]"
+    return set(done.stdout.split())

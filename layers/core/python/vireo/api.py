@@ -25,7 +25,7 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import (
     RequestValidationError,
 )
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from vireo.identity import Caller, Forbidden, Identity, Unauthenticated, require
 from vireo.ports import Conflict, Home, Refused, Unavailable
@@ -36,14 +36,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 SCHEME = "token"
 
 
-class FieldError(BaseModel):
+class _Complaint(BaseModel):
+    """Built when something is wrong, and not with every route that says what may be."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class FieldError(_Complaint):
     """One thing that is wrong with what was sent."""
 
     field: Annotated[str, Field(examples=["body.limit"])]
     expected: Annotated[str, Field(examples=["Input should be less than or equal to 100"])]
 
 
-class Problem(BaseModel):
+class Problem(_Complaint):
     """What went wrong."""
 
     code: Annotated[str, Field(examples=["invalid_request"])]
@@ -51,7 +57,7 @@ class Problem(BaseModel):
     fields: list[FieldError] = []
 
 
-class ErrorBody(BaseModel):
+class ErrorBody(_Complaint):
     """The body of every answer that is not a success."""
 
     error: Problem

@@ -37,7 +37,7 @@ class Status(StrEnum):
 class VideoBody(BaseModel):
     """What is known of a video; every field but the title may be left out."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     title: Annotated[str, Field(min_length=1, max_length=500)]
     category: Annotated[str, Field(min_length=1, max_length=64)] | None = None
@@ -75,7 +75,7 @@ class Video(VideoBody):
 class Profile(BaseModel):
     """What a viewer said of themselves; every field may be left out."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     age: Annotated[int, Field(ge=0, le=120)] | None = None
     country: Country | None = None

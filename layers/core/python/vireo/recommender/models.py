@@ -14,7 +14,7 @@ Limit = Annotated[int, Field(ge=1, le=100, description="how many videos to answe
 class Model(BaseModel):
     """Frozen, and strict about names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Context(Model):
