@@ -149,8 +149,8 @@ def test_the_newest_of_many(known: float) -> None:
     n = 2 * NEWEST
     published = np.where(rng.random(n) < known, NOW - 86_400.0 * rng.integers(0, 90, n), np.nan)
     made = bundle(catalogue(n))
-    columns = made.arrays | {"columns/published": published}
-    found = Model(Bundle(made.manifest, columns, made.index)).newest.tolist()
+    arrays = {**made.arrays, "columns/published": published}
+    found = Model(Bundle(made.manifest, arrays, made.index)).newest.tolist()
     rows = [row for row in range(n) if not np.isnan(published[row])]
     assert found == sorted(rows, key=lambda row: (-published[row], row))[:NEWEST]
 
