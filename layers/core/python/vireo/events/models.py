@@ -16,7 +16,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from vireo.catalogue import Country, Identifier, Moment
+from vireo.catalogue import Country, Identifier, Moment, Whole
 from vireo.keys import key_of
 from vireo.viewer import Event, EventType
 
@@ -73,7 +73,9 @@ class EventRow(BaseModel):
     watch_fraction: Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)] = None
     device: Identifier | None = None
     country: Country | None = None
-    position: Annotated[int | None, Field(ge=0, le=1_000_000, description="0 is the first")] = None
+    position: Annotated[
+        int | None, Field(ge=0, le=1_000_000, description="0 is the first"), Whole
+    ] = None
     request_id: Annotated[
         Identifier | None, Field(description="of the recommendations that it followed from")
     ] = None
