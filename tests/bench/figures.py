@@ -114,9 +114,12 @@ def _summary(found: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 def _process(figures: Mapping[str, Any]) -> Table:
     numpy = figures["imports"]["numpy"]
-    rows: Table = [("import CPU", "ms", "of numpy's")]
+    loaded = [found["process"]["loaded"] for found in figures["worlds"].values()]
+    loads = [f"and load {int(n):,}" for n in figures["worlds"]]
+    rows: Table = [("import CPU", "ms", "of numpy's", *loads)]
     for name, spent in figures["imports"].items():
-        rows.append((name, f"{1e3 * spent:.0f}", f"{spent / numpy:.2f}"))
+        with_loads = [f"{(spent + load) / numpy:.2f}" for load in loaded if name != "numpy"]
+        rows.append((name, f"{1e3 * spent:.0f}", f"{spent / numpy:.2f}", *with_loads))
     return [*rows, ("serving layer, installed here (MB)", f"{figures['layer'] / 1e6:.0f}")]
 
 

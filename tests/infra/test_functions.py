@@ -99,7 +99,8 @@ def test_the_image_is_built_from_what_it_needs(cloud: Templates) -> None:
 def told(cloud: Templates) -> dict[str, dict[str, str]]:
     """The environment variables of every function that has a home."""
     found = functions(cloud)
-    assert "Environment" not in found.pop("DeliveryFunction").properties
+    delivery = found.pop("DeliveryFunction").properties["Environment"]
+    assert delivery == {"Variables": {"PYDANTIC_DISABLE_PLUGINS": "__all__"}}
     return {
         name: {k: text(v) for k, v in function.properties["Environment"]["Variables"].items()}
         for name, function in found.items()
@@ -109,6 +110,8 @@ def told(cloud: Templates) -> dict[str, dict[str, str]]:
 def test_functions_are_told_what_settings_read(cloud: Templates) -> None:
     for name, environment in told(cloud).items():
         settings = Settings.from_env(environment)
+        on_a_zip = name != "TrainingFunction"
+        assert (environment.get("PYDANTIC_DISABLE_PLUGINS") == "__all__") == on_a_zip
         assert settings.environment == cloud.environment
         assert settings.metrics_namespace == f"Vireo/{cloud.environment}"
         for table in Table:
