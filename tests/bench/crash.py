@@ -118,7 +118,10 @@ def run(folder: Path, *, events: int, kills: int, seed: int) -> Outcome:
     done = 0
     while True:
         command = [sys.executable, "-m", "tests.bench.crash", "--follow", str(folder)]
-        child = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        paths = os.pathsep.join(sys.path)
+        child = subprocess.Popen(
+            command, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+        )
         if done == kills:
             assert child.wait() == 0
             break
