@@ -33,6 +33,7 @@ Floats = NDArray[np.float64]
 class Biased:
     """What was collected, and the truth: of the log's viewers and videos, in its rows."""
 
+    data: Dataset
     prepared: Prepared
     liking: Floats  #: [m, n] how likely a viewer clicks a video that they look at
     open: NDArray[np.bool_]  #: [m, n] videos that a viewer may see and has not watched
@@ -81,12 +82,12 @@ def collected(
     good, bad, _ = events.check(table)
     assert not len(bad)
     catalogue = sorted(made.catalogue, key=lambda v: v.video_id)
-    prepared = from_dataset(
-        Dataset(good, catalogue, viewers.profiles), now=size.end + (DAYS + 1) * DAY
-    )
+    data = Dataset(good, catalogue, viewers.profiles)
+    prepared = from_dataset(data, now=size.end + (DAYS + 1) * DAY)
     who, which = _rows(prepared.log, viewers.ids, made.ids)
     pull = np.array([audience.attraction(v, made.ids) for v in who])[:, which]
     return Biased(
+        data,
         prepared,
         liking=1 / (1 + np.exp(-0.8 * (pull - 4.0))),
         open=(allowed & ~seen)[np.ix_(who, which)],
