@@ -25,7 +25,7 @@ from vireo.training.blend import fit_blend
 from vireo.training.examples import Examples, collect
 from vireo.training.log import Log
 from vireo.training.neighbours import openers
-from vireo.training.positions import MOST, PLACES, Shown, entries, inverse
+from vireo.training.positions import MOST, PLACES, TRUST, Shown, entries, inverse
 from vireo.training.preprocess import from_dataset
 from vireo.training.replay import Replay
 from vireo.training.tower_batches import Batches
@@ -52,9 +52,10 @@ def clicks(world: Biased, scores: NDArray[np.float64]) -> float:
 
 def test_worths_are_inverse_to_attention_and_bounded() -> None:
     theta = np.r_[1 / (1.0 + np.arange(PLACES)), 3.0]
+    theta[PLACES - 1] = 1e-6
     clicked = Shown(*(np.repeat(np.arange(4), [40, 20, 10, 1]) for _ in range(3)))
     worth = inverse(theta, clicked)
-    np.testing.assert_allclose(worth[:4] / worth[0], [1, 2, 3, 4], rtol=1e-6)
+    np.testing.assert_allclose(worth[:4] / worth[0], np.array([1, 2, 3, 4]) ** TRUST, rtol=1e-6)
     assert worth[clicked.at].mean() == pytest.approx(1.0)
     assert worth[:PLACES].max() == MOST
     assert worth[PLACES] == 1, "of no known place"
@@ -220,7 +221,8 @@ def test_a_blend_that_is_told_of_places_does_not_trust_what_ordered_them() -> No
     offsets, bucket = np.arange(4_001) * 10, np.zeros(4_000, np.int8)
     raw = fit_blend(scores, best.astype(np.float32), offsets, bucket)[0]
     clicked = Shown(place[best], place[best], place[best])
-    worth = inverse(np.r_[1 / (1.0 + np.arange(PLACES)), 1.0], clicked)[entries(place)]
+    attention = np.r_[1 / (1.0 + np.arange(PLACES)), 1.0]
+    worth = inverse(attention ** (1 / TRUST), clicked)[entries(place)]
     told = fit_blend(scores, best * worth, offsets, bucket)[0]
     assert raw[1] > 0.6
     assert told[1] < 0.05
