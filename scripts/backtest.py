@@ -19,8 +19,9 @@ import argparse
 import hashlib
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,14 @@ from vireo.training.activity import Activity
 from vireo.training.backtest import (
     KS,
     REFERENCES,
+    Comparison,
     Evaluation,
     StageSystem,
     System,
     evaluate,
     fitted_baselines,
     list_lines,
+    together,
 )
 from vireo.training.log import Log
 from vireo.training.metrics import BUCKETS, FINE
@@ -56,31 +59,45 @@ STAGES: dict[Stage, str] = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read, split, fit, ask, print, write."""
+    """Read; for every cut and seed split, fit, ask and print; write."""
     options = _options(arguments)
     prepared = preprocess.read(options.data, now=time.time())
     log = prepared.log
-    split = split_of(log, options)
+    _say(f"{options.data}: {len(log):,} events, {log.n_users:,} viewers, {log.n_videos:,} videos")
+    evaluations = []
+    runs = list(product(options.cuts, options.seeds))
+    for cut, seed in runs:
+        one = argparse.Namespace(**vars(options), cut=cut, seed=seed)
+        evaluations.append(_evaluation(prepared, one))
+        sys.stdout.write(table(evaluations[-1].as_dict()))
+    pooled = together(evaluations) if len(runs) > 1 else []
+    sys.stdout.write("\n".join(_differences([c.as_dict() for c in pooled], "all runs together")))
+    if options.out:
+        _write_json(options.out, runs, evaluations, pooled, options)
+    if options.lists:
+        for path, lines in list_files(options.lists, evaluations[0], log):
+            path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _evaluation(prepared: Prepared, options: argparse.Namespace) -> Evaluation:
+    """All systems, for one cut and one seed."""
+    split = split_of(prepared.log, options)
     _say(
-        f"{options.data}: {len(log):,} events, {log.n_users:,} viewers, {log.n_videos:,} videos; "
-        f"{options.split}: {int(split.fit.sum()):,} to learn from, {len(split.test):,} requests"
+        f"{options.split}, cut {options.cut}, seed {options.seed}: "
+        f"{int(split.fit.sum()):,} events to learn from, {len(split.test):,} requests"
     )
     stages: list[Stage] = list(STAGES) if options.stage == "all" else [options.stage]
     systems: list[System] = []
     if "ours" in options.systems:
         systems += _ours(prepared, split, stages, options)
     names = [name for name in baselines.GRID if name in options.systems]
-    systems += fitted_baselines(log, split, names=names, tune=not options.untuned, progress=_say)
-    references = (*REFERENCES, STAGES["unranked"])
-    evaluation = evaluate(
-        systems, split, log, references=references, seed=options.seed, progress=_say
+    systems += fitted_baselines(
+        prepared.log, split, names=names, tune=not options.untuned, progress=_say
     )
-    sys.stdout.write(table(evaluation))
-    if options.out:
-        _write_json(options.out, evaluation, options)
-    if options.lists:
-        for path, lines in list_files(options.lists, evaluation, log):
-            path.write_text("".join(f"{line}\n" for line in lines))
+    references = (*REFERENCES, STAGES["unranked"])
+    return evaluate(
+        systems, split, prepared.log, references=references, seed=options.seed, progress=_say
+    )
 
 
 def split_of(log: Log, options: argparse.Namespace) -> protocols.Split:
@@ -139,9 +156,8 @@ def _before(activity: Activity, moment: float) -> Activity:
     return replace(activity, **{name: getattr(activity, name)[:past] for name in columns})
 
 
-def table(evaluation: Evaluation) -> str:
-    """Everything as aligned text."""
-    figures = evaluation.as_dict()
+def table(figures: dict[str, Any]) -> str:
+    """An evaluation as aligned text."""
     metrics = [f"{m}@{k}" for m in ("recall", "ndcg", "hit") for k in KS]
     width = max(18, *(len(s["name"]) for s in figures["systems"]))
     lines = [
@@ -154,34 +170,32 @@ def table(evaluation: Evaluation) -> str:
         lines.append(f"{system['name']:{width}} " + " ".join(f"{v:10.4f}" for v in values))
     for metric in ("hit@10", "hit@100", "ndcg@10"):
         lines += ["", *_by_pause(figures, metric, width)]
-    lines += _differences(figures, width)
-    return "\n".join([*lines, ""])
+    lines += _differences(figures["differences"], "in the JSON: of all systems, by pause")
+    return "\n".join(lines)
 
 
-def _differences(figures: dict[str, Any], width: int) -> list[str]:
+def _differences(differences: Sequence[dict[str, Any]], note: str) -> list[str]:
     """Ours minus the references: by pause for the first system, of all requests for the others."""
-    found = {
-        (d["system"], d["reference"], d["pause"], d["metric"]): d for d in figures["differences"]
-    }
-    rows = dict.fromkeys(key[:3] for key in found)
+    if not differences:
+        return [""]
+    found = {(d["system"], d["reference"], d["pause"], d["metric"]): d for d in differences}
     metrics = list(dict.fromkeys(key[3] for key in found))
-    if not rows:
-        return []
-    first = figures["differences"][0]["system"]
+    first = differences[0]["system"]
+    width = max(18, *(len(d["system"]) for d in differences))
     lines = [
         "",
-        "differences with 95% intervals over viewers (in the JSON: of all systems, by pause)",
+        f"differences with 95% intervals over viewers ({note})",
         f"{'system':{width}}   {'minus':18} {'pause':10} {'viewers':>7} "
         + " ".join(f"{m:>27}" for m in metrics),
     ]
-    for system, reference, pause in rows:
+    for system, reference, pause in dict.fromkeys(key[:3] for key in found):
         if system == first or pause == "all":
             cells = [found[system, reference, pause, m] for m in metrics]
             lines.append(
                 f"{system:{width}} - {reference:18} {pause:10} {cells[0]['viewers']:7,} "
                 + " ".join(f"{_interval(c):>27}" for c in cells)
             )
-    return lines
+    return [*lines, ""]
 
 
 def _interval(found: dict[str, Any]) -> str:
@@ -215,9 +229,22 @@ def list_files(
         yield target, list_lines(answers, evaluation, log)
 
 
-def _write_json(path: Path, evaluation: Evaluation, options: argparse.Namespace) -> None:
-    asked = ("split", "cut", "seed", "cap", "sample_seed", "stage", "untuned")
-    document = {"options": {k: getattr(options, k) for k in asked}, **evaluation.as_dict()}
+def _write_json(
+    path: Path,
+    runs: Sequence[tuple[float, int]],
+    evaluations: Sequence[Evaluation],
+    pooled: Sequence[Comparison],
+    options: argparse.Namespace,
+) -> None:
+    asked = ("split", "cap", "sample_seed", "stage", "untuned")
+    document = {
+        "options": {k: getattr(options, k) for k in asked},
+        "runs": [
+            {"cut": cut, "seed": seed, **evaluation.as_dict()}
+            for (cut, seed), evaluation in zip(runs, evaluations, strict=True)
+        ],
+        "together": [c.as_dict() for c in pooled],
+    }
     path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
@@ -233,8 +260,22 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--split", choices=("temporal", "successive", "leave-one-out"), default="temporal"
     )
-    parser.add_argument("--cut", type=float, default=0.8, help="share of the events to train on")
-    parser.add_argument("--seed", type=int, default=1, help="of training and of the intervals")
+    parser.add_argument(
+        "--cut",
+        type=float,
+        nargs="+",
+        default=[0.8],
+        dest="cuts",
+        help="share of the events to train on; with several, one run each, and all together",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        nargs="+",
+        default=[1],
+        dest="seeds",
+        help="of training and of the intervals; with several, one run each",
+    )
     parser.add_argument("--stage", choices=(*STAGES, "all"), default="all")
     parser.add_argument(
         "--settings", type=Path, metavar="FILE", help="JSON that overrides the recipe's defaults"
@@ -264,6 +305,11 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if unknown := set(options.systems) - {"ours", *baselines.GRID}:
         parser.error(f"unknown systems: {', '.join(sorted(unknown))}")
+    several = len(options.cuts) * len(options.seeds) > 1
+    if several and options.lists:
+        parser.error("--lists is for one cut and one seed")
+    if len(options.cuts) > 1 and options.split == "leave-one-out":
+        parser.error("--split leave-one-out has no cut")
     return options
 
 

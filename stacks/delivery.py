@@ -22,9 +22,11 @@ from vireo.events.models import COLUMNS
 PREFIX = "!{partitionKeyFromLambda:tenant}/events/date=!{partitionKeyFromLambda:date}/"
 #: What could not be transformed or converted. Whose it is, nobody knows then.
 UNDELIVERED = "_system/undelivered"
-#: Firehose takes no less where it partitions by what a function says, or converts formats.
+#: Firehose takes no less where it partitions by what a function says, or converts formats. Its
+#: service answers InvalidArgumentException, which aws-cdk-lib's own S3 destination checks as well.
 BUFFER_MIB = 64
-#: A file is written after this long at the latest. Longer it cannot wait.
+#: Files are written after this long, and half as long again at the latest. No more can be asked.
+#: https://docs.aws.amazon.com/firehose/latest/dev/buffering.html
 BUFFER = Duration.minutes(15)
 #: Of what the function gets at once, which with its answer has to stay under 6 MB.
 CALL_MIB, CALL = 1, Duration.minutes(1)

@@ -23,7 +23,9 @@ from vireo.ports import Table
 BATCH = 500
 #: How long a batch is tried. The stream keeps records a day longer: time to look at them there.
 PATIENCE = Duration.days(6)
-#: Where Lambda puts batches that it gives up; the beginning is its own choice.
+#: Where Lambda puts batches that it gives up, by its own choice:
+#: aws/lambda/<mapping>/<shard>/YYYY/MM/DD/YYYY-MM-DDTHH.MM.SS-<random>, with the records whole.
+#: https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html
 GIVEN_UP = "aws/lambda"
 
 
@@ -96,8 +98,8 @@ class EventsStack(Stack):
         allow(self.intake, "kinesis", "PutRecords", on=self._data.stream.stream_arn)
         may = partial(allow, self.tracking, "dynamodb")
         may("GetItem", on=tables[Table.REGISTRY].table_arn)
-        for table in (Table.VIEWERS, Table.OVERLAY):
-            may("GetItem", "UpdateItem", on=tables[table].table_arn)
+        may("GetItem", "Query", "UpdateItem", on=tables[Table.VIEWERS].table_arn)
+        may("GetItem", "UpdateItem", on=tables[Table.OVERLAY].table_arn)
         allow_blobs(self.tracking, self._data, "PutObject", within=["dead-letters"])
         accept(
             cast(iam.Role, self.tracking.role),

@@ -24,6 +24,8 @@ RETENTION = {
     30: logs.RetentionDays.ONE_MONTH,
     90: logs.RetentionDays.THREE_MONTHS,
 }
+#: Without it pydantic reads the metadata of every installed package at every start.
+NO_PLUGINS = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
 #: API Gateway waits this long.
 API_SECONDS = 29
 
@@ -101,7 +103,7 @@ class PythonFunction(lambda_.Function):
             memory_size=environment.memory_mib,
             timeout=Duration.seconds(timeout_seconds),
             layers=list(layers),
-            environment=dict(settings),
+            environment={**settings, **NO_PLUGINS},
             role=_role(scope, id, group, network, lambda_itself or {}),
             log_group=group,
             logging_format=lambda_.LoggingFormat.JSON,

@@ -80,8 +80,9 @@ class RecommenderStack(Stack):
         may("dynamodb", "GetItem", "UpdateItem", on=tables[Table.REGISTRY].table_arn)
         may("dynamodb", "GetItem", "Query", "UpdateItem", on=tables[Table.SETTINGS].table_arn)
         may("dynamodb", "Query", "UpdateItem", on=tables[Table.OVERLAY].table_arn)
-        for table in (Table.VIDEOS, Table.VIEWERS):
-            may("dynamodb", "GetItem", "UpdateItem", "DeleteItem", on=tables[table].table_arn)
+        for table, more in ((Table.VIDEOS, []), (Table.VIEWERS, ["Query"])):
+            actions = ["GetItem", *more, "UpdateItem", "DeleteItem"]
+            may("dynamodb", *actions, on=tables[table].table_arn)
         allow_blobs(self.recommend, data, "GetObject", within=["bundles"])
         allow_blobs(self.recommend, data, "DeleteObject", within=["dead-letters"])
         # Without this S3 calls a missing object forbidden, and a damaged bundle looks unreachable.

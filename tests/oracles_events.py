@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from vireo import viewer_rows
 from vireo.counters import BUCKET, COUNTS
 from vireo.events.models import EventRow
 from vireo.ports import Records, Table
@@ -38,7 +39,7 @@ def viewers(events: Iterable[tuple[Arrival, EventRow]]) -> dict[str, Viewer]:
     """Every viewer after their events, in order of the events' own time."""
     made: defaultdict[str, Viewer] = defaultdict(Viewer)
     for _, row in sorted(events, key=lambda e: e[1].timestamp):
-        made[row.user_id] = apply(made[row.user_id], row.happened())
+        made[row.user_id] = apply(made[row.user_id], [row.happened()])
     return dict(made)
 
 
@@ -91,9 +92,9 @@ def stored_counts(records: Records, buckets: Iterable[int]) -> Counter[tuple[int
 def stored_viewers(records: Records, users: Iterable[str]) -> dict[str, Viewer]:
     found = {}
     for user in users:
-        record = records.get(Table.VIEWERS, user)
-        if record is not None:
-            found[user] = Viewer.unpack(record.item["viewer"])
+        viewer = viewer_rows.read(records, user)
+        if viewer is not None:
+            found[user] = viewer
     return found
 
 

@@ -52,8 +52,7 @@ def measure(sizes: list[int], requests: int, cache: Path) -> dict[str, Any]:
         _say(f"world of {n:,} videos")
         world(n, cache).home.close()
     _say("new processes")
-    imports = cold.imports()
-    processes = {n: cold.load(n, cache) for n in sizes}
+    imports, processes = cold.measure(sizes, cache)
     _say("warming up")
     benches = {n: Bench(world(n, cache), cache, requests) for n in sizes}
     rounds: dict[int, list[dict[str, float]]] = {n: [] for n in sizes}

@@ -14,16 +14,27 @@ from tests.streams import START, stream
 from tracking.app import follower
 from vireo.events.tracking import Tracking
 from vireo.homes.clock import MovableClock
+from vireo.homes.items import pack
 from vireo.homes.local import LocalHome
 from vireo.homes.local_mapping import EventSourceMapping
-from vireo.ports import Table
-from vireo.projection import Arrival
+from vireo.ports import Ports, Table
+from vireo.projection import WINDOW, Arrival
 from vireo.viewer import Event, EventType, Viewer, apply
+from vireo.viewer_rows import SETTLE, whole
 
 EVENTS = 20_000
 #: Events of a viewer's past.
 PASTS = (1, 1_000, 100_000)
-_TIMES = 300
+#: Viewers of every past.
+_VIEWERS = 20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one event of a viewer."""
+
+    microseconds: float  #: of CPU, settling included
+    bytes: int  #: of the viewer's rows
 
 
 @dataclass(frozen=True)
@@ -31,19 +42,13 @@ class Feedback:
     """CPU figures of the consumer on a laptop, its store included."""
 
     per_second: dict[str, float]  #: events a second and core, by how they are spread
-    microseconds: dict[int, float]  #: of one event, by how many a viewer has had before
-    bytes: dict[int, int]  #: of that viewer's record
+    costs: dict[int, Cost]  #: of one event, by how many its viewer has had before
 
 
 def measure() -> Feedback:
     """All of it; about half a minute."""
     per_second = {f"{users:,} viewers": throughput(users) for users in (EVENTS // 4, EVENTS // 200)}
-    costs = {past: one_more(past) for past in PASTS}
-    return Feedback(
-        per_second,
-        {past: cost for past, (cost, _) in costs.items()},
-        {past: size for past, (_, size) in costs.items()},
-    )
+    return Feedback(per_second, one_more())
 
 
 def throughput(users: int) -> float:
@@ -63,39 +68,53 @@ def throughput(users: int) -> float:
     return len(records) / spent
 
 
-def one_more(past: int) -> tuple[float, int]:
-    """Microseconds of CPU (median) of an event alone in its batch, and the record's bytes."""
-    viewer = Viewer()
-    for j in range(past):
-        viewer = apply(viewer, Event(EventType.WATCH, j, START - 1e6 + j))
+def one_more() -> dict[int, Cost]:
+    """What an event costs that is alone in its batch, by how many its viewer has had before.
+
+    Viewers of all pasts are followed in turns, so that what else the machine does hits them alike,
+    each from one settlement to the next (`vireo.viewer_rows.SETTLE`).
+    """
     with TemporaryDirectory() as folder:
         home = LocalHome(Path(folder), clock=MovableClock(START + 3600))
         ports = home.open("default")
-        ports.records.put(Table.VIEWERS, "anna", "", {"viewer": viewer.pack()})
         tracking = Tracking(ports)
-        tracking.follow([_event(j) for j in range(1, min(past, 1_000) + 1)])
-        spent = []
-        for j in range(2_000, 2_000 + _TIMES):
-            batch = [_event(j)]
-            began = time.process_time()
-            tracking.follow(batch)
-            spent.append(time.process_time() - began)
-        record = ports.records.get(Table.VIEWERS, "anna")
-        assert record is not None
-        size = len(record.item["viewer"]) + len(record.item["seen"])
+        for past in PASTS:
+            before = (Event(EventType.WATCH, j, START - 1e6 + j) for j in range(past))
+            viewer = apply(Viewer(), before)
+            for name in _names(past):
+                ports.records.write(whole(name, viewer))
+                tracking.follow([_event(name, j) for j in range(1, min(past, WINDOW) + 1)])
+        spent: dict[int, list[float]] = {past: [] for past in PASTS}
+        for number in range(2_000, 2_000 + SETTLE):
+            for names in zip(*map(_names, PASTS), strict=True):
+                for past, name in zip(PASTS, names, strict=True):
+                    batch = [_event(name, number)]
+                    began = time.process_time()
+                    tracking.follow(batch)
+                    spent[past].append(1e6 * (time.process_time() - began))
+        found = {past: Cost(float(np.mean(spent[past])), _bytes(ports, past)) for past in PASTS}
         home.close()
-    return 1e6 * float(np.median(spent)), size
+    return found
 
 
-def _event(number: int) -> Arrival:
+def _bytes(ports: Ports, past: int) -> int:
+    records = ports.records.query(Table.VIEWERS, _names(past)[0]).records
+    return sum(len(pack(record.item)) for record in records)
+
+
+def _names(past: int) -> list[str]:
+    return [f"viewer-{past}-{j}" for j in range(_VIEWERS)]
+
+
+def _event(user: str, number: int) -> Arrival:
     row = {
         "event_id": f"e{number}",
-        "user_id": "anna",
+        "user_id": user,
         "video_id": f"w{number}",
         "type": "watch",
         "timestamp": START + number,
     }
-    return Arrival("anna", payload(row), "shard-0", number, START + number)
+    return Arrival(user, payload(row), "shard-0", number, START + number)
 
 
 if __name__ == "__main__":

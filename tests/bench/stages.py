@@ -17,7 +17,7 @@ from tests.bench import ranker
 from tests.bench.events import LIMIT, TENANT, event_of
 from tests.bench.floor import Floor
 from tests.bench.world import World
-from vireo.ports import Home, Ports, Record, Records, Table
+from vireo.ports import Home, Page, Ports, Records, Table
 from vireo.recommender.candidates import Retrieval, candidates, encode_viewer
 from vireo.recommender.features import features
 from vireo.recommender.filtering import Filtering
@@ -38,10 +38,10 @@ class Store:
         self._records = records
         self.spent = 0.0
 
-    def get(self, table: Table, key: str, sort: str = "") -> Record | None:
+    def query(self, table: Table, key: str, **named: Any) -> Page:
         began = thread_time()
         try:
-            return self._records.get(table, key, sort)
+            return self._records.query(table, key, **named)
         finally:
             if table is Table.VIEWERS:
                 self.spent += thread_time() - began

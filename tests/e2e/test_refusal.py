@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from scripts import local
 from tests.e2e.conftest import END, LENIENT, QUICK, Laptop, Open
 from vireo import bundle as bundles
 from vireo.ports import Conflict, Table
+from vireo.recommender.models import RecommendRequest
+from vireo.recommender.service import Recommender
 from vireo.training import deployment, generator, steps
 from vireo.training.collected import into_home
 from vireo.training.dataset import Dataset
+from vireo.training.run import Run
 
 Refuse = Callable[[generator.Settings], tuple[Laptop, list[str]]]
 
@@ -55,6 +61,33 @@ def test_a_random_log_is_refused(refuse: Refuse) -> None:
     assert "the events do not show that it learnt anything" in said
     assert laptop.serves is None
     assert not list(laptop.ports.blobs.names("bundles/"))
+
+
+def test_where_nothing_serves_yet_what_is_popular_does(
+    refuse: Refuse, capsys: pytest.CaptureFixture[str]
+) -> None:
+    laptop, reasons = refuse(generator.Settings(20, 100, 900, seed=3, end=END))
+    execution = laptop.ports.executions.describe("training", "refused")
+    local._tell(execution, laptop.ports, laptop.folder)
+    said = capsys.readouterr().out
+    assert all(reason in said for reason in reasons)
+    assert "What is popular serves instead" in said
+    (report,) = re.findall(r"Report: (\S+)", said)
+    assert Path(report).is_file()
+    assert laptop.serves == "refused-popular"
+    body = RecommendRequest(user_id="u00001", limit=10)
+    answer = Recommender(laptop.ports, viewer_seconds=30).recommend(body, "r")
+    assert len(answer.items) == 10
+    assert answer.degraded == ()
+    # another refusal, or a failure, leaves it
+    local._tell(execution, laptop.ports, laptop.folder)
+    local._tell(replace(execution, status="FAILED"), laptop.ports, laptop.folder)
+    assert capsys.readouterr().out.endswith("refused-popular serves on.\n")
+    assert laptop.serves == "refused-popular"
+    # and it is a champion that a model can be compared with
+    assert laptop.run("second", config={**QUICK, "requests": 60}).status == "SUCCEEDED"
+    with pytest.raises(Conflict):
+        deployment.serve_without_models(Run.of(execution.output or {}), laptop.ports)
 
 
 def test_a_small_log_is_refused(refuse: Refuse) -> None:

@@ -26,7 +26,7 @@ SHARED = {
     "bundle",
     "manifest",
 }
-SHARED |= {"projection", "identity", "counters"}
+SHARED |= {"projection", "identity", "counters", "viewer_rows"}
 DOMAINS = {
     "recommender": {"recommender"},
     "training": {"training", "recommender", "events"},

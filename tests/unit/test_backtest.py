@@ -122,12 +122,49 @@ def test_the_command_prints_and_writes(
         assert words in printed
     document = orjson.loads((tmp_path / "out.json").read_bytes())
     assert document["options"]["split"] == "successive"
-    assert [s["name"] for s in document["systems"]] == ["Popularity", "EASE", "Openers"]
-    figure = document["systems"][0]["by_pause"]["all"]["ndcg@10"]
+    (run,) = document["runs"]
+    assert (run["cut"], run["seed"], document["together"]) == (0.8, 1, [])
+    assert [s["name"] for s in run["systems"]] == ["Popularity", "EASE", "Openers"]
+    figure = run["systems"][0]["by_pause"]["all"]["ndcg@10"]
     assert f"{figure:.4f}" in printed
     files = sorted(p.name for p in tmp_path.iterdir())
     assert files == ["lists.ease.txt", "lists.openers.txt", "lists.txt", "out.json"]
-    assert len((tmp_path / "lists.txt").read_text().splitlines()) == document["requests"]
+    assert len((tmp_path / "lists.txt").read_text().splitlines()) == run["requests"]
+
+
+def test_runs_are_pooled_by_viewer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = oracle.random_log(4, n=900)
+    monkeypatch.setattr("vireo.training.preprocess.read", lambda folder, now: Namespace(log=log))
+    command.main(
+        ["--data", "anywhere", "--cut", ".6", ".8", "--seed", "1", "2", "--untuned",
+         "--systems", "Popularity,EASE", "--out", str(tmp_path / "out.json")]
+    )  # fmt: skip
+    document = orjson.loads((tmp_path / "out.json").read_bytes())
+    runs = document["runs"]
+    assert [(r["cut"], r["seed"]) for r in runs] == [(0.6, 1), (0.6, 2), (0.8, 1), (0.8, 2)]
+    for pooled in document["together"]:
+        same = [
+            next(d for d in r["differences"] if all(d[k] == pooled[k] for k in
+                 ("system", "reference", "metric", "pause")))
+            for r in runs
+        ]  # fmt: skip
+        assert pooled["requests"] == sum(d["requests"] for d in same)
+        assert pooled["viewers"] < sum(d["viewers"] for d in same)
+        weighted = np.average([d["mean"] for d in same], weights=[d["requests"] for d in same])
+        assert pooled["mean"] == pytest.approx(weighted)
+        assert pooled["low"] <= pooled["mean"] <= pooled["high"]
+    assert "all runs together" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--lists", "x", "--seed", "1", "2"], ["--split", "leave-one-out", "--cut", "1", "2"]],
+)
+def test_what_needs_one_run_is_refused_with_several(options: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["--data", "x", *options])
 
 
 def test_the_command_knows_its_systems(capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,6 +198,7 @@ def test_nothing_of_the_test_reaches_training(
         seconds=nothing,
         fraction=nothing,
         place=np.full(n, -1, np.int32),
+        recommended=np.zeros(n, bool),
         n_videos=log.n_videos,
     )
     prepared = Namespace(log=log, activity=activity)

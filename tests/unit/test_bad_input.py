@@ -25,7 +25,7 @@ from vireo.homes.local_gateway import Gateway
 from vireo.identity import register_client
 
 SCOPES = "catalogue.read catalogue.write users.read users.write recommend"
-#: That lax input is taken ("5" for 5) and bad combinations are not is meant so.
+#: That moments may be numbers in text, and that bad combinations are refused, is meant so.
 CHECKED = [
     not_a_server_error,
     response_schema_conformance,

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 
@@ -63,6 +64,26 @@ def test_large_arrays_are_mapped(tmp_path: Path) -> None:
     bundles.write(bundle(catalogue(1200)), tmp_path)
     vectors = bundles.load(tmp_path).arrays["vectors"]
     assert isinstance(vectors.base, np.memmap)
+
+
+@pytest.mark.parametrize("kind", ["Flat", "IVF16,SQfp16", "IVF16,SQ8"])
+def test_a_mapped_index_searches_as_one_in_memory(kind: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    vectors, queries = (rng.normal(size=(n, 17)).astype(np.float32) for n in (3000, 20))
+    index: Any = faiss.index_factory(17, kind, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    whole = bundle(catalogue(3000))
+    made = Bundle(whole.manifest, {**whole.arrays, "vectors": vectors}, index)
+    bundles.write(made, tmp_path / "one")
+    loaded = bundles.load(tmp_path / "one")
+    again = bundles.write(loaded, tmp_path / "two")
+    assert again.files == loaded.manifest.files, "what was loaded can be written again"
+    shutil.rmtree(tmp_path / "one")  # as when its successor serves
+    for ours, theirs in zip(
+        index.search(queries, 50), loaded.index.search(queries, 50), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_the_same_bundle_has_the_same_bytes(tmp_path: Path) -> None:

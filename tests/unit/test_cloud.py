@@ -151,6 +151,18 @@ def test_training_is_followed_to_its_end(data: None, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.endswith("Published b1.\n")
 
 
+def test_training_gets_the_settings_of_a_file(data: None, tmp_path: Path) -> None:
+    machine(MACHINE)
+    settings = tmp_path / "settings.json"
+    settings.write_text('{"tower": {"user_ids": true}}')
+    cloud.main(["train", "dev", "--settings", str(settings)])
+    states: Any = boto3.client("stepfunctions")
+    (arn,) = (m["stateMachineArn"] for m in states.list_state_machines()["stateMachines"])
+    (run,) = states.list_executions(stateMachineArn=arn)["executions"]
+    document = json.loads(states.describe_execution(executionArn=run["executionArn"])["input"])
+    assert document["config"] == {"tower": {"user_ids": True}}
+
+
 @pytest.mark.parametrize(
     ("state", "said"),
     [

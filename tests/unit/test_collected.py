@@ -43,13 +43,15 @@ def applied(rows: pa.Table) -> dict[str, Viewer]:
         seconds, fraction = e["watch_seconds"], e["watch_fraction"]
         viewers[e["user_id"]] = apply(
             viewers.get(e["user_id"], Viewer()),
-            Event(
-                EventType(e["type"]),
-                key_of(e["video_id"]),
-                e["timestamp"],
-                float("nan") if seconds is None else seconds,
-                float("nan") if fraction is None else fraction,
-            ),
+            [
+                Event(
+                    EventType(e["type"]),
+                    key_of(e["video_id"]),
+                    e["timestamp"],
+                    float("nan") if seconds is None else seconds,
+                    float("nan") if fraction is None else fraction,
+                )
+            ],
         )
     return viewers
 

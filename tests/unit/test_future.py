@@ -47,6 +47,7 @@ def happenings(log: Log, seed: int = 0) -> Activity:
         seconds=rng.uniform(1, 300, len(log)).astype(np.float32),
         fraction=rng.random(len(log)).astype(np.float32),
         place=rng.integers(-1, 20, len(log)).astype(np.int32),
+        recommended=np.zeros(len(log), bool),
         n_videos=log.n_videos,
     )
 
@@ -84,6 +85,7 @@ def another_future(log: Log, activity: Activity, begin: int) -> tuple[Log, Activ
         seconds=joined(activity.seconds, rng.uniform(1, 9, len(new))),
         fraction=joined(activity.fraction, rng.random(len(new))),
         place=joined(activity.place, rng.integers(0, 20, len(new))),
+        recommended=joined(activity.recommended, np.ones(len(new), bool)),
         n_videos=log.n_videos,
     )
     return other, happened

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tests import oracles_evaluation as oracle
 from vireo.training import baselines, metrics
+from vireo.training.duel import Duel
 from vireo.training.gates import (
     Champion,
     Contest,
@@ -152,6 +153,11 @@ def test_buckets_with_few_viewers_decide_nothing() -> None:
     )
 
 
+def champion(contest: Contest, theirs: dict[str, Values], shown: int = 0) -> Champion:
+    targets = len(contest.requests.target) + shown
+    return Champion("v7", 0.0, Duel(contest.requests, contest.values, theirs, targets))
+
+
 @pytest.mark.parametrize(
     ("lead", "margin", "passed", "words"),
     [
@@ -168,7 +174,7 @@ def test_champion_and_challenger(
     contest = learnt().contests[1]
     noise = np.random.default_rng(1).normal(0, 0.1, len(contest.requests))
     theirs = {"ndcg@10": contest.values["ndcg@10"] + lead + noise - noise.mean()}
-    contest = replace(contest, champion=Champion("v7", 0.0, theirs))
+    contest = replace(contest, champion=champion(contest, theirs))
     thresholds = THRESHOLDS.model_copy(update={"margin": margin})
     verdict = by_gate(replace(learnt(), contests=[contest]), thresholds)[
         "successive: not below the model in production"
@@ -192,7 +198,7 @@ def test_a_champion_that_has_seen_the_test_period_is_left_out_and_said() -> None
 def test_few_viewers_do_not_decide_on_a_champion() -> None:
     contest = learnt().contests[1]
     theirs = {"ndcg@10": contest.values["ndcg@10"] + 0.5}
-    contest = replace(contest, champion=Champion("v7", 0.0, theirs))
+    contest = replace(contest, champion=champion(contest, theirs))
     verdicts = by_gate(
         replace(learnt(), contests=[contest]),
         THRESHOLDS.model_copy(update={"least_viewers_in_bucket": 1_000}),
@@ -200,7 +206,15 @@ def test_few_viewers_do_not_decide_on_a_champion() -> None:
     verdict = verdicts["successive: not below the model in production"]
     assert verdict.passed
     assert verdict.left_out
-    assert "too little evidence: 167 viewers" in verdict.why
+    assert verdict.why.endswith("too little evidence: 167 viewers came after what v7 has seen")
+    contest = replace(contest, champion=champion(contest, theirs, shown=4_000))
+    verdict = by_gate(
+        replace(learnt(), contests=[contest]),
+        THRESHOLDS.model_copy(update={"least_viewers_in_bucket": 1_000, "margin": 0.01}),
+    )["successive: not below the model in production"]
+    assert not verdict.passed, "no loss has been ruled out"
+    assert verdict.left_out
+    assert "something that no model showed them; 4,000 of " in verdict.why
 
 
 def test_figures_that_nothing_speaks_for_refuse() -> None:

@@ -55,7 +55,7 @@ def test_click_rates_are_shrunk_as_training_shrinks_them() -> None:
     nothing = np.full(500, np.nan, np.float32)
     activity = Activity(
         np.zeros(500, np.int32), which.astype(np.int32), kind.astype(np.int8),
-        np.arange(500.0), nothing, nothing, np.full(500, -1, np.int32), 6,
+        np.arange(500.0), nothing, nothing, np.full(500, -1, np.int32), np.zeros(500, bool), 6,
     )  # fmt: skip
     by_video = np.zeros(6, counts({}).dtype)
     by_video["impressions"] = np.bincount(which[kind == 0], minlength=6)

@@ -79,6 +79,12 @@ def post(api: Api, body: Any, **more: Any) -> tuple[int, dict[str, Any]]:
         ({"watch_seconds": float("inf")}, "watch_seconds"),
         ({"watch_fraction": 1.01}, "watch_fraction"),
         ({"position": 1.5}, "position"),
+        ({"user_id": 5}, "user_id"),
+        ({"type": 1}, "type"),
+        ({"watch_seconds": "5"}, "watch_seconds"),
+        ({"watch_fraction": True}, "watch_fraction"),
+        ({"position": "3"}, "position"),
+        ({"position": True}, "position"),
         ({"country": "de"}, "country"),
         ({"likes": 1}, "likes"),
     ],
@@ -87,6 +93,18 @@ def test_what_is_refused_names_its_field(more: dict[str, Any], field: str) -> No
     with pytest.raises(Refusal) as refused:
         checked(event(**more), NOW)
     assert refused.value.field == field
+
+
+def test_one_and_many_are_refused_for_the_same(api: Api) -> None:
+    wrong = event(watch_seconds="5")
+    status, one = post(api, wrong)
+    assert status == 422
+    [problem] = one["error"]["fields"]
+    assert problem["field"].endswith(".watch_seconds")
+    status, many = post(api, {"events": [wrong, event(2, watch_seconds=5, position=3)]})
+    assert (status, many["accepted"]) == (200, 1)
+    refused = {"event_id": "e1", "fate": "refused", "field": "watch_seconds"}
+    assert many["events"][0] == refused | {"reason": problem["expected"]}
 
 
 def test_late_and_early_within_the_rules_keep_their_own_time() -> None:

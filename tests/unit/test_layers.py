@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -138,6 +139,28 @@ def test_what_no_function_imports_is_pruned(tmp_path: Path) -> None:
     assert not (tmp_path / "python/b").exists()
 
 
+def test_bytecode_is_the_same_and_used_as_it_is(tmp_path: Path) -> None:
+    folders = [tree(tmp_path / "one", 1), tree(tmp_path / "two", -1)]
+    for folder in folders:
+        build_layers.compile_all(folder, sys.executable)
+    one, two = (list((folder / "python").rglob("*.pyc")) for folder in folders)
+    assert len(one) == 2
+    assert {p.name: p.read_bytes() for p in one} == {p.name: p.read_bytes() for p in two}
+    assert b"/opt/python/a/code.py" in next(p for p in one if "code" in p.name).read_bytes()
+    (tmp_path / "one/python/a/code.py").write_text("another")
+    command = [sys.executable, "-c", "import a.code"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "one/python")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "a\n" * 500
+
+
+def test_only_a_python_of_lambda_s_version_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_layers, "PYTHON", "{}.{}".format(*sys.version_info))
+    assert build_layers.interpreter() == sys.executable
+    monkeypatch.setattr(build_layers, "PYTHON", "3.0")
+    assert build_layers.interpreter() is None
+
+
 @pytest.fixture
 def native(tmp_path: Path) -> Path:
     """A folder with a real shared object of this machine."""
@@ -174,3 +197,6 @@ def test_sizes_are_told(tmp_path: Path) -> None:
     assert "2.0 MB unpacked" in told
     assert build_layers.digest(archive) in told
     assert "of at most 150" in told
+    assert "No bytecode" in told
+    build_layers.compile_all(tmp_path / "core", sys.executable)
+    assert "No bytecode" not in build_layers.table(tmp_path, [archive])

@@ -71,6 +71,7 @@ def feed(seed: int, *, personal: bool = False, bias: float = BIAS) -> Feed:
         seconds=np.full(len(events), np.nan, np.float32),
         fraction=np.full(len(events), np.nan, np.float32),
         place=place_of,
+        recommended=np.ones(len(events), bool),
         n_videos=VIDEOS,
     )
     return Feed(activity, np.unique(categories, return_inverse=True)[1], merit)

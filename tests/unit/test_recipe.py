@@ -173,6 +173,31 @@ def test_trees_are_heard_where_they_are_shown_to_help(*, told: bool) -> None:
     assert (ranker.blend[~heard, 1:] == ranker.retrieval_blend[~heard]).all()
 
 
+@pytest.mark.parametrize(
+    ("likelier", "higher", "heard"),
+    [(0.1, 0.0, True), (0.1, 0.1, True), (0.1, -0.1, False), (0.0, 0.1, False), (-0.1, 0.1, False)],
+)
+def test_trees_help_when_nothing_surely_gets_worse(
+    *, likelier: float, higher: float, heard: bool
+) -> None:
+    rng, q = np.random.default_rng(5), 400
+    theirs = rng.normal(size=(q, 2))
+    ours = theirs + rng.normal([likelier, higher], 0.2, (q, 2))
+    assert ranking.helps(ours, theirs, np.arange(q)) == heard
+
+
+def test_ndcg_of_slates_is_that_of_their_lists() -> None:
+    whole = made_up([30, 5, 12], 3)
+    scores = np.random.default_rng(2).random(len(whole.relevant))
+    for j, value in enumerate(whole.ndcg(scores, 10)):
+        rows = slice(whole.offsets[j], whole.offsets[j + 1])
+        gain = whole.relevant[rows][np.argsort(-scores[rows])][:10]
+        best = np.sort(whole.relevant[rows])[::-1][:10]
+        discount = 1 / np.log2(np.arange(2, 12))
+        expected = (gain * discount[: len(gain)]).sum() / (best * discount[: len(best)]).sum()
+        assert value == pytest.approx(expected)
+
+
 def test_too_few_slates_make_no_ranker(examples: Examples) -> None:
     few = part(examples, range(ranking.LEAST_SLATES - 1))
     ranker = ranking.fit(few, examples, ranking.RankerConfig(), seed=1)
@@ -264,16 +289,23 @@ def test_overrides_of_the_recipe() -> None:
     assert RecipeConfig.of({}) == RecipeConfig()
     config = RecipeConfig.of({"requests": 7, "tower": {"epochs": 5}, "ranker": {"depth": 3}})
     assert config.requests == 7
-    assert config.tower == replace(TowerConfig(), epochs=5)
-    assert config.ranker == replace(ranking.RankerConfig(), depth=3)
-    assert config.neighbours is None
     assert config.cap == RecipeConfig().cap
+    for log in (ring_log(), ring_log(n_users=60, n_videos=20, events=18)):
+        assert config.towers(log) == replace(TowerConfig.for_log(log), epochs=5)
+        assert config.trees(log) == replace(ranking.RankerConfig.for_log(log), depth=3)
+        assert config.item_to_item(log) == NeighboursConfig.for_log(log)
+        assert config.sources(log) == RecipeConfig().sources(log)
+        fewer = RecipeConfig.of({"retrieval": {"tower": 9}, "tower": None})
+        assert fewer.sources(log) == replace(RecipeConfig().sources(log), tower=9)
+        assert fewer.towers(log) == TowerConfig.for_log(log)
+    assert QUICK.towers(ring_log()) == QUICK.tower
 
 
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
         ({"requestss": 1}, "no setting requestss"),
+        ({"overrides": {}}, "no setting overrides"),
         ({"tower": {"layers": 3}}, r"no setting tower\.layers"),
         ({"neighbours": {"x": 3}}, r"no setting neighbours\.x"),
         ({"ranker": {"loss_function": "x"}}, r"no setting ranker\.loss_function"),

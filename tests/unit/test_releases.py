@@ -62,6 +62,21 @@ def test_without_alarms_the_alias_moves_at_once(aws: Any, tmp_path: Path) -> Non
     assert live(aws) == {"default": "b2", "acme": "a1"}
 
 
+def test_after_a_deployment_every_tenant_is_served_what_was_live(aws: Any, tmp_path: Path) -> None:
+    opened(tmp_path).releases.begin("b1")
+    opened(tmp_path, "acme").releases.begin("a1")
+    # what CloudFormation does to a function that has changed: the template's variables, no others
+    variables = {"VIREO_BUCKET": "b", "VIREO_NEW": "setting"}
+    aws.update_function_configuration(
+        FunctionName="recommend", Environment={"Variables": variables}
+    )
+    assert live(aws) == {"default": "b1", "acme": "a1"}, "the alias' version is as it was"
+    opened(tmp_path).releases.begin("b1")
+    assert live(aws) == {"default": "b1", "acme": "a1"}
+    found = aws.get_function_configuration(FunctionName="recommend", Qualifier="live")
+    assert found["Environment"]["Variables"]["VIREO_NEW"] == "setting"
+
+
 def test_beginning_again_does_no_harm(aws: Any, tmp_path: Path) -> None:
     releases = opened(tmp_path).releases
     for _ in range(2):

@@ -13,13 +13,13 @@ import numpy as np
 import orjson
 import pytest
 
-from tests.worlds import NOW, bundle, catalogue, moment, viewer
+from tests.worlds import NOW, D, bundle, catalogue, moment, viewer
 from vireo import bundle as bundles
 from vireo.catalogue import Profile, VideoBody
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome, home
 from vireo.homes.local_meter import LocalMeter
-from vireo.keys import key_of
+from vireo.keys import key_of, keys_of
 from vireo.ports import Conflict, Ports, Table, Unavailable
 from vireo.recommender import serving
 from vireo.recommender.catalogue import UnknownVideo
@@ -378,6 +378,34 @@ def test_a_profile_and_the_stream_may_write_at_once(ports: Ports) -> None:
     left = iter(range(10**6))
     with pytest.raises(Conflict):
         viewers.put_profile("anna", Profile(age=6))
+
+
+def test_what_a_bundle_learnt_of_an_id_is_not_used_for_the_erased(
+    here: LocalHome, ports: Ports
+) -> None:
+    keys = np.sort(keys_of(["anna", "bob"]))
+    learnt = np.random.default_rng(0).normal(size=(3, D)).astype(np.float32)
+    users: dict[str, Any] = {"tower/users/keys": keys, "tower/users/vectors": learnt}
+    bundles.publish(bundle(catalogue(200, ODD), version="b2", **users), ports.blobs)
+    bundles.switch(ports.records, "b2", expect=bundles.current(ports.records))
+    before = viewer(1, 2, 3, gap=3600)  # the first of them before the bundle's watermark
+    for who in ("anna", "bob", "carl"):
+        store(ports, who, before)
+    of = recommender(ports)
+
+    def scores(user_id: str) -> list[float | None]:
+        found = ask(of, user_id, limit=20).items  # the others are drawn by id
+        return [item.score for item in found if item.slot == "organic"]
+
+    known = scores("anna")
+    assert len({str(known), str(scores("bob")), str(scores("carl"))}) == 3
+    of.viewers.erase("anna")
+    assert scores("anna") == scores("nobody")
+    # who comes back is a new viewer, also when they watch the same again
+    since = viewer(1, 2, 3)
+    store(ports, "anna", since)
+    store(ports, "dora", since)
+    assert scores("anna") == scores("dora")
 
 
 def test_erasing_a_person(ports: Ports) -> None:

@@ -10,10 +10,11 @@ import pytest
 
 from tests.worlds import NOW, VOCABULARY, D, bundle, catalogue, moment, video
 from vireo import text
+from vireo.bundle import Bundle
 from vireo.catalogue import Status, Video
 from vireo.columns import encode
 from vireo.keys import keys_of
-from vireo.recommender.snapshot import Model, Snapshot
+from vireo.recommender.snapshot import NEWEST, Model, Snapshot
 from vireo.recommender.tower import ContentTower
 from vireo.recommender.video_features import VIDEO_FEATURES
 from vireo.vectors import has
@@ -139,6 +140,19 @@ def test_the_newest_come_first(snapshot: Snapshot) -> None:
     assert ids[1] == b"v900"
     assert (np.diff(published) <= 0).all()
     assert len(set(rows.tolist())) == len(rows)
+
+
+@pytest.mark.parametrize("known", [0.0, 0.4, 1.0])
+def test_the_newest_of_many(known: float) -> None:
+    """More than are kept, less than are kept, and none; many were published at the same moment."""
+    rng = np.random.default_rng(3)
+    n = 2 * NEWEST
+    published = np.where(rng.random(n) < known, NOW - 86_400.0 * rng.integers(0, 90, n), np.nan)
+    made = bundle(catalogue(n))
+    arrays = {**made.arrays, "columns/published": published}
+    found = Model(Bundle(made.manifest, arrays, made.index)).newest.tolist()
+    rows = [row for row in range(n) if not np.isnan(published[row])]
+    assert found == sorted(rows, key=lambda row: (-published[row], row))[:NEWEST]
 
 
 def test_an_empty_bundle_takes_new_videos() -> None:

@@ -31,6 +31,7 @@ from vireo.training.tower_model import (
     encode,
     initial_params,
 )
+from vireo.training.two_tower import Known, TwoTower
 
 LOG = ring_log(n_users=10, n_videos=300, events=5)
 CONFIG = TowerConfig()
@@ -49,8 +50,26 @@ ARRAYS = {**WEIGHTS, "content/neutral": np.full((), 0.25, np.float32)}
 ITEMS = np.random.default_rng(1).standard_normal((300, 64)).astype(np.float32) * 0.3
 
 
-def _in_jax(rows: NDArray[Any], times: NDArray[Any], now: float, profile: dict[str, int]) -> Any:
-    """One request as training sees it: the start, then every event, the last `length` kept."""
+#: The same tower, trained with the ids of viewers; only some of them had an event.
+WITH_IDS = replace(CONFIG, user_ids=True)
+USERS = np.random.default_rng(2).standard_normal((1 + LOG.n_users, 64)).astype(np.float32)
+KNOWN = Known.of(LOG.until(20))
+ARRAYS_WITH_IDS = TwoTower(
+    WEIGHTS | {"users": USERS}, np.zeros((300, 64), np.float32), np.ones(300, int), known=KNOWN
+).arrays()
+
+
+def _in_jax(
+    rows: NDArray[Any],
+    times: NDArray[Any],
+    now: float,
+    profile: dict[str, int],
+    user: int | None = None,
+) -> Any:
+    """One request as training sees it: the start, then every event, the last `length` kept.
+
+    ``user``: the viewer's row among the log's people, -1 unknown; None: a tower without ids.
+    """
     pauses = np.diff(times)
     entered = np.full(len(rows) + 1, HISTORY_PAUSE_BUCKETS - 1)
     entered[2:] = history_pause_buckets(pauses)
@@ -59,7 +78,7 @@ def _in_jax(rows: NDArray[Any], times: NDArray[Any], now: float, profile: dict[s
     row = np.zeros((1, CONFIG.length), np.int32)  # what follows the request must not matter
     item, pause, segment = row.copy(), row.copy(), row + 1
     n = len(items)
-    item[0, :n], pause[0, :n], segment[0, :n] = items, entered, 0
+    item[0, :n], pause[0, :n], segment[0, :n] = items, entered, user or 0
     same = {k: row + profile[k] for k in ("country", "language", "device")}
     request = pause_bucket(now - times[-1] if len(times) else None)
     at = Positions(
@@ -72,8 +91,9 @@ def _in_jax(rows: NDArray[Any], times: NDArray[Any], now: float, profile: dict[s
         weight=np.zeros((1, CONFIG.length), np.float32),
         **same,
     )
-    params = {k: jnp.asarray(v) for k, v in WEIGHTS.items()}
-    return np.asarray(encode(params, jnp.asarray(ITEMS), at, config=CONFIG))[0, n - 1]
+    params = {k: jnp.asarray(v) for k, v in WEIGHTS.items()} | {"users": jnp.asarray(USERS)}
+    config = CONFIG if user is None else WITH_IDS
+    return np.asarray(encode(params, jnp.asarray(ITEMS), at, config=config))[0, n - 1]
 
 
 @pytest.mark.parametrize("h", [0, 1, 2, 48, 49, 50, 51, 200])
@@ -91,6 +111,32 @@ def test_user_tower_equals_the_trained_one(h: int, pause: float) -> None:
         assert served.dtype == np.float32
         assert served[-1] == 1
         np.testing.assert_allclose(served[:-1], _in_jax(rows, times, now, profile), atol=1e-5)
+
+
+@pytest.mark.parametrize("h", [0, 3, 60])
+def test_user_tower_with_ids_equals_the_trained_one(h: int) -> None:
+    rng = np.random.default_rng(h)
+    rows, times = rng.integers(0, len(ITEMS), h), 1e9 + np.arange(h, dtype=np.float64)
+    tower = UserTower.from_arrays(ARRAYS_WITH_IDS)
+    assert tower.users is not None
+    assert len(tower.users.vectors) == 1 + len(KNOWN.keys) < 1 + LOG.n_users
+    who = {"age": 30, "country": 1, "language": 1, "device": 1}
+    active = set(LOG.until(20).user.tolist())
+    for user, name in enumerate(LOG.people.ids.tolist()):
+        known = tower.user(name.decode())
+        assert (known > 0) == (user in active)
+        served = tower.encode(ITEMS[rows], times, 2e9, **who, user=known)
+        trained = _in_jax(rows, times, 2e9, who, user=user if known else -1)
+        np.testing.assert_allclose(served[:-1], trained, atol=1e-5)
+    assert tower.user("nobody") == 0
+
+
+def test_without_ids_nobody_is_known_and_nothing_is_kept_of_them() -> None:
+    tower = UserTower.from_arrays(ARRAYS)
+    assert tower.users is None
+    assert tower.user(LOG.people.ids[0].decode()) == 0
+    assert "users" not in initial_params(LOG, CONFIG, np.random.default_rng(0))
+    assert {n for n in ARRAYS_WITH_IDS if n.startswith("users")} == {"users/keys", "users/vectors"}
 
 
 def test_only_the_last_items_count_and_the_pause_before_the_first_of_them() -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tests.planted import log_of, ring_log
-from vireo.recommender.tower import ContentTower
+from vireo.keys import keys_of
+from vireo.recommender.tower import ContentTower, UserTower
 from vireo.training.log import Log
 from vireo.training.tower_batches import Batches
 from vireo.training.tower_model import (
@@ -229,6 +230,50 @@ def test_category_is_learned_so_that_a_new_video_is_found() -> None:
     }
     nearest = [max(watched_of, key=lambda c: float(watched_of[c] @ vectors[j, :-1])) for j in fresh]
     assert np.mean(np.array(nearest) == log.videos.category[fresh]) > 0.9
+
+
+def test_ids_tell_viewers_apart_whom_nothing_else_does_and_the_unknown_is_none_of_them() -> None:
+    """Every viewer watches what no history of theirs foretells: a random half of the videos."""
+    rng = np.random.default_rng(0)
+    half = np.argsort(rng.random((60, 80)), axis=1)[:, :40]
+    users = np.repeat(np.arange(60), 30)
+    log = log_of(users, half[:, :30].ravel(), np.arange(1800.0), n_users=61, n_videos=80)
+    config = replace(SMALL, user_ids=True, epochs=30)
+    towers = fit(log, config, seed=1)
+    tower = UserTower.from_arrays(towers.arrays())
+    assert tower.users is not None
+    assert tower.users.vectors.shape == (61, 16)
+    assert np.abs(tower.users.vectors[0]).sum() > 0  # hidden ids have trained it
+    assert tower.user(log.people.ids[60].decode()) == 0  # was not there
+
+    columns = log.videos.rows(keys_of(f"v{j}" for j in range(80)))
+    vectors, nothing = towers.item_vectors(), np.zeros((0, 16), np.float32)
+
+    def margin(user: int, row: int) -> float:
+        """How much higher the watched videos are than those the viewer did not choose."""
+        query = tower.encode(
+            nothing, np.zeros(0), 0.0, age=-1, country=0, language=0, device=0, user=row
+        )
+        scores = vectors @ query
+        others = np.setdiff1d(np.arange(80), half[user])
+        return float(scores[columns[half[user, :30]]].mean() - scores[columns[others]].mean())
+
+    rows = [tower.user(log.people.ids[u].decode()) for u in range(60)]
+    own = np.mean([margin(u, rows[u]) for u in range(60)])
+    unknown = np.mean([margin(u, 0) for u in range(60)])
+    another = np.mean([margin(u, rows[u - 1]) for u in range(60)])
+    assert own > unknown + 0.3
+    assert own > another + 0.3
+
+
+def test_with_ids_a_fit_can_be_gone_on_from() -> None:
+    config = replace(SMALL, user_ids=True, epochs=1)
+    first = fit(PAST, config)
+    again = fit(PAST, config, start=first.params)
+    assert again.params["users"].shape == (1 + PAST.n_users, 16)
+    assert again.losses[0] < first.losses[0]
+    with pytest.raises(ValueError, match="cannot go on from users"):
+        fit(PAST, config, start=fit(PAST, SMALL, epochs=1).params)
 
 
 def test_an_empty_log_is_refused() -> None:

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from vireo import vectors
 from vireo.homes.local import home
-from vireo.vectors import LiveIndex, best, bits_of, build_index, clear, count_of, has, rows_in
+from vireo.vectors import (
+    LiveIndex,
+    best,
+    bits_of,
+    build_index,
+    clear,
+    count_of,
+    distinct,
+    has,
+    rows_in,
+)
 
 
 def clustered(n: int, seed: int = 0) -> NDArray[np.float32]:
@@ -156,3 +166,10 @@ def test_popular_videos_are_found_by_their_bias() -> None:
         exact = scan_fast(everything, query, np.ones(n, np.bool_), 100)
         recalls.append(np.isin(exact, index.search(query, 100)[0]).mean())
     assert np.mean(recalls) >= 0.98
+
+
+@given(rows=st.lists(st.integers(0, 30), max_size=40))
+def test_distinct_rows(rows: list[int]) -> None:
+    found = distinct(np.array(rows, np.int32))
+    assert found.tolist() == sorted(set(rows))
+    assert found.dtype == np.int32

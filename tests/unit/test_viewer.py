@@ -12,8 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vireo import viewer as module
 from vireo.catalogue import Profile
-from vireo.viewer import HISTORY_CAP, WATCHED_CAP, Event, EventType, Viewer, apply, merge_session
+from vireo.viewer import (
+    HISTORY_CAP,
+    WATCHED_CAP,
+    Event,
+    EventType,
+    Viewer,
+    apply,
+    is_positive,
+    merge_session,
+)
 
 EVENTS = st.builds(
     Event,
@@ -38,7 +48,7 @@ PROFILES = st.builds(
 def after(events: Sequence[Event], viewer: Viewer | None = None) -> Viewer:
     viewer = viewer or Viewer()
     for event in events:
-        viewer = apply(viewer, event)
+        viewer = apply(viewer, [event])
     return viewer
 
 
@@ -68,7 +78,8 @@ def test_unpacked_is_what_was_packed(profile: Profile, events: list[Event]) -> N
 
 def test_other_records_are_refused() -> None:
     record = after([watch(1), watch(2)]).pack()
-    for wrong in (b"", record[:-1], record + b"\0", b"\x02" + record[1:]):
+    assert_same(Viewer.unpack(b"\x01" + record[1:]), Viewer.unpack(record))  # it had no more
+    for wrong in (b"", record[:-1], record + b"\0", b"\x03" + record[1:]):
         with pytest.raises(ValueError, match="record"):
             Viewer.unpack(wrong)
 
@@ -91,7 +102,7 @@ def test_other_records_are_refused() -> None:
     ],
 )
 def test_what_an_event_does(event: Event, in_history: bool, watched: bool) -> None:
-    viewer = apply(Viewer(), event)
+    viewer = apply(Viewer(), [event])
     assert (viewer.keys.tolist() == [7]) == in_history
     assert (viewer.watched.tolist() == [7]) == watched
 
@@ -128,6 +139,60 @@ def test_a_record_is_bounded_whatever_was_done() -> None:
     assert len(viewer.watched) == WATCHED_CAP
     assert viewer.watched[0] == 50
     assert len(viewer.pack()) < 200_000
+
+
+def slowly(viewer: Viewer, event: Event, history_cap: int, watched_cap: int) -> Viewer:
+    """What an event does to history and watched set, in the plainest way."""
+    history, watched = list(zip(viewer.times, viewer.keys, strict=True)), list(viewer.watched)
+    positive = is_positive(event)
+    if positive or event.type is EventType.DISLIKE:
+        earlier = [time for time, key in history if key == event.video]
+        if event.video not in watched or (earlier and event.time < earlier[0]) or not positive:
+            history = [(time, key) for time, key in history if key != event.video]
+            if positive:
+                history.append((event.time, event.video))
+        history = sorted(history, key=lambda pair: pair[0])[-history_cap:]
+        if event.video not in watched:
+            watched = [*watched, event.video][-watched_cap:]
+    return replace(
+        viewer,
+        times=np.array([time for time, _ in history], float),
+        keys=np.array([key for _, key in history], np.uint64),
+        watched=np.array(watched, np.uint64),
+    )
+
+
+TIED = st.builds(
+    Event,
+    st.sampled_from(list(EventType)),
+    st.integers(0, 12),
+    st.integers(0, 9).map(float),
+    st.sampled_from([math.nan, 5.0, 50.0]),
+)
+
+
+@given(
+    st.lists(TIED, max_size=60), st.integers(1, 6), st.integers(6, 9), st.lists(st.integers(0, 9))
+)
+def test_events_at_once_are_events_one_by_one(
+    events: list[Event], history_cap: int, watched_cap: int, cuts: list[int]
+) -> None:
+    """However they are cut into calls, and full as history and watched set may be."""
+    expected = Viewer()
+    for event in events:
+        expected = slowly(expected, event, history_cap, watched_cap)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "HISTORY_CAP", history_cap)
+        patch.setattr(module, "WATCHED_CAP", watched_cap)
+        patch.setattr(module, "_AT_ONCE", watched_cap)
+        viewer, rest = Viewer(), events
+        for size in cuts:
+            viewer, rest = apply(viewer, rest[:size]), rest[size:]
+        viewer = apply(viewer, rest)
+    for name in ("keys", "times", "watched"):
+        assert getattr(viewer, name).tolist() == getattr(expected, name).tolist(), name
+    assert viewer.watches == sum(e.type is EventType.WATCH for e in events)
+    assert viewer.likes == sum(e.type in {"like", "comment", "share"} for e in events)
 
 
 @given(st.lists(EVENTS, max_size=12, unique_by=lambda e: (e.time, e.video)), st.randoms())

@@ -6,7 +6,6 @@ laptop's gateway, in threads.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import threading
@@ -25,7 +24,7 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import (
     RequestValidationError,
 )
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vireo.identity import Caller, Forbidden, Identity, Unauthenticated, require
 from vireo.ports import Conflict, Home, Refused, Unavailable
@@ -36,14 +35,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 SCHEME = "token"
 
 
-class FieldError(BaseModel):
+class _Complaint(BaseModel):
+    """Built when something is wrong, and not with every route that says what may be."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class FieldError(_Complaint):
     """One thing that is wrong with what was sent."""
 
     field: Annotated[str, Field(examples=["body.limit"])]
     expected: Annotated[str, Field(examples=["Input should be less than or equal to 100"])]
 
 
-class Problem(BaseModel):
+class Problem(_Complaint):
     """What went wrong."""
 
     code: Annotated[str, Field(examples=["invalid_request"])]
@@ -51,7 +56,7 @@ class Problem(BaseModel):
     fields: list[FieldError] = []
 
 
-class ErrorBody(BaseModel):
+class ErrorBody(_Complaint):
     """The body of every answer that is not a success."""
 
     error: Problem
@@ -134,15 +139,25 @@ class _AuthorisedValidation(OpenAPIRequestValidationMiddleware):
         return super().handler(app, next_middleware)
 
     def _get_body(self, app: Any) -> Any:
-        """JSON and nothing else: Powertools would read forms, too, and fails on some of them."""
+        """JSON and nothing else, and values as JSON has them: ``"5"`` is no number, 0 not false.
+
+        Powertools would read forms, too, and convert what it can. It takes the validated model
+        that this returns as it is.
+        """
         kind = app.current_event.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in {"", "application/json"}:
             raise RequestUnsupportedContentType(f"a body of type {kind}", errors=[])
+        (body,) = app.context["_route"].dependant.body_params
         try:
-            return self._parse_json_data(app)
-        except (ValueError, RecursionError) as error:  # numbers too long, brackets too deep
-            found = {"type": "json_invalid", "loc": ("body",), "msg": str(error)}
-            raise RequestValidationError([found]) from error
+            text = app.current_event.decoded_body
+            return body._type_adapter.validate_json(text, strict=True) if text else None
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_input=False)
+            located = [{**one, "loc": ("body", *one["loc"])} for one in found]
+            raise RequestValidationError(located) from error
+        except ValueError as error:  # not base64, or not text
+            problem = {"type": "json_invalid", "loc": ("body",), "msg": str(error)}
+            raise RequestValidationError([problem]) from error
 
 
 class _State(threading.local):
@@ -181,7 +196,7 @@ class Api(APIGatewayRestResolver):
 
     def __init__(self, home: Home, meanings: Meanings) -> None:
         self.of_thread = _State()
-        super().__init__(enable_validation=True, json_body_deserializer=json.loads)
+        super().__init__(enable_validation=True)
         # Its constructor is Powertools' own, which has no annotations.
         self._request_validation_middleware = _AuthorisedValidation()  # type: ignore[no-untyped-call]
         self._identity = Identity(home)

@@ -113,7 +113,7 @@ def write(bundle: Bundle, folder: Path) -> Manifest:
 
 
 def load(folder: Path) -> Bundle:
-    """Verify every file against the manifest, then map the arrays and read the index.
+    """Verify every file against the manifest, then map the arrays and the index.
 
     What `fetch` has verified on this machine, and nobody has written to since, is not read again.
 
@@ -124,7 +124,7 @@ def load(folder: Path) -> Bundle:
     manifests.verify(folder, manifest)
     arrays = {n.removesuffix(".npy"): _array(folder / n) for n in manifest.files if n != INDEX}
     _check_shapes(arrays)
-    index = faiss.read_index(str(folder / INDEX)) if INDEX in manifest.files else None
+    index = _index(folder / INDEX) if INDEX in manifest.files else None
     if ("vectors" in arrays) != (index is not None):
         raise BundleRefused(INDEX, "vectors and index go together")
     if index is not None and index.ntotal != len(arrays["vectors"]):
@@ -268,6 +268,11 @@ def _array(path: Path) -> NDArray[Any]:
         return np.asarray(np.load(path, mmap_mode=mode, allow_pickle=False))
     except ValueError as error:
         raise BundleRefused(path.name, f"not an array: {error}") from error
+
+
+def _index(path: Path) -> Any:
+    """The index, mapped too: at a million videos, reading it took half the time of loading."""
+    return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
 
 
 def _check_shapes(arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 #: 1–128 visible characters without blanks: what a URL path and a log line take unharmed.
 Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[!-.0-~]+$")]
@@ -14,6 +22,14 @@ Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[!-.0
 Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$", examples=["DE"])]
 #: BCP 47, the language and at most one subtag.
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$", examples=["en"])]
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+#: For an int in a body: JSON has one kind of number, in which 5.0 is 5.
+Whole = BeforeValidator(_whole)
 
 
 def _in_range(moment: datetime) -> datetime:
@@ -37,7 +53,7 @@ class Status(StrEnum):
 class VideoBody(BaseModel):
     """What is known of a video; every field but the title may be left out."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     title: Annotated[str, Field(min_length=1, max_length=500)]
     category: Annotated[str, Field(min_length=1, max_length=64)] | None = None
@@ -48,7 +64,7 @@ class VideoBody(BaseModel):
     tags: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(max_length=50)
     ] = ()
-    age_rating: Annotated[int, Field(ge=0, le=21, description="minimum age in years")] = 0
+    age_rating: Annotated[int, Field(ge=0, le=21, description="minimum age in years"), Whole] = 0
     status: Status = Status.PUBLIC
     countries_allowed: Annotated[tuple[Country, ...], Field(max_length=250)] | None = None
     countries_blocked: Annotated[tuple[Country, ...], Field(max_length=250)] = ()
@@ -75,9 +91,9 @@ class Video(VideoBody):
 class Profile(BaseModel):
     """What a viewer said of themselves; every field may be left out."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
-    age: Annotated[int, Field(ge=0, le=120)] | None = None
+    age: Annotated[int, Field(ge=0, le=120), Whole] | None = None
     country: Country | None = None
     language: Language | None = None
     joined_at: Moment | None = None

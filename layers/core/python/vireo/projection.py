@@ -20,7 +20,7 @@ import numpy as np
 import orjson
 
 from vireo.keys import Keys, key_of
-from vireo.ports import Blobs, Conflict, Item, Records, Refused, Table, Unavailable
+from vireo.ports import Blobs, Conflict, Item, Put, Records, Refused, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -60,39 +60,29 @@ class Change(Generic[C]):
     what: C
 
 
-class Projection(Protocol[S, C]):
-    """States that follow changes, one for every key."""
+def _pairs(packed: bytes) -> Keys:
+    return np.frombuffer(packed, np.uint64).reshape(-1, 2)
 
-    def place(self, key: str) -> tuple[Table, str, str]:
-        """Where the state of a key is."""
-        ...
 
-    def begin(self, key: str, item: Item | None) -> S:
-        """The state that an item holds, or the first of all."""
-        ...
-
-    def apply(self, state: S, change: Change[C]) -> S:
-        """The state after the change."""
-        ...
-
-    def item(self, state: S) -> tuple[Item, float | None]:
-        """The state as an item, without ``position`` and ``seen``; and when it expires."""
-        ...
+def _no_pairs() -> Keys:
+    return _pairs(b"")
 
 
 @dataclass
-class _Memory:
+class Memory:
     """What a state has followed already."""
 
     position: int = -1
-    seen: Keys = field(default_factory=lambda: np.zeros((0, 2), np.uint64))  #: identity, position
+    recent: Keys = field(default_factory=_no_pairs)  #: [n, 2], identity and position
+    older: Keys = field(default_factory=_no_pairs)  #: the same, of before
     new: dict[int, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, item: Item | None) -> Self:
+    def of(cls, item: Item | None, older: bytes = b"") -> Self:
+        """What `item` gave, and beside it the older identities (see `settle`)."""
         if item is None or "position" not in item:
             return cls()
-        return cls(int(item["position"]), np.frombuffer(item["seen"], np.uint64).reshape(-1, 2))
+        return cls(int(item["position"]), _pairs(item["seen"]), _pairs(older))
 
     def knows(self, change: Change[Any]) -> bool | None:
         """None for a change that is new; else whether this record is the one that counted."""
@@ -102,20 +92,58 @@ class _Memory:
         identity, mark = key_of(change.identity), key_of(str(position))
         if identity in self.new:
             return self.new[identity] == mark
-        known = np.flatnonzero(self.seen[:, 0] == np.uint64(identity))
-        if len(known):
-            return bool(self.seen[known[-1], 1] == np.uint64(mark))
+        older = self.older[max(0, len(self.older) + len(self.recent) - WINDOW) :]
+        for seen in (self.recent, older):
+            known = np.flatnonzero(seen[:, 0] == np.uint64(identity))
+            if len(known):
+                return bool(seen[known[-1], 1] == np.uint64(mark))
         return None if position > self.position else False
 
     def remember(self, change: Change[Any]) -> None:
+        """This record is the one that counts."""
         self.position = change.arrival.position
         if change.identity is not None:
             self.new[key_of(change.identity)] = key_of(str(change.arrival.position))
 
+    def __len__(self) -> int:
+        """Identities that `item` has."""
+        return len(self.recent) + len(self.new)
+
     def item(self) -> Item:
+        """What is to be kept in the record of the state."""
         new = np.array(list(self.new.items()), np.uint64).reshape(-1, 2)
-        seen = np.concatenate([self.seen, new])[-WINDOW:]
+        seen = np.concatenate([self.recent, new])[-WINDOW:]
         return {"position": str(self.position), "seen": seen.tobytes()}
+
+    def settle(self) -> bytes:
+        """All identities, to be kept beside the record, which then begins without any."""
+        seen = np.concatenate([self.older, _pairs(self.item()["seen"])])[-WINDOW:]
+        self.older, self.recent, self.new = seen, _no_pairs(), {}
+        return seen.tobytes()
+
+
+class Projection(Protocol[S, C]):
+    """States that follow changes, one for every key."""
+
+    def read(self, key: str) -> tuple[S, Memory]:
+        """The state of a key, or the first of all, and what it has followed.
+
+        Raises:
+            Conflict: its rows do not fit together, because somebody is writing them.
+            ValueError: it cannot be read, and never will be.
+        """
+        ...
+
+    def apply(self, state: S, change: Change[C]) -> S:
+        """The state after the change."""
+        ...
+
+    def writes(self, state: S, memory: Memory) -> Sequence[Put]:
+        """The state and its memory, on condition that nobody wrote them since they were read.
+
+        Raises as `read` does.
+        """
+        ...
 
 
 class DeadLetters:
@@ -232,6 +260,9 @@ def advance(
 ) -> list[tuple[Change[C], bool]]:
     """Let one state follow its changes: one conditional write, whoever else writes it.
 
+    Args:
+        records: where the states are.
+
     Returns:
         the changes, each with whether it is the one that counts of its identity; without those
         that were buried.
@@ -239,40 +270,54 @@ def advance(
     Raises:
         Unavailable: nothing was written, or nobody knows. The changes must come again.
     """
-    place = projection.place(key)
     for _ in range(_ATTEMPTS):
-        found = records.get(*place)
-        item = None if found is None else found.item
         try:
-            memory, state = _Memory.of(item), projection.begin(key, item)
-        except ValueError as error:
-            return _bury_all(changes, f"the state cannot be read: {error}", bury)
-        judged: list[tuple[Change[C], bool]] = []
-        moved = False
-        for change in changes:
-            counts = memory.knows(change)
-            if counts is None:
-                try:
-                    state = projection.apply(state, change)
-                except (ValueError, ArithmeticError, LookupError, TypeError) as error:
-                    log.exception("a change could not be applied")
-                    bury(change.arrival, f"cannot be applied: {error!r}")
-                    continue
-                memory.remember(change)
-                counts = moved = True
-            judged.append((change, counts))
-        if not moved:
-            return judged
-        after, expires = projection.item(state)
-        version = 0 if found is None else found.version
-        try:
-            records.put(*place, {**after, **memory.item()}, expect=version, expires=expires)
+            state, memory = projection.read(key)
+            state, judged, moved = _moved(projection, state, memory, changes, bury)
+            if moved:
+                _write(records, projection.writes(state, memory))
         except Conflict:
             continue
         except Refused as refused:
             return _bury_all(changes, f"the state cannot be written: {refused}", bury)
+        except ValueError as error:
+            return _bury_all(changes, f"the state cannot be read: {error}", bury)
         return judged
     raise Unavailable(f"the state of {key} is written by others all the time")
+
+
+def _moved(
+    projection: Projection[S, C],
+    state: S,
+    memory: Memory,
+    changes: Sequence[Change[C]],
+    bury: Callable[[Arrival, str], None],
+) -> tuple[S, list[tuple[Change[C], bool]], bool]:
+    """The state after the changes, what was judged of each, and whether any was new."""
+    judged: list[tuple[Change[C], bool]] = []
+    moved = False
+    for change in changes:
+        counts = memory.knows(change)
+        if counts is None:
+            try:
+                state = projection.apply(state, change)
+            except (ValueError, ArithmeticError, LookupError, TypeError) as error:
+                log.exception("a change could not be applied")
+                bury(change.arrival, f"cannot be applied: {error!r}")
+                continue
+            memory.remember(change)
+            counts = moved = True
+        judged.append((change, counts))
+    return state, judged, moved
+
+
+def _write(records: Records, writes: Sequence[Put]) -> None:
+    """All or none; a transaction costs twice as much, so one row alone needs none."""
+    if len(writes) > 1:
+        records.write(writes)
+        return
+    [put] = writes
+    records.put(put.table, put.key, put.sort, put.item, expect=put.expect, expires=put.expires)
 
 
 def _bury_all(

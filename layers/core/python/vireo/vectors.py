@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import faiss
 import numpy as np
@@ -14,6 +14,7 @@ from vireo.ports import Blobs
 Vectors = NDArray[np.float32]  #: float32 [n, d]
 Bits = NDArray[np.uint8]  #: uint8 [ceil(n / 8)], bit r & 7 of byte r >> 3 is row r
 Rows = NDArray[np.int32]
+Real = TypeVar("Real", np.float32, np.float64)
 
 #: Below this, scanning everything is as fast as an inverted file, and exact.
 FLAT_BELOW = 20_000
@@ -125,7 +126,18 @@ def rows_in(bits: Bits) -> Rows:
     return (some[byte] * 8 + bit).astype(np.int32)
 
 
-def best(rows: Rows, scores: Vectors, k: int) -> tuple[Rows, Vectors]:
+def distinct(rows: Rows) -> Rows:
+    """Every row once, ascending.
+
+    As `np.unique`, which loads numpy's masked arrays: a sixth of what all of numpy takes.
+    """
+    ordered = np.sort(rows)
+    first = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return ordered[first]
+
+
+def best(rows: Rows, scores: NDArray[Real], k: int) -> tuple[Rows, NDArray[Real]]:
     """The k highest scores, best first, equal ones in order of row."""
     if len(rows) > k:
         floor = np.partition(scores, len(scores) - k)[len(scores) - k]
@@ -176,7 +188,9 @@ class LiveIndex:
 
     def remove(self, rows: Rows) -> Self:
         """The index without those rows; the others keep their numbers."""
-        return replace(self, removed=np.union1d(self.removed, rows).astype(np.int32))
+        return replace(
+            self, removed=distinct(np.concatenate([self.removed, rows]).astype(np.int32))
+        )
 
     def take(self, rows: Rows) -> Vectors:
         """Exact vectors [len(rows), d] of base and added rows."""

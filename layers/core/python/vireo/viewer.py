@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -20,11 +22,15 @@ from numpy.typing import NDArray
 from vireo.catalogue import Profile
 from vireo.keys import Keys
 
-VERSION = 1
+#: Since 2 a record may have a row of later events beside it (vireo.viewer_rows).
+VERSION = 2
+_READABLE = (1, VERSION)
 #: How much of the past models may read; 8 KB.
 HISTORY_CAP = 500
 #: The oldest are forgotten first; 80 KB at most, a fifth of what a record may hold.
 WATCHED_CAP = 10_000
+#: Events are applied in portions, each of far less than what the watched set forgets at its end.
+_AT_ONCE = 1_000
 #: A watch says "liked it" from either of these on; below both the video was left.
 POSITIVE_FRACTION = 0.3
 POSITIVE_SECONDS = 30.0
@@ -55,6 +61,11 @@ class Event:
     time: float  #: unix seconds
     seconds: float = math.nan  #: watched, for a watch
     fraction: float = math.nan  #: of the video's length, for a watch
+
+
+#: What counts as a like, and as a skip.
+_LIKES = (EventType.LIKE, EventType.COMMENT, EventType.SHARE)
+_DISLIKES = (EventType.SKIP, EventType.DISLIKE)
 
 
 def _no_keys() -> Keys:
@@ -99,8 +110,8 @@ class Viewer:
 
     @classmethod
     def unpack(cls, record: bytes) -> Self:
-        """The inverse of `pack`. Raises ValueError on another version or a cut record."""
-        if len(record) < _HEADER.size or record[0] != VERSION:
+        """The inverse of `pack`, of version 1 too. Raises ValueError on another or a cut record."""
+        if len(record) < _HEADER.size or record[0] not in _READABLE:
             raise ValueError("not a viewer's record of this version")
         _, age, country, language, joined, seconds, watches, i, c, li, s, h, w = (
             _HEADER.unpack_from(record)
@@ -142,59 +153,104 @@ def is_positive(event: Event) -> bool:
         if math.isnan(event.seconds) and math.isnan(event.fraction):
             return True
         return event.seconds >= POSITIVE_SECONDS or event.fraction >= POSITIVE_FRACTION
-    return event.type in (EventType.LIKE, EventType.COMMENT, EventType.SHARE)
+    return event.type in _LIKES
 
 
-def apply(viewer: Viewer, event: Event) -> Viewer:
-    """The viewer after the event.
+def apply(viewer: Viewer, events: Iterable[Event]) -> Viewer:
+    """The viewer after events, one by one.
 
     A positive event enters history and watched set once per video, at its place in time, as the
     training log keeps the first of every (viewer, video) pair. A disliked video leaves the history,
     never enters it again, and is never shown again. Counters count every event: the caller drops
     repeated event ids. The order in which events come makes no difference, as long as neither the
-    history nor the watched set is full.
+    history nor the watched set is full. How events are cut into calls makes none at all.
     """
-    changed = _count(viewer, event)
-    positive = is_positive(event)
-    if not positive and event.type is not EventType.DISLIKE:
-        return changed
-    key = np.uint64(event.video)
-    known = bool((viewer.watched == key).any())
-    if not known:
-        changed = replace(changed, watched=np.append(viewer.watched, key)[-WATCHED_CAP:])
-    place = np.flatnonzero(viewer.keys == key)
-    if not positive:
-        return _without(changed, place)
-    if known and not (len(place) and event.time < viewer.times[place[0]]):
-        return changed
-    changed = _without(changed, place)  # it came before what we took for the first
-    at = int(np.searchsorted(changed.times, event.time, side="right"))
-    return replace(
-        changed,
-        keys=np.insert(changed.keys, at, key)[-HISTORY_CAP:],
-        times=np.insert(changed.times, at, event.time)[-HISTORY_CAP:],
-    )
+    given = list(events)
+    for start in range(0, len(given), _AT_ONCE):
+        viewer = _after(viewer, given[start : start + _AT_ONCE])
+    return viewer
 
 
-def _without(viewer: Viewer, place: NDArray[np.intp]) -> Viewer:
-    if not len(place):
+def _after(viewer: Viewer, events: Sequence[Event]) -> Viewer:
+    marks = [e for e in events if is_positive(e) or e.type is EventType.DISLIKE]
+    viewer = _counted(viewer, events)
+    if not marks:
         return viewer
-    return replace(viewer, keys=np.delete(viewer.keys, place), times=np.delete(viewer.times, place))
+    history, new = _History(viewer), dict[int, None]()
+    known, room = _known(viewer, {e.video for e in marks}), WATCHED_CAP - len(viewer.watched)
+    for event in marks:
+        first = event.video not in known
+        if first:
+            known.add(event.video)
+            new[event.video] = None
+            if len(new) > room:
+                known.discard(int(viewer.watched[len(new) - room - 1]))
+        if event.type is EventType.DISLIKE:
+            history.remove(event.video)
+        elif first or event.time < history.time_of(event.video):
+            history.remove(event.video)  # it came before what we took for the first
+            history.insert(event.video, event.time)
+    watched = np.concatenate([viewer.watched, np.fromiter(new, np.uint64, len(new))])
+    keys, times = history.arrays()
+    return replace(viewer, keys=keys, times=times, watched=watched[-WATCHED_CAP:])
 
 
-def _count(viewer: Viewer, event: Event) -> Viewer:
-    match event.type:
-        case EventType.WATCH:
-            seconds = 0.0 if math.isnan(event.seconds) else event.seconds
-            return replace(viewer, watches=viewer.watches + 1, seconds=viewer.seconds + seconds)
-        case EventType.IMPRESSION:
-            return replace(viewer, impressions=viewer.impressions + 1)
-        case EventType.CLICK:
-            return replace(viewer, clicks=viewer.clicks + 1)
-        case EventType.LIKE | EventType.COMMENT | EventType.SHARE:
-            return replace(viewer, likes=viewer.likes + 1)
-        case EventType.SKIP | EventType.DISLIKE:
-            return replace(viewer, skips=viewer.skips + 1)
+class _History:
+    """The recent history while events change it."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._keys: list[int] = viewer.keys.tolist()
+        self._times: list[float] = viewer.times.tolist()
+        self._videos = set(self._keys)
+
+    def time_of(self, video: int) -> float:
+        return self._times[self._keys.index(video)] if video in self._videos else -math.inf
+
+    def remove(self, video: int) -> None:
+        if video in self._videos:
+            self._remove(self._keys.index(video))
+
+    def insert(self, video: int, time: float) -> None:
+        place = bisect_right(self._times, time)
+        self._keys.insert(place, video)
+        self._times.insert(place, time)
+        self._videos.add(video)
+        if len(self._keys) > HISTORY_CAP:
+            self._remove(0)
+
+    def _remove(self, place: int) -> None:
+        self._videos.remove(self._keys[place])
+        del self._keys[place], self._times[place]
+
+    def arrays(self) -> tuple[Keys, NDArray[np.float64]]:
+        return np.array(self._keys, np.uint64), np.array(self._times, np.float64)
+
+
+def _known(viewer: Viewer, videos: Collection[int]) -> set[int]:
+    """Those of the videos that are in the watched set."""
+    if not len(viewer.watched):
+        return set()
+    wanted, ordered = np.fromiter(videos, np.uint64, len(videos)), np.sort(viewer.watched)
+    place = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+    return set(wanted[ordered[place] == wanted].tolist())
+
+
+def _counted(viewer: Viewer, events: Iterable[Event]) -> Viewer:
+    """The viewer with other counters."""
+    kinds, seconds = Counter[EventType](), viewer.seconds
+    for event in events:
+        kinds[event.type] += 1
+        if event.type is EventType.WATCH and not math.isnan(event.seconds):
+            seconds += event.seconds
+    return replace(
+        viewer,
+        watches=viewer.watches + kinds[EventType.WATCH],
+        seconds=seconds,
+        impressions=viewer.impressions + kinds[EventType.IMPRESSION],
+        clicks=viewer.clicks + kinds[EventType.CLICK],
+        likes=viewer.likes + sum(kinds[kind] for kind in _LIKES),
+        skips=viewer.skips + sum(kinds[kind] for kind in _DISLIKES),
+    )
 
 
 def merge_session(viewer: Viewer, events: Iterable[Event]) -> Viewer:
@@ -202,7 +258,11 @@ def merge_session(viewer: Viewer, events: Iterable[Event]) -> Viewer:
 
     A video that the store knows already counts once.
     """
-    for event in sorted(events, key=lambda e: (e.time, e.video, e.type)):
-        if not bool((viewer.watched == np.uint64(event.video)).any()):
-            viewer = apply(viewer, event)
-    return viewer
+    given = sorted(events, key=lambda e: (e.time, e.video, e.type))
+    known, new = _known(viewer, {e.video for e in given}), list[Event]()
+    for event in given:
+        if event.video not in known:
+            new.append(event)
+            if is_positive(event) or event.type is EventType.DISLIKE:
+                known.add(event.video)
+    return apply(viewer, new)

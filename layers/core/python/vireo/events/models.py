@@ -16,7 +16,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from vireo.catalogue import Country, Identifier, Moment
+from vireo.catalogue import Country, Identifier, Moment, Whole
 from vireo.keys import key_of
 from vireo.viewer import Event, EventType
 
@@ -56,23 +56,26 @@ Timestamp = Annotated[
 class EventRow(BaseModel):
     """One thing that a viewer did to a video, or that was shown to them, and what it followed from.
 
-    The fields are the columns of collected events, in their order (docs/events.md).
+    The fields are the columns of collected events, in their order (docs/events.md). Values are of
+    the types that JSON has for them: ``"5"`` is no number.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     event_id: Annotated[
         Identifier, Field(description="made by the client; the same id twice is one event")
     ]
     user_id: Identifier
     video_id: Identifier
-    type: EventType
+    type: Annotated[EventType, Field(strict=False)]  # else nothing but a member
     timestamp: Timestamp
     watch_seconds: Annotated[float | None, Field(ge=0, le=LONGEST, allow_inf_nan=False)] = None
     watch_fraction: Annotated[float | None, Field(ge=0, le=1, allow_inf_nan=False)] = None
     device: Identifier | None = None
     country: Country | None = None
-    position: Annotated[int | None, Field(ge=0, le=1_000_000, description="0 is the first")] = None
+    position: Annotated[
+        int | None, Field(ge=0, le=1_000_000, description="0 is the first"), Whole
+    ] = None
     request_id: Annotated[
         Identifier | None, Field(description="of the recommendations that it followed from")
     ] = None

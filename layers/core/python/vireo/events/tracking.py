@@ -8,13 +8,23 @@ from dataclasses import dataclass, field
 import orjson
 
 from vireo import counters
+from vireo import viewer_rows as rows
 from vireo.counters import COUNTS, PARTS
 from vireo.events.models import EventRow as Row
 from vireo.events.models import Exposure, Refusal, checked
 from vireo.keys import key_of
-from vireo.ports import Item, Ports, Records, Table, Unavailable
-from vireo.projection import Arrival, Change, DeadLetters, Followed, Poison, advance, follow
-from vireo.viewer import EventType, Viewer, apply, is_positive
+from vireo.ports import Conflict, Item, Ports, Put, Record, Records, Table, Unavailable
+from vireo.projection import (
+    Arrival,
+    Change,
+    DeadLetters,
+    Followed,
+    Memory,
+    Poison,
+    advance,
+    follow,
+)
+from vireo.viewer import EventType, apply, is_positive
 
 
 def read(arrival: Arrival) -> Change[Row] | None:
@@ -38,12 +48,16 @@ def read(arrival: Arrival) -> Change[Row] | None:
     return Change(arrival, row.event_id, row)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Known:
-    """A viewer, and the moment up to which nothing is known of them any more."""
+    """A viewer's events since the past was written; see `vireo.viewer_rows`."""
 
-    viewer: Viewer
-    erased: float | None
+    user: str
+    events: bytearray = field(default_factory=bytearray)
+    erased: float | None = None  #: nothing up to this moment is known of them any more
+    settled: int = 0
+    version: int = 0  #: of the row of now
+    past: Record | None = None  #: only if there was a past, but no row of now yet
 
 
 @dataclass(frozen=True)
@@ -52,28 +66,56 @@ class Viewers:
 
     records: Records
 
-    def place(self, key: str) -> tuple[Table, str, str]:
-        """A viewer's record is what the request path reads."""
-        return Table.VIEWERS, key, ""
+    def read(self, key: str) -> tuple[_Known, Memory]:
+        """What came lately. The past is not read: no event depends on it."""
+        page = self.records.query(Table.VIEWERS, key, after=rows.PAST)
+        found = {record.sort: record for record in page.records}
+        now, seen = found.get(rows.NOW), found.get(rows.SEEN)
+        if now is None:
+            return self._first(key)
+        if rows.settled(now) != rows.settled(seen):
+            raise Conflict("a query saw half of a transaction")
+        memory = Memory.of(now.item, b"" if seen is None else seen.item["seen"])
+        events, erased = bytearray(now.item["events"]), now.item["erased"]
+        return _Known(key, events, erased, rows.settled(now), now.version), memory
 
-    def begin(self, key: str, item: Item | None) -> _Known:
-        """The viewer. One without a memory may have been erased: the note says until when."""
-        if item is not None and "position" in item:
-            return _Known(Viewer.unpack(item["viewer"]), item["erased"])
-        note = self.records.get(Table.REGISTRY, "erased", f"{key_of(key):016x}")
-        viewer = Viewer() if item is None else Viewer.unpack(item["viewer"])
-        return _Known(viewer, None if note is None else float(note.item["at"]))
+    def _first(self, key: str) -> tuple[_Known, Memory]:
+        """One of whom no event is known may have been erased: the note says until when."""
+        past = self.records.get(Table.VIEWERS, key, rows.PAST)
+        if past is not None and "position" in past.item:  # all in one row, as of version 1
+            erased, memory = past.item["erased"], Memory.of(past.item)
+        else:
+            note = self.records.get(Table.REGISTRY, "erased", f"{key_of(key):016x}")
+            erased, memory = None if note is None else float(note.item["at"]), Memory()
+        return _Known(key, erased=erased, settled=rows.settled(past), past=past), memory
 
     def apply(self, state: _Known, change: Change[Row]) -> _Known:
         """What an erased person did before they asked for it stays forgotten."""
         row = change.what
-        if state.erased is not None and row.timestamp <= state.erased:
-            return state
-        return _Known(apply(state.viewer, row.happened()), state.erased)
+        if state.erased is None or row.timestamp > state.erased:
+            state.events += rows.pack_event(row.happened())
+        return state
 
-    def item(self, state: _Known) -> tuple[Item, float | None]:
-        """One packed row."""
-        return {"viewer": state.viewer.pack(), "erased": state.erased}, None
+    def writes(self, state: _Known, memory: Memory) -> Sequence[Put]:
+        """A row of events; now and then, and where only a past was, the past and identities too.
+
+        Who is erased meanwhile has no row of that version any more.
+        """
+        beside: list[Put] = []
+        if state.past is not None or len(memory) >= rows.SETTLE:
+            past = state.past or self.records.get(Table.VIEWERS, state.user, rows.PAST)
+            viewer = apply(rows.viewer_of(past), rows.unpack_events(bytes(state.events)))
+            state.settled, state.events = state.settled + 1, bytearray()
+            settled: Item = {"settled": state.settled}
+            item = settled | {"viewer": viewer.pack()}
+            expect = 0 if past is None else past.version
+            beside = [
+                Put(Table.VIEWERS, state.user, rows.PAST, item, expect),
+                Put(Table.VIEWERS, state.user, rows.SEEN, settled | {"seen": memory.settle()}),
+            ]
+        item = {"events": bytes(state.events), "erased": state.erased, "settled": state.settled}
+        now = item | memory.item()
+        return [Put(Table.VIEWERS, state.user, rows.NOW, now, state.version), *beside]
 
 
 @dataclass
@@ -81,6 +123,7 @@ class _Tally:
     """Counts, and what is to be added to them."""
 
     counts: counters.Counts
+    version: int
     changes: dict[tuple[int, bytes], list[int]] = field(default_factory=dict)
 
 
@@ -88,17 +131,16 @@ class _Tally:
 class Videos:
     """The counters of one bucket of time, one shard and one part of the videos follow events."""
 
+    records: Records
     bucket: int
     shard: str
     part: int
 
-    def place(self, key: str) -> tuple[Table, str, str]:
-        """See `vireo.counters`."""
-        return counters.place(self.bucket, self.shard, self.part)
-
-    def begin(self, key: str, item: Item | None) -> _Tally:
+    def read(self, key: str) -> tuple[_Tally, Memory]:
         """What was counted so far."""
-        return _Tally(counters.unpack(item))
+        found = self.records.get(*counters.place(self.bucket, self.shard, self.part))
+        item, version = (None, 0) if found is None else (found.item, found.version)
+        return _Tally(counters.unpack(item), version), Memory.of(item)
 
     def apply(self, state: _Tally, change: Change[Row]) -> _Tally:
         """Count."""
@@ -117,10 +159,12 @@ class Videos:
             counts[j] += yes
         return state
 
-    def item(self, state: _Tally) -> tuple[Item, float | None]:
+    def writes(self, state: _Tally, memory: Memory) -> Sequence[Put]:
         """Packed, without the least active when there are too many."""
         total = counters.added(state.counts, counters.rows(state.changes))
-        return counters.pack(counters.bounded(total)), counters.expires(self.bucket)
+        item = counters.pack(counters.bounded(total)) | memory.item()
+        place = counters.place(self.bucket, self.shard, self.part)
+        return [Put(*place, item, state.version, counters.expires(self.bucket))]
 
 
 class Tracking:
@@ -158,7 +202,8 @@ class Tracking:
             part = key_of(change.what.video_id) % PARTS
             # By position alone: the identity was judged with the viewer.
             counted = Change(change.arrival, None, change.what)
-            parts.setdefault(Videos(bucket, change.arrival.shard, part), []).append(counted)
+            projection = Videos(self._records, bucket, change.arrival.shard, part)
+            parts.setdefault(projection, []).append(counted)
         for projection, counted_here in parts.items():
             advance(self._records, projection, "", counted_here, self._letters.bury)
 

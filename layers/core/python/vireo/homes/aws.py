@@ -17,12 +17,10 @@ from vireo.homes.aws_errors import translated
 from vireo.homes.aws_meter import EmfMeter
 from vireo.homes.aws_records import AwsRecords
 from vireo.homes.aws_releases import LambdaReleases
-from vireo.homes.aws_sign_in import RoleSignIn
 from vireo.homes.clock import SystemClock
 from vireo.homes.limits import owned, refusals
 from vireo.homes.names import checked_blob, checked_prefix, checked_tenant, execution_name
-from vireo.homes.redis_cache import RedisCache, RedisServer
-from vireo.ports import AtOnce, Clock, Execution, Meter, Missing, Ports, Refused, Unavailable
+from vireo.ports import AtOnce, Cache, Clock, Execution, Meter, Missing, Ports, Refused, Unavailable
 from vireo.settings import Settings
 
 if TYPE_CHECKING:
@@ -237,7 +235,7 @@ class AwsHome:
         self.clock: Clock = clock or SystemClock()
         self.meter: Meter = meter or EmfMeter(settings.metrics_namespace, self.clock)
         self.clients = Clients(settings)
-        self._redis = _redis(settings, self.clock)
+        self._cache = _caches(settings, self.clock, self.meter)
 
     def open(self, tenant: str) -> Ports:
         """The ports of one tenant. Raises `Refused` for what is no tenant's name."""
@@ -248,7 +246,7 @@ class AwsHome:
         return Ports(
             records=AwsRecords(lambda: clients("dynamodb"), tenant, settings, self.clock),
             blobs=S3Blobs(lambda: clients("s3"), tenant, settings.bucket),
-            cache=RedisCache(self._redis, tenant, self.meter) if self._redis else NoCache(),
+            cache=self._cache(tenant),
             stream=KinesisStream(lambda: clients("kinesis"), tenant, settings.stream),
             executions=StepFunctions(lambda: clients("stepfunctions"), tenant, settings),
             clock=self.clock,
@@ -273,16 +271,22 @@ class AwsHome:
         return flushed
 
 
-def _redis(settings: Settings, clock: Clock) -> RedisServer | None:
+def _caches(settings: Settings, clock: Clock, meter: Meter) -> Callable[[str], Cache]:
+    """What makes the cache of a tenant."""
     if settings.redis_url is None:
-        return None
+        return lambda _: NoCache()
+    # Imported here: it takes half of what numpy takes, and only who recommends has a cache.
+    from vireo.homes.aws_sign_in import RoleSignIn  # noqa: PLC0415
+    from vireo.homes.redis_cache import RedisCache, RedisServer  # noqa: PLC0415
+
     identity = settings.redis_identity
-    return RedisServer(
+    server = RedisServer(
         settings.redis_url,
         clock,
         time_limit=settings.cache_seconds,
         credentials=None if identity is None else RoleSignIn(identity),
     )
+    return lambda tenant: RedisCache(server, tenant, meter)
 
 
 @cache

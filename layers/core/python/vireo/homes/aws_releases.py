@@ -7,7 +7,7 @@ CodeDeploy, whose alarms shift it back, or at once where there is no deployment 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -57,7 +57,7 @@ class LambdaReleases:
         lambda_ = self._client("lambda")
         found = lambda_.get_function_configuration(FunctionName=self._function)
         variables: dict[str, str] = found["Environment"]["Variables"]
-        serves = orjson.loads(variables.get(_SERVES, "{}")) | {self._tenant: version}
+        serves = self._serves(variables) | {self._tenant: version}
         wanted = orjson.dumps(serves, option=orjson.OPT_SORT_KEYS).decode()
         if variables.get(_SERVES) == wanted:
             return
@@ -70,6 +70,16 @@ class LambdaReleases:
             RevisionId=found["RevisionId"],
         )
         lambda_.get_waiter("function_updated").wait(FunctionName=self._function)
+
+    def _serves(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """Tenant to bundle, as configured; as live, where a deployment has reset the variables."""
+        if _SERVES not in variables:
+            live = self._client("lambda").get_function_configuration(
+                FunctionName=self._function, Qualifier=ALIAS
+            )
+            variables = live["Environment"]["Variables"]
+        serves: dict[str, str] = orjson.loads(variables.get(_SERVES, "{}"))
+        return serves
 
     def _publish(self) -> str:
         """The version of what is configured now: a new one, or the last if nothing has changed."""

@@ -13,6 +13,9 @@ from tqdm import tqdm
 
 #: In a log a task says something when it begins and ends, and this often in between (seconds).
 EVERY = 10.0
+#: How a bar looks, and that of a task of which nobody knows how long it is.
+KNOWN = "{desc} {percentage:3.0f}% |{bar:24}| {elapsed} {postfix}"
+UNKNOWN = "{desc} {elapsed} {postfix}"
 
 
 class Progress:
@@ -41,15 +44,22 @@ class Progress:
         """What a function that reports (share done, what is being done) is given."""
         return lambda share, what: self(name, share, what)
 
-    def __call__(self, name: str, share: float, what: str) -> None:
-        """Tell how much of a task is done (0–1), and what is being done."""
+    def rows(self, name: str, done: int, total: int | None = None) -> None:
+        """Tell how many rows of a task are done, of how many if that is known."""
+        if total is None:
+            self(name, None, f"{done:,} rows")
+        else:
+            self(name, done / total if total else 1.0, f"{done:,} of {total:,} rows")
+
+    def __call__(self, name: str, share: float | None, what: str) -> None:
+        """Tell how much of a task is done (0–1; None: nobody knows), and what is being done."""
         with self._lock:
             if self._stream.isatty():
                 self._draw(name, share, what)
             else:
                 self._say(name, share, what)
 
-    def _draw(self, name: str, share: float, what: str) -> None:
+    def _draw(self, name: str, share: float | None, what: str) -> None:
         bar = self._bars.get(name)
         if bar is None:
             bar = self._bars[name] = tqdm(
@@ -57,14 +67,15 @@ class Progress:
                 desc=f"{name:<11}",
                 file=self._stream,
                 position=len(self._bars),
-                bar_format="{desc} {percentage:3.0f}% |{bar:24}| {elapsed} {postfix}",
+                bar_format=UNKNOWN if share is None else KNOWN,
+                miniters=0,
             )
         bar.set_postfix_str(what, refresh=False)
-        bar.update(100 * share - bar.n)
+        bar.update(0 if share is None else 100 * share - bar.n)
 
-    def _say(self, name: str, share: float, what: str) -> None:
+    def _say(self, name: str, share: float | None, what: str) -> None:
         now = time.monotonic()
-        if share >= 1 or now - self._said.get(name, -EVERY) >= EVERY:
+        if (share or 0) >= 1 or now - self._said.get(name, -EVERY) >= EVERY:
             self._said[name] = now
-            took = f"{now - self._start:5.0f} s"
-            print(f"{took}  {name:<11} {100 * share:3.0f}%  {what}", file=self._stream, flush=True)
+            took, done = f"{now - self._start:5.0f} s", "" if share is None else f"{share:.0%}"
+            print(f"{took}  {name:<11} {done:>4}  {what}", file=self._stream, flush=True)

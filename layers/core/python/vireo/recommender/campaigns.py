@@ -20,7 +20,7 @@ Age = Annotated[int, Field(ge=0, le=120)]
 class Campaign(BaseModel):
     """Videos to promote. An empty audience is everybody; a viewer's unknown is in no audience."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     campaign_id: Identifier
     active: bool = True

@@ -129,6 +129,7 @@ def encode_viewer(request: Request) -> Floats | None:
         country=request.country,
         language=request.language,
         device=request.device,
+        user=request.user,
     )
 
 

@@ -15,7 +15,7 @@ from vireo.recommender.tuning import Tuning
 class Variant(BaseModel):
     """One arm of an experiment: its weight, and what it changes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     name: Identifier
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
@@ -30,7 +30,7 @@ class Variant(BaseModel):
 class Experiment(BaseModel):
     """Variants that share the viewers by weight."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     name: Identifier
     active: bool = True

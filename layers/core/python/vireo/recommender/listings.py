@@ -6,7 +6,7 @@ import numpy as np
 
 from vireo.recommender.filtering import Filtering
 from vireo.recommender.slate import SOURCES, Floats, Request, Slate, standardised
-from vireo.vectors import Rows, best, clear, has
+from vireo.vectors import Rows, best, clear, distinct, has
 
 #: How many videos each of the two ways proposes.
 _PROPOSED = 100
@@ -26,12 +26,12 @@ def similar(request: Request, row: int) -> Slate:
         query[-1] = 0  # the bias says how popular a video is, not what it is like
         proposals.append(index.search(query, _PROPOSED, eligible)[0])
     if table is None or row >= snapshot.n:
-        rows = np.unique(np.concatenate([*proposals, np.zeros(0, np.int32)]))
+        rows = distinct(np.concatenate([*proposals, np.zeros(0, np.int32)]))
     else:
         with table.votes(np.array([row], np.int32), np.ones(1, np.float32)) as votes:
             said = votes.rows[has(eligible, votes.rows)]
             proposals.append(best(said, votes.scores[said], _PROPOSED)[0])
-            rows = np.unique(np.concatenate(proposals))
+            rows = distinct(np.concatenate(proposals))
             scores.append(votes.at(rows))
     if query is not None and index is not None:
         vectors = index.take(rows)[:, :-1]

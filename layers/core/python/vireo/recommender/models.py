@@ -6,15 +6,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vireo.catalogue import Country, Identifier, Language, Moment, Profile, Video
+from vireo.catalogue import Country, Identifier, Language, Moment, Profile, Video, Whole
 
-Limit = Annotated[int, Field(ge=1, le=100, description="how many videos to answer at most")]
+Limit = Annotated[int, Field(ge=1, le=100, description="how many videos to answer at most"), Whole]
 
 
 class Model(BaseModel):
     """Frozen, and strict about names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Context(Model):

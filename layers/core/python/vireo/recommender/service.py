@@ -67,8 +67,8 @@ class Recommender:
         began, now = clock.monotonic(), clock.now()
         reading = self._begin_reading(body.user_id)
         view, degraded = self._serving.view()
-        viewer = self._viewer(reading, degraded)
-        viewer = merge_session(viewer, _events(body.session, now))
+        stored = self._viewer(reading, degraded)
+        viewer = merge_session(stored, _events(body.session, now))
         tuning, variants = view.controls.tuning_for(body.user_id)
         request = Request.of(
             view.snapshot,
@@ -81,6 +81,7 @@ class Recommender:
             exclude=keys_of(body.exclude),
             tuning=tuning,
             user_id=body.user_id,
+            user=view.snapshot.user(body.user_id, stored),
         )
         ordering = self._ordering(view, degraded)
         outcome = run([Candidates(), Filtering(), Ranking(), ordering], request, clock, meter)

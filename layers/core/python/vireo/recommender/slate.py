@@ -49,6 +49,7 @@ class Request:
     excluded: Rows
     tuning: Tuning
     user_id: str = ""
+    user: int = 0  #: what the user tower knows of the id, see `Snapshot.user`
 
     @classmethod
     def of(
@@ -64,6 +65,7 @@ class Request:
         exclude: Keys | None = None,
         tuning: Tuning | None = None,
         user_id: str = "",
+        user: int = 0,
     ) -> Self:
         """Resolve a question. What the context leaves out is taken from the viewer's profile."""
         profile, vocabulary = viewer.profile, snapshot.bundle.vocabulary
@@ -91,6 +93,7 @@ class Request:
             excluded=excluded[excluded >= 0],
             tuning=tuning,
             user_id=user_id,
+            user=user,
         )
 
     @cached_property

@@ -20,7 +20,8 @@ from vireo.recommender.neighbours import Neighbours
 from vireo.recommender.tower import ContentTower, UserTower
 from vireo.recommender.trees import Trees
 from vireo.recommender.video_features import VIDEO_FEATURES, video_features
-from vireo.vectors import Bits, LiveIndex, Rows, bits_of, clear
+from vireo.vectors import Bits, LiveIndex, Rows, best, bits_of, clear, distinct
+from vireo.viewer import Viewer
 
 #: How many of a bundle's newest videos may be proposed as fresh.
 NEWEST = 500
@@ -65,11 +66,14 @@ class Model:
     @cached_property
     def newest(self) -> Rows:
         """Rows of the latest known publishing times, newest first."""
-        published = np.where(np.isnan(self.columns.published), -np.inf, self.columns.published)
-        k = min(NEWEST, len(published))
-        rows = np.argpartition(-published, k - 1)[:k] if k else np.zeros(0, np.int64)
-        rows = rows[np.isfinite(published[rows])]
-        return rows[np.lexsort((rows, -published[rows]))].astype(np.int32)
+        published = self.columns.published
+        known = np.isfinite(published)
+        if len(published) > NEWEST:  # of a million few are sorted, and nothing is copied twice
+            times = np.where(known, published, -np.inf)
+            times.partition(-NEWEST)
+            known &= published >= times[-NEWEST]
+        rows = np.flatnonzero(known).astype(np.int32)
+        return best(rows, published[rows], NEWEST)[0]
 
     def in_country(self, country: int) -> Bits:
         """Bitmap of the rows that country code may see."""
@@ -254,6 +258,18 @@ class Snapshot:
             taken.append(values)
         return tuple(taken)
 
+    def user(self, user_id: str, stored: Viewer) -> int:
+        """What the user tower knows of a viewer by their id: `UserTower.user`, or 0.
+
+        Only the id of somebody whose record reaches back before the bundle's watermark is looked
+        up. The record of a person who was erased does not, whatever they did since, so that what
+        the bundle learnt of them before is not used.
+        """
+        tower, times = self.model.user_tower, stored.times
+        if tower is None or not len(times) or times[0] >= self.bundle.manifest.watermark:
+            return 0
+        return tower.user(user_id)
+
     def features(self, rows: Rows) -> NDArray[np.float32]:
         """Per-video features: as of the bundle, of new videos from the hot counters: [k, Fv]."""
         features = self.model.features
@@ -308,7 +324,7 @@ class Snapshot:
 
         A new video without one counts as published when it was seen first.
         """
-        rows: Rows = np.unique(np.concatenate([self.model.newest, self.overlay.rows]))
+        rows = distinct(np.concatenate([self.model.newest, self.overlay.rows]))
         (published,) = self.take(rows, "published")
         published = np.where(np.isnan(published) & (rows >= self.n), self.at, published)
         known = ~np.isnan(published)

@@ -15,6 +15,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from vireo.keys import Keys, key_of
+
 Floats = NDArray[np.float32]
 
 HOUR, DAY, WEEK = 3600.0, 86400.0, 604800.0
@@ -74,6 +76,20 @@ def decay_weights(length: int) -> Floats:
 
 
 @dataclass(frozen=True)
+class Users:
+    """What the tower has learnt of viewers' ids, where it was trained to."""
+
+    keys: Keys  #: uint64 [m], ascending
+    vectors: Floats  #: [1 + m, d], that of an unknown viewer first
+
+    def row(self, user_id: str) -> int:
+        """The viewer's row of `vectors`."""
+        key = np.uint64(key_of(user_id))
+        at = int(np.searchsorted(self.keys, key))
+        return 1 + at if at < len(self.keys) and self.keys[at] == key else 0
+
+
+@dataclass(frozen=True)
 class UserTower:
     """A viewer's recent history, the pauses in it and the profile → a query vector.
 
@@ -95,10 +111,12 @@ class UserTower:
     out_bias: Floats  #: [d]
     scale: Floats  #: [4, d] by the pause before the request
     shift: Floats  #: [4, d]
+    users: Users | None  #: None: trained without viewers' ids
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """The tower of a bundle's arrays, named without their ``tower/`` prefix."""
+        users = "users/keys" in arrays
         d = len(arrays["start"])
         length = arrays["distance"].shape[1]
         norm_scale, norm_shift = arrays["norm/scale"], arrays["norm/shift"]
@@ -121,7 +139,12 @@ class UserTower:
             out_bias=_ready(arrays["out/b"]),
             scale=_ready(request_scale * norm_scale),
             shift=_ready(request_scale * norm_shift + arrays["request/shift"]),
+            users=Users(arrays["users/keys"], _ready(arrays["users/vectors"])) if users else None,
         )
+
+    def user(self, user_id: str) -> int:
+        """What `encode` takes for this viewer; 0 if the tower does not know the id."""
+        return 0 if self.users is None else self.users.row(user_id)
 
     def encode(
         self,
@@ -133,6 +156,7 @@ class UserTower:
         country: int,
         language: int,
         device: int,
+        user: int = 0,
     ) -> Floats:
         """The query vector of one request: float32 [d + 1], its last component 1.
 
@@ -142,6 +166,7 @@ class UserTower:
             now: unix seconds of the request.
             age: years, -1 unknown.
             country: a code of the vocabulary, like language and device; 0 unknown.
+            user: see `user`; 0 unknown.
         """
         x = self._inputs(vectors, times)
         n, d = x.shape
@@ -162,6 +187,8 @@ class UserTower:
         z = y @ self.out
         z += self.out_bias
         z += last
+        if self.users is not None:
+            z += self.users.vectors[user]
         z -= z.sum() / d
         z *= 1 / np.sqrt(z @ z / d + NORM_EPSILON)
         bucket = pause_bucket(now - float(times[-1]) if len(times) else None)

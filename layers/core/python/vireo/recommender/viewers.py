@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from vireo import viewer_rows as rows
 from vireo.catalogue import Profile
 from vireo.keys import key_of
-from vireo.ports import Conflict, Delete, Ports, Put, Table
+from vireo.ports import Conflict, Ports, Put, Table
 from vireo.projection import DeadLetters
 from vireo.recommender.campaigns import cap_key
-from vireo.recommender.controls import rows
+from vireo.recommender.controls import rows as settings
 from vireo.recommender.models import User
 from vireo.viewer import Viewer
 
@@ -23,7 +24,7 @@ class UnknownUser(LookupError):
 
 
 class Viewers:
-    """Viewers of one tenant: one packed row each, ``VIEWERS``/user id, field ``viewer``."""
+    """Viewers of one tenant: as `vireo.viewer_rows` keeps them."""
 
     def __init__(self, ports: Ports) -> None:
         self._records = ports.records
@@ -33,8 +34,7 @@ class Viewers:
 
     def read(self, user_id: str) -> Viewer | None:
         """The viewer, None if there is none. Raises ValueError for a record of another version."""
-        found = self._records.get(Table.VIEWERS, user_id)
-        return None if found is None else Viewer.unpack(found.item["viewer"])
+        return rows.read(self._records, user_id)
 
     def get(self, user_id: str) -> User:
         """What the API tells of a user. Raises `UnknownUser`."""
@@ -50,19 +50,18 @@ class Viewers:
             Conflict: others kept writing the same row.
         """
         for attempt in range(_ATTEMPTS):
-            found = self._records.get(Table.VIEWERS, user_id)
-            viewer = Viewer() if found is None else Viewer.unpack(found.item["viewer"])
-            viewer = replace(viewer, profile=profile)
-            expect = 0 if found is None else found.version
+            past = self._records.get(Table.VIEWERS, user_id, rows.PAST)
+            viewer = replace(rows.viewer_of(past), profile=profile)
+            # What the stream's consumer keeps beside it stays.
+            item = {**({} if past is None else past.item), "viewer": viewer.pack()}
+            expect = 0 if past is None else past.version
             try:
-                # What the stream's consumer keeps beside it stays.
-                item = {**({} if found is None else found.item), "viewer": viewer.pack()}
-                self._records.put(Table.VIEWERS, user_id, "", item, expect=expect)
+                self._records.put(Table.VIEWERS, user_id, rows.PAST, item, expect=expect)
             except Conflict:
                 if attempt == _ATTEMPTS - 1:
                     raise
             else:
-                return _user(user_id, viewer)
+                return self.get(user_id)
         raise AssertionError("unreachable")
 
     def erase(self, user_id: str) -> None:
@@ -77,11 +76,11 @@ class Viewers:
         note = {"at": self._clock.now()}
         self._records.write(
             [
-                Delete(Table.VIEWERS, user_id, ""),
+                *rows.gone(user_id),
                 Put(Table.REGISTRY, "erased", f"{key_of(user_id):016x}", note),
             ]
         )
-        for campaign_id, _ in rows(self._records, "campaigns"):
+        for campaign_id, _ in settings(self._records, "campaigns"):
             self._cache.delete(cap_key(campaign_id, user_id))
         self._letters.forget(user_id)
 

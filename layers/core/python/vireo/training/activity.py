@@ -26,6 +26,7 @@ class Activity:
     seconds: NDArray[np.float32]  #: watched, NaN unknown
     fraction: NDArray[np.float32]  #: of the video's length watched, NaN unknown
     place: NDArray[np.int32]  #: in the list that it followed from, 0 is the first, -1 unknown
+    recommended: NDArray[np.bool_]  #: it names the request of ours that it followed from
     n_videos: int
 
     def __len__(self) -> int:

@@ -15,6 +15,7 @@ from vireo.recommender.tower import UserTower
 from vireo.recommender.video_features import video_features
 from vireo.training.activity import Activity, completion, counters, weighed
 from vireo.training.log import Log
+from vireo.training.neighbours import openers
 from vireo.vectors import FLAT_BELOW, build_index
 
 DAY = 86400.0
@@ -60,17 +61,10 @@ def assemble(
         watermark: catalogue changes up to this moment are in it (``now`` if not given).
         config: further entries for the manifest.
     """
-    log = weighed(log, activity, now)
-    recent = _recent(log, now)
     vectors = np.ascontiguousarray(fitted.vectors, np.float32)
-    features = _features(log, activity, fitted, recent, now)
     arrays: dict[str, NDArray[Any]] = {
-        "features": features,
+        **_counted(log, activity, fitted.opener_score, now),
         "vectors": vectors,
-        "popular": _popular(log, recent),
-        "trending": _trending(log, recent, now),
-        "openers": _best(fitted.opener_score, OPENERS, among=np.unique(log.video)),
-        "opener_score": fitted.opener_score.astype(np.float32),
         **{f"tower/{name}": array for name, array in fitted.tower.items()},
         **{f"neighbours/{name}": array for name, array in fitted.neighbours.items()},
         **{f"successors/{name}": array for name, array in fitted.successors.items()},
@@ -86,6 +80,42 @@ def assemble(
         config={"retrieval": asdict(retrieval), **(config or {})},
         index=build_index(vectors, _queries(log, fitted, now), k=retrieval.tower),
     )
+
+
+def without_models(
+    log: Log,
+    activity: Activity | None,
+    *,
+    version: str,
+    now: float,
+    watermark: float,
+    config: Mapping[str, Any],
+) -> Bundle:
+    """A bundle of what can be counted: popular, opens sessions, trends. See `assemble`."""
+    return Bundle.build(
+        version=version,
+        created_at=now,
+        watermark=watermark,
+        vocabulary=log.vocabulary,
+        columns=log.videos,
+        arrays=_counted(log, activity, openers(log), now),
+        config=config,
+    )
+
+
+def _counted(
+    log: Log, activity: Activity | None, opener_score: NDArray[np.float32], now: float
+) -> dict[str, NDArray[Any]]:
+    """What a bundle holds besides models."""
+    log = weighed(log, activity, now)
+    recent = _recent(log, now)
+    return {
+        "features": _features(log, activity, opener_score, recent, now),
+        "popular": _popular(log, recent),
+        "trending": _trending(log, recent, now),
+        "openers": _best(opener_score, OPENERS, among=np.unique(log.video)),
+        "opener_score": opener_score.astype(np.float32),
+    }
 
 
 def _queries(log: Log, fitted: Fitted, now: float) -> NDArray[np.float32] | None:
@@ -128,7 +158,11 @@ def _recent(log: Log, now: float) -> _Recent:
 
 
 def _features(
-    log: Log, activity: Activity | None, fitted: Fitted, recent: _Recent, now: float
+    log: Log,
+    activity: Activity | None,
+    opener_score: NDArray[np.float32],
+    recent: _Recent,
+    now: float,
 ) -> NDArray[np.float32]:
     views, lately = log.count(), recent.log.count()
     known: dict[str, NDArray[Any]] = {
@@ -136,7 +170,7 @@ def _features(
         "log_recent": np.log1p(lately),
         "trend": _trend(log, views, lately, recent.days, now),
         "popularity_rank": _rank(lately + views / (1.0 + views.max(initial=0))),
-        "opener": fitted.opener_score,
+        "opener": opener_score,
         "channel_views": _channel_views(log, views),
     }
     if activity is not None:

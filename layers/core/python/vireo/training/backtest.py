@@ -95,6 +95,12 @@ class Comparison:
     pause: str
     interval: Interval
 
+    def as_dict(self) -> dict[str, Any]:
+        """One flat record."""
+        flat = asdict(self)
+        interval: dict[str, Any] = flat.pop("interval")
+        return flat | interval
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -125,10 +131,7 @@ class Evaluation:
                 }
                 for a in self.answers
             ],
-            "differences": [
-                {k: v for k, v in asdict(c).items() if k != "interval"} | asdict(c.interval)
-                for c in self.comparisons
-            ],
+            "differences": [c.as_dict() for c in self.comparisons],
         }
 
 
@@ -235,6 +238,25 @@ def compare(
             )
             comparisons.append(Comparison(ours.name, theirs.name, metric, pause, interval))
     return comparisons
+
+
+def together(
+    evaluations: Sequence[Evaluation], *, draws: int = 2000, seed: int = 0
+) -> list[Comparison]:
+    """The differences of all requests of several evaluations, such as of several cuts and seeds.
+
+    All are of one log: a viewer is drawn again with their requests of every evaluation.
+    """
+    users = np.concatenate([e.requests.user for e in evaluations])
+    pooled = []
+    for pair in dict.fromkeys((c.system, c.reference) for c in evaluations[0].comparisons):
+        for metric in COMPARED:
+            ours, theirs = (
+                np.concatenate([e[name].values[metric] for e in evaluations]) for name in pair
+            )
+            found = difference(ours, theirs, users, draws=draws, seed=seed)
+            pooled.append(Comparison(*pair, metric, "all", found))
+    return pooled
 
 
 def list_lines(answers: Answers, evaluation: Evaluation, log: Log) -> Iterable[str]:

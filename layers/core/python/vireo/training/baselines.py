@@ -12,11 +12,10 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.linalg import cho_factor, cho_solve
 
 from vireo.training import metrics
 from vireo.training.log import Log
-from vireo.training.neighbours import item_knn
+from vireo.training.neighbours import ease_weights, interactions, item_knn
 from vireo.training.protocols import Histories, Requests, Split, known
 
 Scores = NDArray[np.float32]
@@ -111,11 +110,7 @@ class ItemKNN:
 
 
 class EASE:
-    """The ridge regression of every video on all others. Steck (2019), arXiv 1905.03375.
-
-    The inverse of the smaller of the two Gram matrices gives the other (Woodbury), so few viewers
-    with many videos cost what few videos cost.
-    """
+    """The ridge regression of every video on all others, whole: `neighbours.ease_weights`."""
 
     def __init__(self, ridge: float = 500.0) -> None:
         self.ridge = ridge
@@ -123,30 +118,16 @@ class EASE:
 
     def fit(self, log: Log) -> Self:
         """Solve the regression."""
-        watched = _counts(log) > 0
-        X = _viewers_by_videos(log)[:, np.flatnonzero(watched)].astype(np.float64)
-        X = X[np.flatnonzero(X.sum(1))]
-        viewers, videos = X.shape
-        if videos <= viewers:
-            gram = (X.T @ X).toarray()
-            gram[np.diag_indices(videos)] += self.ridge
-            P = cho_solve(cho_factor(gram, overwrite_a=True), np.eye(videos), overwrite_b=True)
-        else:
-            gram = (X @ X.T).toarray()
-            gram[np.diag_indices(viewers)] += self.ridge
-            P = -(X.T @ cho_solve(cho_factor(gram, overwrite_a=True), X.toarray()))
-            P[np.diag_indices(videos)] += 1
-        B = P / -np.diag(P)
-        B[np.diag_indices(videos)] = 0
-        self._weights = B.astype(np.float32)
-        self._watched = watched
+        X, self._watched = interactions(log)
+        self._weights = np.vstack([w.astype(np.float32) for w in ease_weights(X, self.ridge)])
+        self._videos = log.n_videos
         return self
 
     def score(self, histories: Histories) -> Scores:
         """The regression on the history: float32 [r, n]."""
         # a video nobody has watched neither speaks nor is spoken for
-        H = _matrix(histories, len(self._watched))[:, np.flatnonzero(self._watched)]
-        scores = np.zeros((len(histories), len(self._watched)), np.float32)
+        H = _matrix(histories, self._videos)[:, self._watched]
+        scores = np.zeros((len(histories), self._videos), np.float32)
         scores[:, self._watched] = H @ self._weights
         return scores
 
@@ -280,11 +261,6 @@ def top(scores: Scores, k: int) -> metrics.Lists:
 
 def _counts(log: Log) -> NDArray[np.float64]:
     return np.bincount(log.video, minlength=log.n_videos).astype(np.float64)
-
-
-def _viewers_by_videos(log: Log) -> sparse.csr_array:
-    ones = np.ones(len(log), np.float32)
-    return sparse.csr_array((ones, (log.user, log.video)), shape=(log.n_users, log.n_videos))
 
 
 def _matrix(

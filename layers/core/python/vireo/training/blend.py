@@ -47,16 +47,11 @@ def fit_blend(
 
 
 def log_chances(
-    weights: NDArray[np.float32],
-    scores: NDArray[np.float32],
-    relevant: NDArray[np.float32],
-    offsets: NDArray[np.int64],
-    bucket: NDArray[np.int8],
+    scores: NDArray[np.float64], relevant: NDArray[np.float32], offsets: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """What `fit_blend` maximises the mean of, by slate: float64 [q]."""
+    """What `fit_blend` maximises the mean of, for blended scores [m], by slate: float64 [q]."""
     begins, sizes = offsets[:-1], np.diff(offsets)
-    y = (np.repeat(weights[bucket], sizes, axis=0) * scores).sum(1, dtype=float)
-    every = np.exp(y - np.repeat(np.maximum.reduceat(y, begins), sizes))
+    every = np.exp(scores - np.repeat(np.maximum.reduceat(scores, begins), sizes))
     found = np.add.reduceat(every * relevant, begins)
     chances: NDArray[np.float64] = np.log(np.maximum(found, _TINY) / np.add.reduceat(every, begins))
     return chances

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from vireo import viewer_rows
 from vireo.catalogue import Profile, Video
 from vireo.keys import key_of, keys_of
-from vireo.ports import Blobs, Ports, Put, Records, Table, walk
+from vireo.ports import Blobs, Delete, Ports, Put, Records, Table, walk
 from vireo.recommender import changes
 from vireo.training import events as event_rows
 from vireo.training.dataset import Dataset
@@ -122,9 +123,8 @@ def without(table: pa.Table, erased: Mapping[int, float]) -> pa.Table:
 
 
 def stored_viewer(records: Records, user_id: str) -> Viewer | None:
-    """A viewer's record."""
-    record = records.get(Table.VIEWERS, user_id)
-    return None if record is None else Viewer.unpack(record.item["viewer"])
+    """A viewer as they are now."""
+    return viewer_rows.read(records, user_id)
 
 
 def _once(table: pa.Table) -> pa.Table:
@@ -220,11 +220,11 @@ def _put_viewers(
     events: pa.Table, profiles: Mapping[str, Profile], ports: Ports, progress: Progress
 ) -> None:
     total = len({*profiles, *pc.unique(events.column("user_id")).to_pylist()})
-    batch: list[Put] = []
+    batch: list[Put | Delete] = []
     for done, (name, viewer) in enumerate(viewers_of(events, profiles), 1):
-        batch.append(Put(Table.VIEWERS, name, "", {"viewer": viewer.pack()}))
-        # A packed viewer has up to 83 KB, and one write of all homes at most 4 MB.
-        if len(batch) == 40 or done == total:
+        batch += viewer_rows.whole(name, viewer)
+        # A viewer is up to 88 KB in three writes; at once go at most 4 MB and 100 writes.
+        if len(batch) == 99 or done == total:
             ports.records.write(batch)
             batch = []
             progress("viewers", done, total)

@@ -13,10 +13,10 @@ from vireo import bundle as bundles
 from vireo.bundle import Bundle, BundleRefused, Pointer
 from vireo.ports import Ports, Table
 from vireo.recommender.features import features
-from vireo.training import protocols, recipe
+from vireo.training import artifacts, protocols, recipe
 from vireo.training import ranker as ranking
 from vireo.training.activity import weighed
-from vireo.training.assembly import assemble
+from vireo.training.assembly import assemble, without_models
 from vireo.training.evaluation import CUT, LAST_EVENT, Challenger
 from vireo.training.examples import Progress
 from vireo.training.preprocess import Prepared
@@ -76,12 +76,37 @@ def build(
         retrieval=config.sources(prepared.log),
         extra=recipe.ranker_arrays(challenger.ranker),
         watermark=float(run.metrics["catalogue_read_at"]),
-        config={
-            "run": run.run_id,
-            "events": len(prepared.log),
-            LAST_EVENT: float(max(prepared.log.time[-1], prepared.activity.time[-1])),
-        },
+        config=_origin(run, prepared),
     )
+
+
+def _origin(run: Run, prepared: Prepared) -> dict[str, Any]:
+    """What a manifest says of where its bundle comes from."""
+    return {
+        "run": run.run_id,
+        "events": len(prepared.log),
+        LAST_EVENT: float(max(prepared.log.time[-1], prepared.activity.time[-1])),
+    }
+
+
+def serve_without_models(run: Run, ports: Ports) -> str:
+    """Where a run was refused and nothing serves yet: let serve what needs no model. Its version.
+
+    Raises:
+        vireo.ports.Conflict: something serves.
+    """
+    prepared = artifacts.load_prepared(ports.blobs, run.artifacts["prepared"])
+    bundle = without_models(
+        prepared.log,
+        prepared.activity,
+        version=f"{run.run_id}-popular",
+        now=ports.clock.now(),
+        watermark=float(run.metrics["catalogue_read_at"]),
+        config=_origin(run, prepared),
+    )
+    bundles.publish(bundle, ports.blobs)
+    bundles.switch(ports.records, bundle.version, expect=None)
+    return bundle.version
 
 
 def publish(

@@ -16,6 +16,7 @@ from vireo.training import ranker as ranking
 from vireo.training.assembly import Fitted, assemble
 from vireo.training.backtest import Evaluation, StageSystem, System, fitted_baselines
 from vireo.training.backtest import evaluate as side_by_side
+from vireo.training.duel import duel
 from vireo.training.examples import Progress
 from vireo.training.gates import (
     Champion,
@@ -155,7 +156,7 @@ def evaluate(
 
         found = side_by_side(systems, split, log, seed=run.seed, progress=told)
         evaluations.append(found)
-        met = None if champion is None else _met(champion, found, asked=reigning is not None)
+        met = None if champion is None else _met(champion, found, prepared, run, reigning)
         contests.append(_contest(found, [r.name for r in rivals], met))
     evidence = _evidence(period_begins(run, log), splits[0].test, replay, evaluations[0], contests)
     verdicts = judge(evidence, thresholds)
@@ -199,12 +200,15 @@ def _sampled(split: Split, seed: int) -> Split:
     return replace(split, test=split.test.sample(MOST_REQUESTS, seed))
 
 
-def _met(champion: Bundle, found: Evaluation, *, asked: bool) -> Champion:
-    return Champion(
-        version=champion.version,
-        seen=seen_until(champion),
-        values=found[champion_name(champion)].values if asked else None,
-    )
+def _met(
+    champion: Bundle, found: Evaluation, prepared: Prepared, run: Run, reigning: Replay | None
+) -> Champion:
+    fought = None
+    if reigning is not None:
+        ours, theirs = found[OURS].lists, found[champion_name(champion)].lists
+        since = float(prepared.log.time[period_begins(run, prepared.log)])
+        fought = duel(ours, theirs, found.requests, prepared.activity, since)
+    return Champion(champion.version, seen_until(champion), fought)
 
 
 def _contest(found: Evaluation, rivals: list[str], champion: Champion | None) -> Contest:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vireo.recommender.features import FEATURES, features
 from vireo.recommender.slate import SOURCES
 from vireo.training.log import Log
+from vireo.training.metrics import Values, ndcg
 from vireo.training.protocols import Requests
 from vireo.training.replay import Replay
 
@@ -37,6 +38,21 @@ class Examples:
     def group(self) -> NDArray[np.int64]:
         """The slate of every candidate: int64 [m]."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+    def blended(self, weights: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Every candidate's sources, weighted by the slate's bucket [4, sources]: float64 [m]."""
+        by_slate = np.repeat(weights[self.bucket], np.diff(self.offsets), axis=0)
+        blended: NDArray[np.float64] = (by_slate * self.sources).sum(1, dtype=float)
+        return blended
+
+    def ndcg(self, scores: NDArray[np.float64], k: int = 10) -> Values:
+        """NDCG at k of the slates in the order of scores [m]: float64 [q]."""
+        order = np.lexsort((-scores, self.group))
+        first = self.offsets[:-1, None] + np.arange(k)
+        there = first < self.offsets[1:, None]
+        good = self.relevant > 0
+        hit = there & good[order[np.where(there, first, 0)]]
+        return ndcg(hit, np.add.reduceat(good, self.offsets[:-1], dtype=np.int64), k)
 
     def where(self, slates: NDArray[np.bool_]) -> Self:
         """Those slates."""

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from vireo.training.duel import Duel
 from vireo.training.metrics import BUCKETS, Values, in_pause
 from vireo.training.protocols import Mask, Requests
 from vireo.training.uncertainty import Interval, difference, interval
@@ -55,13 +56,13 @@ class Thresholds(BaseModel):
 class Champion:
     """The model in production, asked the challenger's requests.
 
-    It is not asked (``values`` is None) when it has seen events of the test period: it would know
+    It is not asked (``duel`` is None) when it has seen events of the test period: it would know
     the answers, and a past that was kept from the challenger.
     """
 
     version: str
     seen: float  #: unix seconds up to which it has seen events
-    values: Mapping[str, Values] | None  #: metric to float64 [r]
+    duel: Duel | None
 
 
 @dataclass(frozen=True)
@@ -192,21 +193,27 @@ def _champion(contest: Contest, thresholds: Thresholds) -> Verdict:
     champion = contest.champion
     if champion is None:
         return Verdict(gate, float("nan"), 0.0, True, "there is no model in production")
-    if champion.values is None:
+    duel = champion.duel
+    if duel is None:
         moment = datetime.fromtimestamp(champion.seen, UTC).strftime("%Y-%m-%d %H:%M UTC")
         why = f"left out: {champion.version} has seen the test period, up to {moment}"
         return Verdict(gate, float("nan"), 0.0, thresholds.margin is None, why, left_out=True)
-    viewers = len(np.unique(contest.requests.user))
+    viewers, kept = len(np.unique(duel.requests.user)), len(duel.requests.target)
+    gone = duel.targets - kept
+    note = f"; {gone:,} of {duel.targets:,} targets are left out for what was shown" if gone else ""
     if viewers < thresholds.least_viewers_in_bucket:
         why = f"too little evidence: {viewers} viewers came after what {champion.version} has seen"
+        if gone:
+            why += ", and to something that no model showed them" + note
         return Verdict(gate, float("nan"), 0.0, thresholds.margin is None, why, left_out=True)
-    gap = _gap(contest, champion.values, thresholds)
+    gap = _difference(duel.ours, duel.theirs, duel.requests, thresholds)
     why = f"{thresholds.metric} minus {champion.version}'s is {_shown(gap)}"
     if thresholds.margin is None:
-        return Verdict(gate, gap.mean, 0.0, not gap.below_zero, why + _settled(gap))
+        why += _settled(gap) + note
+        return Verdict(gate, gap.mean, 0.0, not gap.below_zero, why)
     passed = gap.low >= -thresholds.margin
     ruled = "rules out" if passed else "does not rule out"
-    why += f", which {ruled} a loss of more than {thresholds.margin:g}"
+    why += f", which {ruled} a loss of more than {thresholds.margin:g}" + note
     return Verdict(gate, gap.mean, -thresholds.margin, passed, why)
 
 
@@ -216,10 +223,20 @@ def _gap(
     thresholds: Thresholds,
     chosen: Mask | slice = slice(None),
 ) -> Interval:
+    return _difference(contest.values, theirs, contest.requests, thresholds, chosen)
+
+
+def _difference(
+    ours: Mapping[str, Values],
+    theirs: Mapping[str, Values],
+    requests: Requests,
+    thresholds: Thresholds,
+    chosen: Mask | slice = slice(None),
+) -> Interval:
     return difference(
-        contest.values[thresholds.metric][chosen],
+        ours[thresholds.metric][chosen],
         theirs[thresholds.metric][chosen],
-        contest.requests.user[chosen],
+        requests.user[chosen],
         level=thresholds.level,
         seed=thresholds.seed,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Self
@@ -77,13 +78,23 @@ def fit_neighbours(log: Log, config: NeighboursConfig) -> Neighbours:
 
 
 def ease(log: Log, l2: float, top_k: int) -> Neighbours:
-    """EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", 2019), cut to `top_k`.
+    """`ease_weights`, of which a row keeps the `top_k` largest by absolute value."""
+    X, videos = interactions(log)
+    blocks = [_largest(weights, top_k) for weights in ease_weights(X, l2)]
+    return _spread(sparse.vstack(blocks), videos, log.n_videos)
 
-    With P = (XᵀX + λI)⁻¹ the weight of j for i is −P_ji / P_ii. Where viewers are fewer than
-    videos, P = (I − Xᵀ(XXᵀ + λI)⁻¹X) / λ needs the smaller inverse only, and is the same.
-    A row keeps its `top_k` largest weights by absolute value: negative ones count as well.
+
+def ease_weights(X: sparse.csr_matrix, l2: float) -> Iterator[NDArray[np.float64]]:
+    """The ridge regression of every video on all others, `BLOCK` rows of it at a time: [b, n].
+
+    EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", 2019): with
+    P = (XᵀX + λI)⁻¹ the weight of j (row) for i (column) is −P_ji / P_ii. Where viewers are fewer
+    than videos, P = (I − Xᵀ(XXᵀ + λI)⁻¹X) / λ needs the smaller inverse only, and is the same.
+
+    Args:
+        X: [viewers, n] of `interactions`.
+        l2: λ.
     """
-    X, videos = _interactions(log)
     users, n = X.shape
     transposed = X.T.tocsr()
     if n <= users:
@@ -92,19 +103,17 @@ def ease(log: Log, l2: float, top_k: int) -> Neighbours:
     else:
         inverse = np.ascontiguousarray(X.T @ _inverse(X @ transposed, l2)).T
         diagonal = (1 - np.asarray(X.multiply(inverse).sum(axis=0)).ravel()) / l2
-    blocks = []
     for start in range(0, n, BLOCK):
         own = np.arange(start, min(start + BLOCK, n))
         weights = inverse[own] if n <= users else transposed[own] @ inverse / -l2
         weights /= -diagonal
         weights[own - start, own] = 0
-        blocks.append(_largest(weights, top_k))
-    return _spread(sparse.vstack(blocks), videos, log.n_videos)
+        yield weights
 
 
 def item_knn(log: Log, shrink: float, top_k: int) -> Neighbours:
     """Shrunk cosine of the viewers of two videos; a video is spoken for by its `top_k` nearest."""
-    X, videos = _interactions(log)
+    X, videos = interactions(log)
     transposed = X.T.tocsr()
     norm = np.sqrt(np.diff(transposed.indptr))
     blocks = []
@@ -161,7 +170,7 @@ def openers(log: Log) -> NDArray[np.float32]:
     return score
 
 
-def _interactions(log: Log) -> tuple[sparse.csr_matrix, NDArray[np.int64]]:
+def interactions(log: Log) -> tuple[sparse.csr_matrix, NDArray[np.int64]]:
     """Who watched what, 1 or 0, [active viewers, watched videos]; and the rows of those videos."""
     if not len(log):
         raise ValueError("no events to learn from")

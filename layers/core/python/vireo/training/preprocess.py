@@ -167,6 +167,7 @@ def _activity(everything: pa.Table, columns: Columns, people: People) -> Activit
         seconds=_floats(everything, "watch_seconds"),
         fraction=_floats(everything, "watch_fraction"),
         place=_places(everything),
+        recommended=np.asarray(everything.column("recommended"), bool),
         n_videos=len(columns),
     )
 

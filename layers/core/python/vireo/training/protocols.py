@@ -90,6 +90,17 @@ class Requests:
             target=self.target[_ranges(start, stop)],
         )
 
+    def with_targets(self, chosen: Mask) -> tuple[Requests, Positions]:
+        """The requests with some of their targets, and which: those that have one left.
+
+        Args:
+            chosen: bool, beside `target`.
+        """
+        counts = np.bincount(self.target_owner()[chosen], minlength=len(self))
+        some = replace(self, target=self.target[chosen], target_offsets=_offsets(counts))
+        left = np.flatnonzero(counts)
+        return some.take(left), left
+
     def sample(self, count: int, seed: int) -> Requests:
         """At most ``count`` of the requests, drawn by ``seed``, in the order they had."""
         if len(self) <= count:

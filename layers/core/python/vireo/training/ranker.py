@@ -26,6 +26,7 @@ from vireo.training.artifacts import group
 from vireo.training.blend import fit_blend, log_chances
 from vireo.training.examples import Examples, Progress
 from vireo.training.log import Log
+from vireo.training.metrics import Values
 from vireo.training.uncertainty import difference
 
 #: Fewer slates than this teach a ranker nothing that retrieval does not know.
@@ -151,7 +152,7 @@ def _blend(examples: Examples) -> NDArray[np.float32]:
 def _earned(
     said: NDArray[np.float32], retrieval: NDArray[np.float32], judge: Examples
 ) -> NDArray[np.float32]:
-    """The blend with the ranker where it is surely better than the one without: [4, 1 + sources].
+    """The blend, with the ranker where it is shown to help: [4, 1 + sources].
 
     After other pauses, what trees say is noise as far as anybody can tell, and they are not heard.
     """
@@ -159,34 +160,40 @@ def _earned(
     blend, ours, theirs = _blend(ranked), _unseen(ranked), _unseen(judge)
     for b in range(len(blend)):
         asked = judge.bucket == b
-        if not (
-            asked.any() and difference(ours[asked], theirs[asked], judge.user[asked]).above_zero
-        ):
+        if not (asked.any() and helps(ours[asked], theirs[asked], judge.user[asked])):
             blend[b] = [0, *retrieval[b]]
     return blend
 
 
-def _unseen(examples: Examples) -> NDArray[np.float64]:
-    """How likely a blend makes what was watched, by slates it was not fitted on: float64 [q]."""
-    chances = np.zeros(len(examples))
+def helps(ours: Values, theirs: Values, users: NDArray[np.integer]) -> bool:
+    """Whether what was watched is surely likelier, and does not surely stand lower.
+
+    ``ours`` and ``theirs`` are log-chances and NDCG@10 of the same requests of ``users``: [q, 2].
+    """
+    likelier, higher = (difference(ours[:, j], theirs[:, j], users) for j in (0, 1))
+    return likelier.above_zero and not higher.below_zero
+
+
+def _unseen(examples: Examples) -> Values:
+    """Log-chance and NDCG@10 of what was watched, by slates no blend was fitted on: [q, 2]."""
+    values = np.zeros((len(examples), 2))
     for fold in (0, 1):
-        fitted, asked = examples.user % 2 == fold, examples.user % 2 != fold
-        weights, unseen = _blend(examples.where(fitted)), examples.where(asked)
-        chances[asked] = log_chances(
-            weights, unseen.sources, unseen.relevant, unseen.offsets, unseen.bucket
-        )
-    return chances
+        asked = examples.user % 2 != fold
+        unseen = examples.where(asked)
+        scores = unseen.blended(_blend(examples.where(~asked)))
+        chances = log_chances(scores, unseen.relevant, unseen.offsets)
+        values[asked] = np.column_stack([chances, unseen.ndcg(scores)])
+    return values
 
 
 def _pool(examples: Examples, start: NDArray[np.float32]) -> Pool:
     """What trees learn from: they begin at the blend ``start`` of the sources."""
-    weights = np.repeat(start[examples.bucket], np.diff(examples.offsets), axis=0)
     return Pool(
         frame(examples.features),
         examples.relevant.astype(np.float32),
         group_id=examples.group,
         cat_features=list(CATEGORICAL),
-        baseline=(weights * examples.sources).sum(1),
+        baseline=examples.blended(start),
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from itertools import pairwise
 from typing import Any, Self
 
@@ -41,37 +41,54 @@ class RecipeConfig:
     ranker: RankerConfig | None = None  #: likewise
     retrieval: Retrieval | None = None  #: likewise
     windows: tuple[float, ...] = WINDOWS
-    requests: int = 1800  #: asked in each window
+    requests: int = 1800  #: asked in each window that is learned from
+    judged: int = 5400  #: asked in the last one: what it decides must be told from chance
     cap: int = 20  #: next events of one viewer that may be asked for in a window
     #: Epochs of towers that go on from earlier ones: in every window after the first, and over all
     #: events before a bundle is published; and how much smaller their learning rate is.
     further_epochs: int = 2
     further_rate: float = 0.33
+    #: Single settings of what is otherwise chosen by the log: "tower" → {"epochs": 5}.
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def towers(self, log: Log, *, further: bool = False) -> TowerConfig:
         """How towers are fitted on a log; ``further``: going on from earlier ones."""
-        config = self.tower or TowerConfig.for_log(log)
+        config = self.tower or self._overridden("tower", TowerConfig.for_log(log))
         if not further:
             return config
         rate = config.learning_rate * self.further_rate
         return replace(config, epochs=self.further_epochs, learning_rate=rate)
 
+    def item_to_item(self, log: Log) -> NeighboursConfig:
+        """Which item-to-item model a log gets."""
+        return self.neighbours or self._overridden("neighbours", NeighboursConfig.for_log(log))
+
+    def trees(self, log: Log) -> RankerConfig:
+        """How the ranker is fitted on a log."""
+        return self.ranker or self._overridden("ranker", RankerConfig.for_log(log))
+
     def sources(self, log: Log) -> Retrieval:
         """How many candidates each source proposes, and how much history neighbours hear of."""
-        if self.retrieval is not None:
-            return self.retrieval
         small = log.n_videos <= NeighboursConfig().ease_videos
-        return Retrieval(neighbour_history=HISTORY_CAP if small else 50)
+        default = Retrieval(neighbour_history=HISTORY_CAP if small else 50)
+        return self.retrieval or self._overridden("retrieval", default)
+
+    def _overridden(self, name: str, chosen: Any) -> Any:
+        return replace(chosen, **self.overrides.get(name, {}))
 
     @classmethod
-    def of(cls, overrides: Mapping[str, Any]) -> Self:
-        """The defaults with overrides: {"requests": 500, "tower": {"epochs": 5}, …}.
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """The defaults but for these: {"requests": 500, "tower": {"epochs": 5}, …}.
 
         Raises:
             ValueError: there is no such setting.
         """
-        config: Self = _override(cls(), overrides, "")
-        return config
+        nested = {name: settings[name] or {} for name in _CHOSEN_BY_LOG if name in settings}
+        plain = {name: value for name, value in settings.items() if name not in nested}
+        _refuse_unknown(plain, cls, "", hidden={"overrides"})
+        for name, of_it in nested.items():
+            _refuse_unknown(of_it, _CHOSEN_BY_LOG[name], f"{name}.")
+        return cls(**plain, overrides=nested)
 
 
 def fit_retrieval(
@@ -98,7 +115,7 @@ def fitted_with(log: Log, towers: two_tower.TwoTower, config: RecipeConfig) -> F
     return Fitted(
         tower=towers.arrays(),
         vectors=towers.item_vectors(),
-        neighbours=fit_neighbours(log, config.neighbours or NeighboursConfig.for_log(log)).arrays(),
+        neighbours=fit_neighbours(log, config.item_to_item(log)).arrays(),
         successors=successors(log).arrays(),
         opener_score=openers(log),
     )
@@ -141,36 +158,46 @@ def fit_ranker(
             now=float(log.time[begin]),
             retrieval=config.sources(log),
         )
+        judges = w == steps - 2
         parts.append(
             collect(
                 Replay(bundle, seen, activity),
-                questions(seen, begin, end, config, seed=seed + w),
+                questions(
+                    seen,
+                    begin,
+                    end,
+                    requests=config.judged if judges else config.requests,
+                    cap=config.cap,
+                    seed=seed + w,
+                ),
                 progress=within(progress, (w + 0.6) / steps, (w + 1) / steps, prefix),
             )
         )
     return ranking.fit(
         Examples.joined(parts[:-1]),
         parts[-1],
-        config.ranker or RankerConfig.for_log(log),
+        config.trees(log),
         seed=seed,
         progress=within(progress, 1 - 1 / steps, 1),
     )
 
 
-def questions(log: Log, begin: int, end: int, config: RecipeConfig, *, seed: int) -> Requests:
+def questions(
+    log: Log, begin: int, end: int, *, requests: int, cap: int | None, seed: int
+) -> Requests:
     """What is asked about the events of positions [begin, end): three kinds of requests.
 
     The next event in a session; the next event after a pause, which is rarer and drawn more often;
     and, once per viewer at the window's start, everything that they watch in it.
     """
-    following, returning = asked_between(log, begin, end, cap=config.cap, seed=seed)
+    following, returning = asked_between(log, begin, end, cap=cap, seed=seed)
     paused = following.pause >= HOUR
     kinds = (
         following.take(np.flatnonzero(~paused)),
         following.take(np.flatnonzero(paused)),
         returning,
     )
-    return Requests.joined(*(kind.sample(config.requests // 3, seed) for kind in kinds))
+    return Requests.joined(*(kind.sample(requests // 3, seed) for kind in kinds))
 
 
 def train(
@@ -251,7 +278,7 @@ def ranker_arrays(ranker: Ranker) -> dict[str, NDArray[Any]]:
     }
 
 
-_CHOSEN_BY_LOG = {
+_CHOSEN_BY_LOG: Mapping[str, type[Any]] = {
     "tower": TowerConfig,
     "neighbours": NeighboursConfig,
     "ranker": RankerConfig,
@@ -259,15 +286,10 @@ _CHOSEN_BY_LOG = {
 }
 
 
-def _override(config: Any, overrides: Mapping[str, Any], where: str) -> Any:
-    known = {f.name: f for f in fields(config)}
-    changes: dict[str, Any] = {}
-    for name, value in overrides.items():
+def _refuse_unknown(
+    settings: Mapping[str, Any], kind: type[Any], where: str, hidden: Collection[str] = ()
+) -> None:
+    known = sorted({f.name for f in fields(kind)} - set(hidden))
+    for name in settings:
         if name not in known:
-            raise ValueError(f"no setting {where}{name}; there are {sorted(known)}")
-        current = getattr(config, name)
-        if current is None:  # chosen by the log, unless something of it is set
-            current = _CHOSEN_BY_LOG[name]()
-        nested = isinstance(value, Mapping)
-        changes[name] = _override(current, value, f"{where}{name}.") if nested else value
-    return replace(config, **changes)
+            raise ValueError(f"no setting {where}{name}; there are {known}")

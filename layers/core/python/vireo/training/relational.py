@@ -68,6 +68,7 @@ def activity(rows: Any) -> Any:
     return (
         rows.filter(_.problem == "")
         .order_by(list(ORDER))
+        .mutate(recommended=ibis.coalesce(_.request_id, "") != "")
         .select(
             "user_id",
             "video_id",
@@ -76,6 +77,7 @@ def activity(rows: Any) -> Any:
             "watch_seconds",
             "watch_fraction",
             "position",
+            "recommended",
         )
     )
 

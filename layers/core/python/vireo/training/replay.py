@@ -124,16 +124,16 @@ class Replay:
             if tick not in snapshots:
                 snapshots[tick] = Snapshot.of(self._model, at=first + tick * period)
             past = slice(histories.offsets[j], histories.offsets[j + 1])
-            device = self._device(order, requests, j)
+            user, device = int(requests.user[j]), self._device(order, requests, j)
+            viewer = self._viewer(user, keys[histories.video[past]], histories.time[past], now)
             yield Request.of(
                 snapshots[tick],
-                self._viewer(
-                    int(requests.user[j]), keys[histories.video[past]], histories.time[past], now
-                ),
+                viewer,
                 now,
                 limit=limit,
                 device=words.devices[device - 1] if device else None,
                 tuning=self.tuning,
+                user=snapshots[tick].user(self.log.people.ids[user].decode(), viewer),
             )
 
     def _device(self, order: NDArray[np.int64], requests: Requests, j: int) -> int:

@@ -52,6 +52,8 @@ class TowerConfig:
     dropout: float = 0.2
     id_dropout: float = 0.1  #: share of the videos of a step that are known by content only
     profile_dropout: float = 0.1  #: share of the positions whose profile is hidden
+    user_ids: bool = False  #: a vector for the id of every viewer of the log (decision 7)
+    user_dropout: float = 0.2  #: share of the positions whose viewer's id is hidden
     clip: float = 5.0
     average: float = 0.998  #: decay of the moving average of the weights, which is what is kept
     patience: int = 4  #: evaluations without a gain after which training stops
@@ -94,7 +96,7 @@ class Positions(NamedTuple):
     them apart.
     """
 
-    segment: Any
+    segment: Any  #: the viewer: row of the log's people, -1 unknown
     item: Any  #: the event before the one to predict: index into the step's videos, `start` after
     pause: Any  #: bucket of the pause before `item`
     request: Any  #: bucket of the pause between `item` and the event to predict
@@ -148,6 +150,8 @@ def initial_params(log: Log, config: TowerConfig, rng: np.random.Generator) -> T
         "request/scale": np.ones((PAUSE_BUCKETS, d)),
         "request/shift": np.zeros((PAUSE_BUCKETS, d)),
     }
+    if config.user_ids:  # the unknown viewer, then the people of the log
+        weights["users"] = np.zeros((1 + log.n_users, d))
     return {name: jnp.asarray(value, jnp.float32) for name, value in weights.items()}
 
 
@@ -218,10 +222,23 @@ def encode(
     if key is not None:
         y = drop(hidden_key, config.dropout, y)
     z = x + y @ params["out/w"] + params["out/b"]
+    if config.user_ids:
+        z = z + _user_vectors(params["users"], at.segment, key, config.user_dropout)
     z = z - z.mean(axis=-1, keepdims=True)
     z = z * jax.lax.rsqrt((z * z).mean(axis=-1, keepdims=True) + NORM_EPSILON)
     z = z * params["norm/scale"] + params["norm/shift"]
     return z * params["request/scale"][at.request] + params["request/shift"][at.request]
+
+
+def _user_vectors(
+    users: jax.Array, segment: jax.Array, key: jax.Array | None, dropout: float
+) -> jax.Array:
+    """What the viewers' ids say: [rows, length, d]; the unknown's where they are hidden."""
+    row = segment + 1
+    if key is not None:
+        hidden = jax.random.uniform(jax.random.fold_in(key, 1), row.shape) < dropout
+        row = jnp.where(hidden, 0, row)
+    return users[row]
 
 
 class Batch(NamedTuple):

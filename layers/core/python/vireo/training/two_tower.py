@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from numpy.typing import NDArray
 
+from vireo.keys import Keys, keys_of
 from vireo.recommender.tower import ContentTower, UserTower
 from vireo.training.log import Log
 from vireo.training.tower_batches import Batches
@@ -32,6 +33,21 @@ GENERATOR = "unsafe_rbg"
 REPORT_EVERY = 20  #: steps
 
 
+class Known(NamedTuple):
+    """The viewers whose ids the towers have learnt: those with an event in the log."""
+
+    keys: Keys  #: uint64 [m], ascending
+    rows: NDArray[np.int64]  #: [m] of the weights "users"
+
+    @classmethod
+    def of(cls, log: Log) -> Known:
+        """The viewers of a log."""
+        rows = np.unique(log.user).astype(np.int64)
+        keys = keys_of(i.decode() for i in log.people.ids[rows].tolist())
+        order = np.argsort(keys)
+        return cls(keys[order], rows[order] + 1)
+
+
 @dataclass(frozen=True)
 class TwoTower:
     """Fitted towers: what a bundle holds of them, and what a later fit may start from."""
@@ -42,6 +58,7 @@ class TwoTower:
     losses: tuple[float, ...] = ()  #: mean loss by epoch
     validation: tuple[tuple[float, float], ...] = ()  #: by epoch: HR@10, HR@100 of the next event
     epochs: int = 0  #: the epoch whose weights these are
+    known: Known | None = None  #: with `TowerConfig.user_ids`
 
     def item_vectors(self) -> NDArray[np.float32]:
         """Vectors of the log's videos, the bias last: float32 [n, d + 1].
@@ -53,7 +70,12 @@ class TwoTower:
 
     def arrays(self) -> Weights:
         """What `UserTower` and `ContentTower` are made from."""
-        return _tower_arrays(self.params, self.watched)
+        arrays = _tower_arrays(self.params, self.watched)
+        if self.known is not None:
+            unknown_and_known = np.concatenate([[0], self.known.rows])
+            arrays["users/keys"] = self.known.keys
+            arrays["users/vectors"] = self.params["users"][unknown_and_known]
+        return arrays
 
 
 class State(NamedTuple):
@@ -111,6 +133,7 @@ def fit(
     content = Content.of(log)
     key = jax.random.key(seed, impl=GENERATOR)
     judge = NextEvent(log, validation, config, seed) if validation is not None else None
+    known = Known.of(log) if config.user_ids else None
 
     best: TwoTower | None = None
     losses: list[float] = []
@@ -127,13 +150,13 @@ def fit(
                 progress(done / total, f"epoch {epoch}/{config.epochs}, loss {float(value):.3f}")
         losses.append(float(np.mean(jax.device_get(values))))
         if judge is not None:
-            fitted = _fitted(state.average, log, epoch)
+            fitted = _fitted(state.average, log, known, epoch)
             scores.append(judge(fitted))
             if best is None or _gain(scores[-1]) > _gain(scores[best.epochs - 1]):
                 best = fitted
             if epoch - best.epochs >= config.patience:
                 break
-    kept = best or _fitted(state.average, log, config.epochs)
+    kept = best or _fitted(state.average, log, known, config.epochs)
     return replace(kept, losses=tuple(losses), validation=tuple(scores))
 
 
@@ -181,6 +204,7 @@ class NextEvent:
             country=int(log.people.country[user]),
             language=int(log.people.language[user]),
             device=int(log.device[event]),
+            user=tower.user(log.people.ids[user].decode()),
         )
         scores = vectors @ query
         own = scores[log.video[event]]
@@ -234,19 +258,19 @@ def _resumed(fresh: TowerParams, start: Mapping[str, NDArray[Any]]) -> TowerPara
     return {name: jnp.array(start[name], jnp.float32) for name in fresh}
 
 
-def _fitted(average: TowerParams, log: Log, epoch: int) -> TwoTower:
+def _fitted(average: TowerParams, log: Log, known: Known | None, epoch: int) -> TwoTower:
     params: Weights = {name: np.array(value) for name, value in average.items()}
     watched = np.bincount(log.video, minlength=log.n_videos)
     videos = log.videos
     content = ContentTower.from_arrays(_tower_arrays(params, watched)).encode(
         videos.category, videos.language, videos.duration, log.text
     )
-    return TwoTower(params, content[:, :-1], watched, epochs=epoch)
+    return TwoTower(params, content[:, :-1], watched, epochs=epoch, known=known)
 
 
 def _tower_arrays(params: Weights, watched: NDArray[np.int64]) -> Weights:
-    """The weights without the table of videos, and the bias of a video nobody could watch yet."""
-    arrays = {name: value for name, value in params.items() if name not in ("id", "bias")}
+    """The weights without the tables of ids, and the bias of a video nobody could watch yet."""
+    arrays = {n: value for n, value in params.items() if n not in ("id", "bias", "users")}
     seen = params["bias"][watched > 0]
     arrays["content/neutral"] = np.full((), seen.mean() if len(seen) else 0, np.float32)
     return arrays

@@ -1,0 +1,384 @@
+"""What an environment costs a month: its resources, a stated load, and the table that says so.
+
+    scripts/costs.py            print the section "Cost" of docs/operations.md
+    scripts/costs.py --write    write it
+    scripts/costs.py --check    say whether it is stale
+
+Resources are counted in the templates; how often they are used is the `Load` of the environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from app import synthesise
+from stacks.environments import ENVIRONMENTS, Environment
+from stacks.metrics import EMITTED
+from vireo.viewer_rows import SETTLE
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "operations.md"
+BEGIN, END = "<!-- costs: written by scripts/costs.py -->\n", "<!-- end of costs -->\n"
+REGION, AS_OF = "us-east-1", "2026-06"
+HOURS, GIB = 730.0, 2.0**30
+SECONDS, MONTHS_KEPT = 3600 * HOURS, 12
+#: MiB of memory with which a function has a whole processor.
+PROCESSOR_MIB = 1769
+
+
+@dataclass(frozen=True)
+class Price:
+    """What one unit costs."""
+
+    dollars: float
+    unit: str
+    seen: bool = True  #: quoted by a public page; else nobody looked it up
+
+
+#: Of `REGION`, on demand. They change: look them up before relying on a figure.
+PRICES = {
+    "Lambda, ARM": Price(1.33334e-5, "GB-second"),
+    "Lambda calls": Price(0.20, "million"),
+    "Lambda snapshots, kept": Price(1.5046e-6, "GB-second"),
+    "Lambda snapshots, restored": Price(1.397998e-4, "GB"),
+    "API Gateway": Price(3.50, "million calls"),
+    "WAF, list": Price(5.00, "month"),
+    "WAF, rule": Price(1.00, "month"),
+    "WAF, requests": Price(0.60, "million"),
+    "Cognito, client": Price(6.00, "month"),
+    "Cognito, token": Price(2.25e-3, "token"),
+    "DynamoDB, reads on demand": Price(0.125, "million units"),
+    "DynamoDB, writes on demand": Price(0.625, "million units"),
+    "DynamoDB, read capacity": Price(1.3e-4, "unit-hour"),
+    "DynamoDB, write capacity": Price(6.5e-4, "unit-hour"),
+    "DynamoDB, storage": Price(0.25, "GB", seen=False),
+    "DynamoDB, recovery": Price(0.20, "GB", seen=False),
+    "Kinesis, stream": Price(0.04, "hour", seen=False),
+    "Kinesis, written": Price(0.08, "GB", seen=False),
+    "Kinesis, read": Price(0.04, "GB", seen=False),
+    "Kinesis, kept": Price(0.10, "GB-month", seen=False),
+    "Kinesis, shard": Price(0.015, "hour"),
+    "Kinesis, shard kept seven days": Price(0.02, "hour", seen=False),
+    "Kinesis, shard written": Price(0.014, "million units", seen=False),
+    "Firehose": Price(0.029, "GB", seen=False),
+    "Firehose, Parquet": Price(0.018, "GB", seen=False),
+    "Firehose, partitions": Price(0.02, "GB", seen=False),
+    "S3": Price(0.023, "GB-month", seen=False),
+    "Cache, cache.t3.small": Price(0.0272, "node-hour", seen=False),
+    "Cache, cache.r6g.large": Price(0.1648, "node-hour", seen=False),
+    "NAT gateway": Price(0.045, "hour"),
+    "VPC endpoint": Price(0.01, "zone-hour"),
+    "VPC endpoint, data": Price(0.01, "GB"),
+    "Metric": Price(0.30, "month"),
+    "Alarm": Price(0.10, "metric-month"),
+    "Dashboard": Price(3.00, "month"),
+    "Logs": Price(0.50, "GB"),
+    "Traces": Price(5.00, "million", seen=False),
+    "Key": Price(1.00, "month", seen=False),
+    "Data out": Price(0.09, "GB"),
+}
+
+
+@dataclass(frozen=True)
+class Load:
+    """How much an environment is used in a month."""
+
+    requests: float  #: for recommendations
+    viewers: float  #: with a record
+    trainings: float
+    callers: int = 2  #: that ask for a token every hour
+
+
+LOADS = {
+    "dev": Load(requests=1e5, viewers=1e4, trainings=2),
+    "staging": Load(requests=1e6, viewers=1e5, trainings=2),
+    "prod": Load(requests=1e8, viewers=1e6, trainings=4.33),
+}
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What depends on the number of videos; measured, see docs/performance.md."""
+
+    videos: float
+    request_ms: float  #: CPU of one request
+    bundle_gb: float
+
+
+CATALOGUES = {
+    "100K": Catalogue(videos=1e5, request_ms=9.6, bundle_gb=0.141),
+    "1M": Catalogue(videos=1e6, request_ms=11.9, bundle_gb=1.328),
+}
+
+
+@dataclass(frozen=True)
+class Habits:
+    """What is taken for granted of every environment."""
+
+    events: float = 10  #: that a list of recommendations leads to
+    batch: float = 10  #: events in one call of POST /v1/events
+    together: float = 4  #: events of a viewer that are followed in one write
+    event_kb: float = 0.4
+    past_kb: float = 16  #: of a viewer's rows (vireo/viewer_rows.py): 88 at most,
+    now_kb: float = 1.5  #: 3 at most,
+    seen_kb: float = 16  #: all of the window's ids
+    answer_kb: float = 5
+    log_kb: float = 2  #: that a call leaves in all logs
+    store_ms: float = 5  #: that a request waits for the viewer's record
+    intake_ms: float = 10  #: CPU of a call of POST /v1/events
+    follow_ms: float = 0.15  #: CPU of the stream's two functions for an event
+    restored: float = 1e-3  #: share of the calls that start a process
+    traced: float = 0.05  #: share of the calls
+    headroom: float = 1.43  #: capacity over use: autoscaling keeps tables at 70%
+    snapshots: float = 2  #: versions of a function that are kept
+    bundles: float = 10  #: that the bucket has
+    training_seconds: float = 2700  #: of a run, all states together
+    parquet_kb: float = 0.06  #: that an event takes in the files
+
+
+HABITS = Habits()
+
+
+@dataclass(frozen=True)
+class Line:
+    """An entry of the bill."""
+
+    price: str
+    quantity: float
+
+    @property
+    def dollars(self) -> float:
+        """A month's cost."""
+        return PRICES[self.price].dollars * self.quantity
+
+
+def count(templates: Iterable[Mapping[str, Any]]) -> Counter[str]:
+    """Resources by type; of firewalls also ``rules``, of interface endpoints also ``zones``."""
+    found: Counter[str] = Counter()
+    for template in templates:
+        for resource in template["Resources"].values():
+            kind, properties = resource["Type"], resource.get("Properties", {})
+            found[kind] += 1
+            if kind == "AWS::WAFv2::WebACL":
+                found["rules"] += len(properties["Rules"])
+            if kind == "AWS::EC2::VPCEndpoint" and properties["VpcEndpointType"] == "Interface":
+                found["zones"] += len(properties["SubnetIds"])
+            if kind == "AWS::CloudWatch::Alarm":  # of a formula: as many as it has metrics
+                terms = [m for m in properties.get("Metrics", []) if "MetricStat" in m]
+                found["alarmed"] += max(1, len(terms))
+    return found
+
+
+def bill(
+    environment: Environment, resources: Mapping[str, int], load: Load, catalogue: Catalogue
+) -> list[Line]:
+    """Every entry of a month's bill."""
+    lines = [
+        *_compute(environment, load, catalogue),
+        *_entrance(resources, load),
+        *_tables(environment, resources, load, catalogue),
+        *_stream(environment, load),
+        *_standing(environment, resources),
+        *_watching(resources, load),
+    ]
+    kept = load.requests * HABITS.events * HABITS.parquet_kb * 1024 / GIB * MONTHS_KEPT
+    lines.append(Line("S3", HABITS.bundles * catalogue.bundle_gb + kept))
+    return [line for line in lines if line.quantity]
+
+
+def _calls(load: Load) -> float:
+    """Of the API: a request, and its events in batches."""
+    return load.requests * (1 + HABITS.events / HABITS.batch)
+
+
+def _compute(environment: Environment, load: Load, catalogue: Catalogue) -> Iterator[Line]:
+    gb = environment.memory_mib / 1024
+    slower = max(1.0, PROCESSOR_MIB / environment.memory_mib)
+    events = load.requests * HABITS.events
+    milliseconds = load.requests * (catalogue.request_ms * slower + HABITS.store_ms)
+    milliseconds += events / HABITS.batch * (HABITS.intake_ms * slower + HABITS.store_ms)
+    milliseconds += events * HABITS.follow_ms * slower
+    milliseconds += events / HABITS.together * HABITS.store_ms
+    training = load.trainings * HABITS.training_seconds * environment.training_memory_mib / 1024
+    yield Line("Lambda, ARM", milliseconds / 1e3 * gb + training)
+    yield Line("Lambda calls", (_calls(load) + 2 * events / 500) / 1e6)
+    if environment.snap_start:
+        yield Line("Lambda snapshots, kept", HABITS.snapshots * gb * SECONDS)
+        yield Line("Lambda snapshots, restored", HABITS.restored * _calls(load) * gb)
+
+
+def _entrance(resources: Mapping[str, int], load: Load) -> Iterator[Line]:
+    calls = _calls(load) / 1e6
+    yield Line("API Gateway", calls)
+    yield Line("WAF, list", resources["AWS::WAFv2::WebACL"])
+    yield Line("WAF, rule", resources["rules"])
+    yield Line("WAF, requests", calls * bool(resources["AWS::WAFv2::WebACL"]))
+    yield Line("Cognito, client", load.callers)
+    yield Line("Cognito, token", load.callers * HOURS)
+    yield Line("Data out", load.requests * HABITS.answer_kb * 1024 / GIB)
+
+
+def _tables(
+    environment: Environment, resources: Mapping[str, int], load: Load, catalogue: Catalogue
+) -> Iterator[Line]:
+    """A unit reads 4 KB and writes one, half of that in transactions.
+
+    The viewers' table is the one that is used much.
+    """
+    events = load.requests * HABITS.events
+    follows = events / HABITS.together
+    past, now, seen = (math.ceil(kb) for kb in (HABITS.past_kb, HABITS.now_kb, HABITS.seen_kb))
+    reads = load.requests * math.ceil((past + now) / 4) + follows * math.ceil((now + seen) / 4)
+    writes = follows * now + events / SETTLE * 2 * (past + now + seen)
+    if environment.capacity is None:
+        yield Line("DynamoDB, reads on demand", reads / 1e6)
+        yield Line("DynamoDB, writes on demand", writes / 1e6)
+    else:
+        least = environment.capacity.least
+        idle = (resources["AWS::DynamoDB::Table"] - 1) * least
+        for price, used in (("read", reads), ("write", writes)):
+            busy = max(least, used / SECONDS * HABITS.headroom)
+            yield Line(f"DynamoDB, {price} capacity", (idle + busy) * HOURS)
+    stored = (load.viewers * (past + now + seen) + catalogue.videos) * 1024 / GIB
+    yield Line("DynamoDB, storage", stored)
+    yield Line("DynamoDB, recovery", stored)
+
+
+def _stream(environment: Environment, load: Load) -> Iterator[Line]:
+    """Kinesis counts whole kilobytes of a record, Firehose five of them; both keep seven days."""
+    events = load.requests * HABITS.events
+    gb = events * math.ceil(HABITS.event_kb) * 1024 / GIB
+    if environment.shards is None:
+        yield Line("Kinesis, stream", HOURS)
+        yield Line("Kinesis, written", gb)
+        yield Line("Kinesis, read", 2 * gb)
+        yield Line("Kinesis, kept", gb * 6 * 24 / HOURS)
+    else:
+        yield Line("Kinesis, shard", environment.shards * HOURS)
+        yield Line("Kinesis, shard kept seven days", environment.shards * HOURS)
+        yield Line("Kinesis, shard written", events * math.ceil(HABITS.event_kb / 25) / 1e6)
+    for price in ("Firehose", "Firehose, Parquet", "Firehose, partitions"):
+        yield Line(price, 5 * gb)
+    if environment.vpc:
+        yield Line("VPC endpoint, data", gb)
+
+
+def _standing(environment: Environment, resources: Mapping[str, int]) -> Iterator[Line]:
+    """What costs the same when nobody comes."""
+    if environment.cache is not None:
+        yield Line(f"Cache, {environment.cache.node}", environment.cache.nodes * HOURS)
+    yield Line("NAT gateway", resources["AWS::EC2::NatGateway"] * HOURS)
+    yield Line("VPC endpoint", resources["zones"] * HOURS)
+    yield Line("Key", resources["AWS::KMS::Key"])
+
+
+def _watching(resources: Mapping[str, int], load: Load) -> Iterator[Line]:
+    yield Line("Metric", sum(len(d[1]) if d else 1 for d in EMITTED.values()))
+    yield Line("Alarm", resources["alarmed"])
+    yield Line("Dashboard", resources["AWS::CloudWatch::Dashboard"])
+    yield Line("Logs", _calls(load) * HABITS.log_kb * 1024 / GIB)
+    yield Line("Traces", _calls(load) * HABITS.traced / 1e6)
+
+
+def section(resources: Mapping[str, Mapping[str, int]]) -> str:
+    """The text between the marks: totals, entries with their prices, and the load."""
+    columns = {
+        f"{name}, {size}": bill(environment, resources[name], LOADS[name], catalogue)
+        for size, catalogue in CATALOGUES.items()
+        for name, environment in ENVIRONMENTS.items()
+    }
+    sums = [
+        {price: sum(line.dollars for line in lines if line.price == price) for price in PRICES}
+        for lines in columns.values()
+    ]
+    total = ["**a month**", "", *(f"**{_money(sum(s.values()))}**" for s in sums)]
+    entries = [
+        [name, f"{price.dollars:.6g} / {price.unit}{'' if price.seen else ' *'}"]
+        + [_money(s[name]) for s in sums]
+        for name, price in PRICES.items()
+    ]
+    habits = ", ".join(f"`{f.name}` {getattr(HABITS, f.name):g}" for f in fields(Habits))
+    return "\n".join(
+        [
+            "US dollars a month by environment and number of videos, computed from the resources "
+            f"of the templates, the load below and prices of {REGION} in {AS_OF}, without free "
+            "tiers, discounts and taxes. Prices are those that public pages quote; those with a "
+            "star were not found there. **Look all of them up, for your region, before relying on "
+            "a figure.**",
+            "",
+            *_table(["", "price", *columns], [total, *entries]),
+            "",
+            "The load of a month:",
+            "",
+            *_table(
+                ["", "", *LOADS],
+                [
+                    [f.name, "", *(f"{getattr(x, f.name):,.10g}" for x in LOADS.values())]
+                    for f in fields(Load)
+                ],
+            ),
+            "",
+            f"And of every environment: {habits}; files of events are kept for {MONTHS_KEPT} "
+            "months. `scripts/costs.py` says what these words mean; change them there, and run it "
+            "with `--write`.",
+            "",
+        ]
+    )
+
+
+def _money(dollars: float) -> str:
+    if dollars < 0.005:
+        return "–" if dollars == 0 else "0"
+    return f"{dollars:,.0f}" if dollars >= 10 else f"{dollars:.2f}"
+
+
+def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
+    lines = [head, ["---", "---", *("---:" for _ in head[2:])], *rows]
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def document(resources: Mapping[str, Mapping[str, int]], text: str) -> str:
+    """A document with its section as it should be. Raises ValueError when it has no marks."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"no {BEGIN.strip()} … {END.strip()}")
+    return before + BEGIN + section(resources) + END + after
+
+
+def counted(name: str, folder: Path) -> Counter[str]:
+    """The resources of an environment, synthesised into a folder."""
+    synthesise(ENVIRONMENTS[name], folder=str(folder), built=False)
+    return count(json.loads(path.read_text()) for path in sorted(folder.glob("*.template.json")))
+
+
+def main() -> None:
+    """Print, write or compare."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        resources = {name: counted(name, Path(folder) / name) for name in ENVIRONMENTS}
+    text = DOCUMENT.read_text()
+    if options.check:
+        if document(resources, text) != text:
+            sys.exit("docs/operations.md is stale: run scripts/costs.py --write")
+    elif options.write:
+        DOCUMENT.write_text(document(resources, text))
+    else:
+        sys.stdout.write(section(resources))
+
+
+if __name__ == "__main__":
+    main()

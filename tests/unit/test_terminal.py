@@ -1,0 +1,54 @@
+"""Progress as people see it: bars on a terminal, lines in a log."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from vireo.homes import terminal
+from vireo.homes.terminal import Progress
+
+
+class Screen(io.StringIO):
+    """A stream that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_log_has_the_beginning_and_the_end_of_a_task() -> None:
+    log = io.StringIO()
+    with Progress(log) as progress:
+        for done in range(11):
+            progress.task("data")(done / 10, f"part {done}")
+    said = [line.split(maxsplit=2)[2].strip() for line in log.getvalue().splitlines()]
+    assert said == ["data          0%  part 0", "data        100%  part 10"]
+
+
+def test_rows_of_which_nobody_knows_how_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "EVERY", 0.0)
+    log = io.StringIO()
+    with Progress(log) as progress:
+        progress.rows("ratings.dat", 120_000)
+        progress.rows("videos", 250, 1_000)
+        progress.rows("viewers", 0, 0)
+    said = [line.split(maxsplit=2)[2].split() for line in log.getvalue().splitlines()]
+    assert said == [
+        ["ratings.dat", "120,000", "rows"],
+        ["videos", "25%", "250", "of", "1,000", "rows"],
+        ["viewers", "100%", "0", "of", "0", "rows"],
+    ]
+
+
+def test_a_terminal_has_a_bar_for_each_task() -> None:
+    screen = Screen()
+    with Progress(screen) as progress:
+        progress.rows("ratings.dat", 120_000)
+        progress.rows("videos", 250, 1_000)
+        progress.rows("videos", 1_000, 1_000)
+    said = screen.getvalue()
+    assert "videos      100% |" in said
+    assert "1,000 of 1,000 rows" in said
+    assert "120,000 rows" in said
+    assert "ratings.dat   0%" not in said
