@@ -102,6 +102,7 @@ def activity_of(log: Log) -> Activity:
         seconds=np.full(2 * n, np.nan, np.float32),
         fraction=np.full(2 * n, np.nan, np.float32),
         place=np.repeat(log.place, 2),
+        recommended=np.zeros(2 * n, bool),
         n_videos=log.n_videos,
     )
 
