@@ -30,6 +30,7 @@ def make_log(users: list[int], videos: list[int], times: list[float], n_videos: 
         time=np.array([times[j] for j in kept], np.float64),
         device=np.zeros(len(kept), np.int8),
         weight=np.ones(len(kept), np.float32),
+        place=np.full(len(kept), -1, np.int32),
         people=People(
             np.array([f"u{j:05d}".encode() for j in range(n_users)]), nothing - 1, nothing, nothing
         ),

@@ -56,6 +56,7 @@ def log_of(
         time=time[order].astype(np.float64),
         device=rng.integers(0, 3, len(order)).astype(np.int8),
         weight=np.ones(len(order), np.float32),
+        place=np.full(len(order), -1, np.int32),
         people=people,
         videos=columns,
         text=embed_all(title.decode() for title in columns.titles),

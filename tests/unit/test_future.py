@@ -13,7 +13,7 @@ from tests.planted import DAY, ring_log
 from vireo.recommender.candidates import Retrieval
 from vireo.training import baselines, protocols, recipe
 from vireo.training import ranker as ranking
-from vireo.training.activity import Activity
+from vireo.training.activity import Activity, weighed
 from vireo.training.assembly import Fitted, assemble
 from vireo.training.events import TYPES
 from vireo.training.examples import Examples, collect
@@ -75,6 +75,7 @@ def another_future(log: Log, activity: Activity, begin: int) -> tuple[Log, Activ
         time=joined(log.time, time),
         device=joined(log.device, rng.integers(0, 3, len(new))),
         weight=joined(log.weight, np.full(len(new), 2.0)),
+        place=joined(log.place, rng.integers(0, 9, len(new))),
     )
     happened = Activity(
         user=other.user,
@@ -94,6 +95,8 @@ def another_future(log: Log, activity: Activity, begin: int) -> tuple[Log, Activ
 def futures() -> tuple[tuple[Log, Activity], tuple[Log, Activity], int]:
     """Two worlds with one past, and the position at which they part."""
     log = ring_log(n_users=80, n_videos=70, events=14, seed=4)
+    places = np.random.default_rng(6).integers(-1, 9, len(log))
+    log = replace(log, place=places.astype(np.int32))
     begin = int(len(log) * CUT)
     while log.time[begin] == log.time[begin - 1]:
         begin += 1
@@ -111,6 +114,9 @@ def replays(futures: tuple[tuple[Log, Activity], tuple[Log, Activity], int]) -> 
 
     def replay(log: Log, activity: Activity) -> Replay:
         past = log.until(begin)
+        past = weighed(past, activity, recipe.moment_after(past))
+        assert past.worth is not None
+        assert np.ptp(past.worth) > 0.01
         fitted, _ = recipe.fit_retrieval(past, QUICK, seed=1)
         bundle = assemble(
             past,
@@ -246,3 +252,4 @@ def test_windows_are_not_reached_by_what_follows_them(
         assert one.features.tobytes() == other.features.tobytes()
         assert one.sources.tobytes() == other.sources.tobytes()
         assert one.relevant.tobytes() == other.relevant.tobytes()
+        assert len(np.unique(one.relevant)) > 2, "what places make of them is there to compare"

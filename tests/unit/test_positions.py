@@ -50,24 +50,27 @@ def feed(seed: int, *, personal: bool = False, bias: float = BIAS) -> Feed:
     draw = np.random.default_rng(seed)
     favour = draw.normal(size=VIDEOS)
     pull = np.array([audience.attraction(v, videos.ids) for v in range(VIEWERS)])
-    row = {video: j for j, video in enumerate(videos.ids)}
-    who = {viewer: j for j, viewer in enumerate(viewers.ids)}
-    events = []
-    for j in range(REQUESTS):
+    impression, click, watch = (TYPES.index(name) for name in ("impression", "click", "watch"))
+    events: list[tuple[int, int, int, int]] = []  # viewer, video, type, place
+    for _ in range(REQUESTS):
         viewer = int(draw.integers(VIEWERS))
         score = favour + draw.normal(size=VIDEOS) + (0.5 * pull[viewer] if personal else 0.0)
-        shown = [videos.ids[r] for r in np.argsort(-score)[:SHOWN]]
-        events += audience.react(viewer, shown, f"r{j}", float(j))
+        rows = np.argsort(-score)[:SHOWN].tolist()
+        events += [(viewer, row, impression, place) for place, row in enumerate(rows)]
+        for choice in audience.choose(viewer, [videos.ids[row] for row in rows]):
+            for kind in (click, watch):
+                events.append((viewer, rows[choice.place], kind, choice.place))
     merit = (1 / (1 + np.exp(-0.8 * (pull - 4.0)))).mean(0)
     categories = [str(video.category) for video in videos.catalogue]
+    user, video, kind_of, place_of = np.array(events, np.int32).T
     activity = Activity(
-        user=np.array([who[e["user_id"]] for e in events], np.int32),
-        video=np.array([row[e["video_id"]] for e in events], np.int32),
-        type=np.array([TYPES.index(e["type"]) for e in events], np.int8),
+        user=user,
+        video=video,
+        type=kind_of.astype(np.int8),
         time=np.arange(len(events), dtype=np.float64),
         seconds=np.full(len(events), np.nan, np.float32),
         fraction=np.full(len(events), np.nan, np.float32),
-        place=np.array([e["position"] for e in events], np.int32),
+        place=place_of,
         recommended=np.ones(len(events), bool),
         n_videos=VIDEOS,
     )

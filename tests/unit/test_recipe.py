@@ -232,7 +232,7 @@ def made_up(sizes: list[int], seed: int, found: float = 0.5) -> Examples:
     return Examples(
         features,
         rng.normal(size=(m, len(SOURCES))).astype(np.float32),
-        rng.random(m) < 0.2,
+        (rng.random(m) < 0.2).astype(np.float32),
         np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
         rng.integers(0, 4, len(sizes)).astype(np.int8),
         rng.integers(0, 9, len(sizes)).astype(np.int32),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vireo.training.events import TYPES
-from vireo.training.positions import Shown, worths
+from vireo.training.log import Log
+from vireo.training.positions import Shown, entries, inverse, worths
 
 _CODE = {name: code for code, name in enumerate(TYPES)}
 
@@ -94,15 +95,32 @@ def counters(
 def _worth(activity: Activity, seen: int, kinds: NDArray[np.integer]) -> NDArray[np.float64]:
     """Impressions by video among the first ``seen`` events, each by what it is worth."""
 
-    def of(name: str) -> Shown:
-        at = np.flatnonzero(activity.type[:seen] == _CODE[name])
-        video = activity.video[at]
-        pair = activity.user[at].astype(np.int64) * (int(kinds.max(initial=0)) + 1) + kinds[video]
-        return Shown(video, activity.place[at], pair)
-
-    shown, clicked = of("impression"), of("click")
-    worth, _ = worths(shown, clicked)
+    shown = _shown(activity, seen, kinds, "impression")
+    worth, _ = worths(shown, _shown(activity, seen, kinds, "click"))
     return np.asarray(np.bincount(shown.video, worth, activity.n_videos), np.float64)
+
+
+def _shown(activity: Activity, seen: int, kinds: NDArray[np.integer], name: str) -> Shown:
+    at = np.flatnonzero(activity.type[:seen] == _CODE[name])
+    video = activity.video[at]
+    pair = activity.user[at].astype(np.int64) * (int(kinds.max(initial=0)) + 1) + kinds[video]
+    return Shown(video, activity.place[at], pair)
+
+
+def weighed(log: Log, activity: Activity | None, until: float) -> Log:
+    """The log with what its events are worth for their places (`positions.inverse`).
+
+    How much places are looked at is judged by what was shown and clicked before ``until`` (unix
+    seconds). A log that knows no places, or is weighed already, is returned as it is.
+    """
+    if activity is None or log.worth is not None or not (log.place >= 0).any():
+        return log
+    seen = int(np.searchsorted(activity.time, until, side="left"))
+    shown, clicked = (
+        _shown(activity, seen, log.videos.category, name) for name in ("impression", "click")
+    )
+    _, attention = worths(shown, clicked)
+    return replace(log, worth=inverse(attention, clicked)[entries(log.place)])
 
 
 def completion(activity: Activity, until: float, *, prior: float = 20.0) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from vireo.bundle import Bundle
 from vireo.recommender.candidates import Retrieval
 from vireo.recommender.tower import UserTower
 from vireo.recommender.video_features import video_features
-from vireo.training.activity import Activity, completion, counters
+from vireo.training.activity import Activity, completion, counters, weighed
 from vireo.training.log import Log
 from vireo.training.neighbours import openers
 from vireo.vectors import FLAT_BELOW, build_index
@@ -107,6 +107,7 @@ def _counted(
     log: Log, activity: Activity | None, opener_score: NDArray[np.float32], now: float
 ) -> dict[str, NDArray[Any]]:
     """What a bundle holds besides models."""
+    log = weighed(log, activity, now)
     recent = _recent(log, now)
     return {
         "features": _features(log, activity, opener_score, recent, now),
@@ -144,8 +145,7 @@ def _queries(log: Log, fitted: Fitted, now: float) -> NDArray[np.float32] | None
 class _Recent:
     """The latest part of a log."""
 
-    video: NDArray[np.int32]
-    country: NDArray[np.int16]  #: of the viewer
+    log: Log
     days: float
 
 
@@ -154,11 +154,7 @@ def _recent(log: Log, now: float) -> _Recent:
         int(np.searchsorted(log.time, now - RECENT_DAYS * DAY)), max(0, len(log) - RECENT_EVENTS)
     )
     since = float(log.time[start]) if len(log) else now
-    return _Recent(
-        video=log.video[start:],
-        country=log.people.country[log.user[start:]],
-        days=max((now - since) / DAY, 1 / 24),
-    )
+    return _Recent(log.between(start, len(log)), days=max((now - since) / DAY, 1 / 24))
 
 
 def _features(
@@ -168,9 +164,7 @@ def _features(
     recent: _Recent,
     now: float,
 ) -> NDArray[np.float32]:
-    n = log.n_videos
-    views = np.bincount(log.video, minlength=n)
-    lately = np.bincount(recent.video, minlength=n)
+    views, lately = log.count(), recent.log.count()
     known: dict[str, NDArray[Any]] = {
         "log_views": np.log1p(views),
         "log_recent": np.log1p(lately),
@@ -190,8 +184,8 @@ def _features(
 
 def _trend(
     log: Log,
-    views: NDArray[np.int64],
-    lately: NDArray[np.int64],
+    views: NDArray[np.float64],
+    lately: NDArray[np.float64],
     days: float,
     now: float,
 ) -> NDArray[np.float64]:
@@ -207,7 +201,7 @@ def _rank(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.searchsorted(np.sort(values), values) / max(1, len(values) - 1)
 
 
-def _channel_views(log: Log, views: NDArray[np.int64]) -> NDArray[np.float64]:
+def _channel_views(log: Log, views: NDArray[np.float64]) -> NDArray[np.float64]:
     channels, codes = np.unique(log.videos.channel, return_inverse=True)
     totals = np.log1p(np.bincount(codes, views, minlength=len(channels)))[codes]
     return np.where(log.videos.channel == 0, np.nan, totals)
@@ -228,11 +222,11 @@ def _popular(log: Log, recent: _Recent) -> NDArray[np.int32]:
     All-time views break ties, so that a quiet week still fills the list.
     """
     n, countries = log.n_videos, log.vocabulary.size("countries")
-    ever = np.bincount(log.video, minlength=n) / (1.0 + len(log))
+    ever = log.count() / (1.0 + len(log))
     popular = np.full((countries, min(POPULAR, max(1, n))), -1, np.int32)
+    country = recent.log.people.country[recent.log.user]
     for code in range(countries):
-        watched = recent.video if code == 0 else recent.video[recent.country == code]
-        counts = np.bincount(watched, minlength=n)
+        counts = recent.log.count(country == code if code else slice(None))
         among = np.flatnonzero(counts if code else counts + ever)
         best = _best(counts + ever, popular.shape[1], among=among)
         popular[code, : len(best)] = best
@@ -245,8 +239,8 @@ def _trending(log: Log, recent: _Recent, now: float) -> NDArray[np.int32]:
     Views are Poisson: (seen − expected) / √(expected + 1).
     """
     n = log.n_videos
-    lately = np.bincount(recent.video, minlength=n)
-    before = np.bincount(log.video, minlength=n) - lately
+    lately = recent.log.count()
+    before = log.count() - lately
     start = now - recent.days * DAY
     first = np.full(n, now)
     np.minimum.at(first, log.video, log.time)

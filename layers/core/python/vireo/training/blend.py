@@ -16,7 +16,7 @@ _TINY = 1e-300
 
 def fit_blend(
     scores: NDArray[np.float32],
-    relevant: NDArray[np.bool_],
+    relevant: NDArray[np.float32],
     offsets: NDArray[np.int64],
     bucket: NDArray[np.int8],
 ) -> NDArray[np.float32]:
@@ -25,11 +25,12 @@ def fit_blend(
     Maximises the log-probability that what a softmax draws from a slate is relevant: for one target
     ListNet's top-one loss (Cao et al. 2007); where many are relevant, the surest ones decide, as
     they do at the top of a list. First for all requests, then for each bucket with a pull towards
-    the weights of all; a bucket without requests has those.
+    the weights of all; a bucket without requests has those. A slate counts by the mean worth of
+    what is relevant in it.
 
     Args:
         scores: [m, s] z-scores within each slate.
-        relevant: [m].
+        relevant: [m] 0, or what a relevant candidate is worth; 1 for a plain one.
         offsets: [q + 1] slates as ranges of candidates; each holds a relevant one.
         bucket: [q] of the pause before the request.
     """
@@ -46,7 +47,7 @@ def fit_blend(
 
 
 def log_chances(
-    scores: NDArray[np.float64], relevant: NDArray[np.bool_], offsets: NDArray[np.int64]
+    scores: NDArray[np.float64], relevant: NDArray[np.float32], offsets: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """What `fit_blend` maximises the mean of, for blended scores [m], by slate: float64 [q]."""
     begins, sizes = offsets[:-1], np.diff(offsets)
@@ -58,7 +59,7 @@ def log_chances(
 
 def _fit(
     scores: NDArray[np.float32],
-    relevant: NDArray[np.bool_],
+    relevant: NDArray[np.float32],
     offsets: NDArray[np.int64],
     asked: NDArray[np.bool_],
     *,
@@ -69,10 +70,11 @@ def _fit(
         return start
     sizes = np.diff(offsets)
     keep = np.repeat(asked, sizes)
-    X, good = scores[keep].astype(np.float64), relevant[keep]
+    X, good = scores[keep].astype(np.float64), relevant[keep].astype(np.float64)
     bounds = np.concatenate([[0], np.cumsum(sizes[asked])])
     begins, group = bounds[:-1], np.repeat(np.arange(len(bounds) - 1), sizes[asked])
     requests = len(begins)
+    worth = np.add.reduceat(good, begins) / np.add.reduceat(good > 0, begins, dtype=np.int64)
 
     def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         y = X @ w
@@ -80,8 +82,9 @@ def _fit(
         every = np.exp(y)
         right = every * good
         total, found = np.add.reduceat(every, begins), np.add.reduceat(right, begins)
-        value = np.log(total / np.maximum(found, _TINY)).sum() / requests
-        gradient = (every / total[group] - right / np.maximum(found, _TINY)[group]) @ X / requests
+        value = (worth * np.log(total / np.maximum(found, _TINY))).sum() / requests
+        push = every / total[group] - right / np.maximum(found, _TINY)[group]
+        gradient = (push * worth[group]) @ X / requests
         pull = w if anchor is None else w - anchor
         strength = RIDGE if anchor is None else SHRINKAGE / requests
         return value + 0.5 * strength * float(pull @ pull), gradient + strength * pull

@@ -15,6 +15,7 @@ from vireo.ports import Ports, Table
 from vireo.recommender.features import features
 from vireo.training import artifacts, protocols, recipe
 from vireo.training import ranker as ranking
+from vireo.training.activity import weighed
 from vireo.training.assembly import assemble, without_models
 from vireo.training.evaluation import CUT, LAST_EVENT, Challenger
 from vireo.training.examples import Progress
@@ -60,7 +61,7 @@ def build(
     """
     config = challenger.config
     fitted, _ = recipe.fit_retrieval(
-        prepared.log,
+        weighed(prepared.log, prepared.activity, now),
         config,
         seed=run.seed,
         start=challenger.params,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vireo.recommender.features import FEATURES, features
 from vireo.recommender.slate import SOURCES
+from vireo.training.log import Log
 from vireo.training.metrics import Values, ndcg
 from vireo.training.protocols import Requests
 from vireo.training.replay import Replay
@@ -24,7 +25,7 @@ class Examples:
 
     features: NDArray[np.float32]  #: [m, len(FEATURES)]
     sources: NDArray[np.float32]  #: [m, len(SOURCES)], `Slate.z`
-    relevant: NDArray[np.bool_]  #: [m]
+    relevant: NDArray[np.float32]  #: [m] 0, or what it counts that it was watched next
     offsets: NDArray[np.int64]  #: [q + 1]
     bucket: NDArray[np.int8]  #: [q] of the pause before the request
     user: NDArray[np.int32]  #: [q]
@@ -49,8 +50,9 @@ class Examples:
         order = np.lexsort((-scores, self.group))
         first = self.offsets[:-1, None] + np.arange(k)
         there = first < self.offsets[1:, None]
-        hit = there & self.relevant[order[np.where(there, first, 0)]]
-        return ndcg(hit, np.add.reduceat(self.relevant, self.offsets[:-1], dtype=np.int64), k)
+        good = self.relevant > 0
+        hit = there & good[order[np.where(there, first, 0)]]
+        return ndcg(hit, np.add.reduceat(good, self.offsets[:-1], dtype=np.int64), k)
 
     def where(self, slates: NDArray[np.bool_]) -> Self:
         """Those slates."""
@@ -69,11 +71,11 @@ class Examples:
     def thinned(self, negatives: int, seed: int) -> Self:
         """All relevant candidates and, by slate, at most so many of the others, drawn by seed."""
         draw = np.random.default_rng(seed).random(len(self.relevant))
-        draw[self.relevant] = -1
+        draw[self.relevant > 0] = -1
         order = np.lexsort((draw, self.group))
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order)) - self.offsets[:-1][self.group]
-        positives = np.bincount(self.group, self.relevant, len(self)).astype(np.int64)
+        positives = np.bincount(self.group, self.relevant > 0, len(self)).astype(np.int64)
         keep = place < (positives + negatives)[self.group]
         counts = np.bincount(self.group[keep], minlength=len(self))
         return type(self)(
@@ -106,9 +108,13 @@ def collect(replay: Replay, requests: Requests, progress: Progress | None = None
     """Slates after filtering, with features; those without a target are left out."""
     matrices, sources, relevant, sizes, buckets, users = [], [], [], [], [], []
     bounds = requests.target_offsets
+    worth = _worth(replay.log, requests)
+    counts = np.zeros(len(replay.bundle.columns) + 1, np.float32)  # the last: of unknown videos
     for j, (request, slate) in enumerate(replay.slates(requests, "filtered")):
         targets = replay.rows_of(requests.target[bounds[j] : bounds[j + 1]])
-        hit = np.isin(slate.rows, targets)
+        counts[targets] = worth[bounds[j] : bounds[j + 1]]
+        hit = counts[slate.rows]
+        counts[targets] = 0
         if hit.any() and not hit.all():
             matrices.append(features(request, slate))
             sources.append(slate.z.T)
@@ -121,9 +127,20 @@ def collect(replay: Replay, requests: Requests, progress: Progress | None = None
     return Examples(
         np.concatenate([np.zeros((0, len(FEATURES)), np.float32), *matrices]),
         np.concatenate([np.zeros((0, len(SOURCES)), np.float32), *sources]),
-        np.concatenate([np.zeros(0, bool), *relevant]),
+        np.concatenate([np.zeros(0, np.float32), *relevant]),
         np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
         np.array(buckets, np.int8),
         np.array(users, np.int32),
         len(sizes) / max(1, len(requests)),
     )
+
+
+def _worth(log: Log, requests: Requests) -> NDArray[np.float32]:
+    """What it counts that a target was watched, beside `Requests.target`."""
+    if log.worth is None:
+        return np.ones(len(requests.target), np.float32)
+    watched = log.user.astype(np.int64) * log.n_videos + log.video  # no pair is there twice
+    user = requests.user[requests.target_owner()].astype(np.int64)
+    order = np.argsort(watched)
+    found = np.searchsorted(watched[order], user * log.n_videos + requests.target)
+    return log.worth[order[found]]

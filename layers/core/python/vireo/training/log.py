@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +42,13 @@ class Log:
     time: NDArray[np.float64]  #: unix seconds, ascending
     device: NDArray[np.int8]  #: code in the vocabulary, 0 unknown
     weight: NDArray[np.float32]  #: strength of the signal, 1 for a plain watch
+    place: NDArray[np.int32]  #: in the list that it followed from, 0 is the first, -1 unknown
     people: People
     videos: Columns
     text: NDArray[np.float32]  #: [n_videos, 512] hashed titles and tags (vireo.text)
     vocabulary: Vocabulary
+    #: [n] what an event counts for its place (`activity.weighed`); None: all count the same
+    worth: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.user)
@@ -65,6 +68,11 @@ class Log:
         """Whether watched videos have few events each: what is learned of one is half noise."""
         return len(self) < SPARSE * max(1, len(np.unique(self.video)))
 
+    def count(self, which: Any = slice(None)) -> NDArray[np.float64]:
+        """Events by video, each by its worth: [n_videos]; ``which`` chooses some of the events."""
+        worth = None if self.worth is None else self.worth[which]
+        return np.bincount(self.video[which], worth, self.n_videos).astype(np.float64)
+
     def until(self, position: int) -> Self:
         """The first ``position`` events."""
         return self.between(0, position)
@@ -78,6 +86,8 @@ class Log:
             time=self.time[start:stop],
             device=self.device[start:stop],
             weight=self.weight[start:stop],
+            place=self.place[start:stop],
+            worth=None if self.worth is None else self.worth[start:stop],
         )
 
     def histories(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

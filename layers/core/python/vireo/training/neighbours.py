@@ -164,8 +164,7 @@ def openers(log: Log) -> NDArray[np.float32]:
     user, time = log.user[order], log.time[order]
     opens = np.zeros(len(log), bool)
     opens[1:] = (user[1:] == user[:-1]) & (time[1:] - time[:-1] > HOUR)
-    counts = np.bincount(log.video[order][opens], minlength=log.n_videos)
-    watched = np.bincount(log.video, minlength=log.n_videos)
+    counts, watched = log.count(order[opens]), log.count()
     expected = watched * (opens.sum() / max(1, len(log)))
     score: NDArray[np.float32] = np.log(counts + 0.1 * expected + 1).astype(np.float32)
     return score

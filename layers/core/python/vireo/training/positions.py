@@ -1,4 +1,4 @@
-"""What an impression is worth, so that a place and a well-chosen audience are not taken for merit.
+"""What impressions and choices are worth, so that a place is not taken for merit.
 
 The position-based model (Richardson et al., WWW 2007; Craswell et al., WSDM 2008) with one factor
 more: a click needs that the place is looked at, that the viewer cares for such videos, and that
@@ -19,6 +19,11 @@ PLACES = 50
 #: A place, and a viewer's taste, are judged by their own clicks and by so many of the average one
 #: (a gamma prior around 1), so that few clicks leave rates as they are.
 PLACE_PRIOR, TASTE_PRIOR = 10.0, 1.0
+#: Lists that are ordered for each viewer make θ fall faster than attention does, so it is believed
+#: half (the square root).
+TRUST = 0.5
+#: No event counts more than so many average ones, or a few from the bottom would decide alone.
+MOST = 10.0
 #: Rounds of the fit at most, and the change of a place's worth at which it ends.
 _ROUNDS, _CHANGE = 60, 1e-4
 
@@ -36,8 +41,13 @@ class Shown:
 
     @property
     def at(self) -> Rows:
-        """The entry of every place: [n] in 0 … `PLACES`."""
-        return np.where(self.place < 0, PLACES, np.minimum(self.place, PLACES - 1))
+        """See `entries`: [n]."""
+        return entries(self.place)
+
+
+def entries(place: Rows) -> Rows:
+    """The entry of every place in an array of [PLACES + 1]."""
+    return np.where(place < 0, PLACES, np.minimum(place, PLACES - 1))
 
 
 def worths(shown: Shown, clicked: Shown) -> tuple[Floats, Floats]:
@@ -72,6 +82,21 @@ def worths(shown: Shown, clicked: Shown) -> tuple[Floats, Floats]:
             break
     worth = theta[at] * rho[shown.taste]
     return worth / worth.mean(), theta
+
+
+def inverse(theta: Floats, clicked: Shown) -> NDArray[np.float32]:
+    """What is chosen at a place counts, so that all places speak alike: float32 [PLACES + 1].
+
+    Inverse propensities (Joachims, Swaminathan and Schnabel, WSDM 2017), tempered: θ^-`TRUST`, at
+    most `MOST`, and but for what that cuts off 1 on average over the clicks. What was chosen at no
+    known place counts 1.
+    """
+    counts = np.bincount(clicked.at, minlength=PLACES + 1)[:PLACES]
+    worth = theta[:PLACES] ** -TRUST
+    if counts.any():
+        for _ in range(2):  # what is cut off is spread over the others
+            worth = np.minimum(worth * (counts.sum() / (counts @ worth)), MOST)
+    return np.append(worth, 1).astype(np.float32)
 
 
 def _factor(clicks: Rows, group: Rows, others: Floats, prior: float) -> Floats:

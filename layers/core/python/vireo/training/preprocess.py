@@ -150,6 +150,7 @@ def _log(
         time=wanted.column("timestamp").to_numpy(),
         device=_coded(wanted, "device", lambda d: words.code("devices", d)).astype(np.int8),
         weight=np.where(explicit.to_numpy(), settings.like_weight, 1.0).astype(np.float32),
+        place=_places(wanted),
         people=people,
         videos=columns,
         text=embed_all(texts[i] for i in columns.ids.tolist()),
@@ -165,7 +166,7 @@ def _activity(everything: pa.Table, columns: Columns, people: People) -> Activit
         time=everything.column("timestamp").to_numpy(),
         seconds=_floats(everything, "watch_seconds"),
         fraction=_floats(everything, "watch_fraction"),
-        place=np.asarray(pc.fill_null(everything.column("position"), -1), np.int32),
+        place=_places(everything),
         recommended=np.asarray(everything.column("recommended"), bool),
         n_videos=len(columns),
     )
@@ -191,6 +192,10 @@ def _coded(rows: pa.Table, name: str, code: Any) -> NDArray[np.int64]:
 
 def _floats(rows: pa.Table, name: str) -> NDArray[np.float32]:
     return np.asarray(pc.fill_null(rows.column(name), np.nan), np.float32)
+
+
+def _places(rows: pa.Table) -> NDArray[np.int32]:
+    return np.asarray(pc.fill_null(rows.column("position"), -1), np.int32)
 
 
 def _report(counts: Sequence[Mapping[str, Any]], log: Log) -> Report:

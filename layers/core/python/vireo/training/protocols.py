@@ -147,6 +147,8 @@ def known(log: Log, mask: Mask) -> Log:
         time=log.time[mask],
         device=log.device[mask],
         weight=log.weight[mask],
+        place=log.place[mask],
+        worth=None if log.worth is None else log.worth[mask],
     )
 
 

@@ -15,7 +15,7 @@ from vireo.recommender.candidates import Retrieval
 from vireo.recommender.tower import HOUR
 from vireo.training import ranker as ranking
 from vireo.training import two_tower
-from vireo.training.activity import Activity
+from vireo.training.activity import Activity, weighed
 from vireo.training.artifacts import group
 from vireo.training.assembly import Fitted, assemble
 from vireo.training.examples import Examples, Progress, collect
@@ -139,7 +139,9 @@ def fit_ranker(
     parts: list[Examples] = []
     params: Mapping[str, NDArray[Any]] | None = None
     for w, (begin, end) in enumerate(pairwise(cuts)):
-        seen, past, prefix = log.until(end), log.until(begin), f"window {w + 1}/{steps - 1}: "
+        prefix = f"window {w + 1}/{steps - 1}: "
+        seen = weighed(log.until(end), activity, float(log.time[begin]))
+        past = seen.until(begin)
         fitted, towers = fit_retrieval(
             past,
             config,
@@ -211,19 +213,28 @@ def train(
     ranker = fit_ranker(
         log, activity, config, seed=seed, progress=within(progress, 0, 0.5, "ranker, ")
     )
+    now = moment_after(log)
     fitted, towers = fit_retrieval(
-        log, config, seed=seed, progress=within(progress, 0.5, 1, "towers, ")
+        weighed(log, activity, now),
+        config,
+        seed=seed,
+        progress=within(progress, 0.5, 1, "towers, "),
     )
     bundle = assemble(
         log,
         activity,
         fitted,
         version=version,
-        now=float(np.nextafter(log.time[-1], np.inf)),
+        now=now,
         retrieval=config.sources(log),
         extra=ranker_arrays(ranker),
     )
     return bundle, ranker, towers
+
+
+def moment_after(log: Log) -> float:
+    """Unix seconds of the first moment at which all of a log has happened."""
+    return float(np.nextafter(log.time[-1], np.inf))
 
 
 def within(progress: Progress | None, start: float, stop: float, prefix: str = "") -> Progress:

@@ -103,5 +103,5 @@ def positives(rows: Any, *, fraction: float, seconds: float, clicks: bool) -> An
         .mutate(nth=ibis.row_number().over(pair))
         .filter(_.nth == 0)
         .order_by(list(ORDER))
-        .select("user_id", "video_id", "type", "timestamp", "device", "country")
+        .select("user_id", "video_id", "type", "timestamp", "device", "country", "position")
     )

@@ -16,6 +16,7 @@ from vireo.bundle import current
 from vireo.ports import Missing, Ports, Withdrawn
 from vireo.training import artifacts, deployment, evaluation, generator, recipe
 from vireo.training import ranker as ranking
+from vireo.training.activity import weighed
 from vireo.training.collected import EVENTS, into_home, read_home, stored_viewer
 from vireo.training.erasure import purge
 from vireo.training.examples import Progress
@@ -55,6 +56,7 @@ def two_tower(run: Run, ports: Ports, progress: Progress) -> Run:
     """The retrieval models, fitted on everything before the test period."""
     prepared, config = _prepared(run, ports), recipe.RecipeConfig.of(run.config)
     learnt = _learnt(run, prepared.log)
+    learnt = weighed(learnt, prepared.activity, recipe.moment_after(learnt))
     fitted, towers = recipe.fit_retrieval(learnt, config, seed=run.seed, progress=progress)
     artifacts.save(
         ports.blobs,

@@ -14,7 +14,7 @@ from vireo.training.activity import Activity
 from vireo.training.log import Log, People
 from vireo.training.preprocess import Prepared, Report
 
-_LOG = ("user", "video", "time", "device", "weight", "text")
+_LOG = ("user", "video", "time", "device", "weight", "place", "text")
 _ACTIVITY = tuple(f.name for f in fields(Activity) if f.name != "n_videos")
 #: What a folder of prepared data holds.
 FILES = ("arrays.npz", "prepared.json")

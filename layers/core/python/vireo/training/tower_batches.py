@@ -98,5 +98,5 @@ def _positions(log: Log, order: NDArray[np.int64], offsets: NDArray[np.int64]) -
         language=log.people.language[user].astype(np.int32),
         device=log.device[order].astype(np.int32),
         target=video,
-        weight=log.weight[order],
+        weight=(log.weight if log.worth is None else log.weight * log.worth)[order],
     )

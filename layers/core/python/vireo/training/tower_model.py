@@ -112,7 +112,7 @@ def initial_params(log: Log, config: TowerConfig, rng: np.random.Generator) -> T
     """Weights before training; the biases are the centred log-popularity of the log."""
     d, h, k = config.dimension, config.hidden, config.content_hidden
     sizes = log.vocabulary.size
-    popularity = np.log(np.bincount(log.video, minlength=log.n_videos) + 1.0)
+    popularity = np.log(log.count() + 1.0)
     inputs = (1 + config.heads + len(DECAYS)) * d
     text = log.text.shape[1]
 

@@ -171,6 +171,7 @@ class NextEvent:
             time=np.concatenate([log.time, later.time]),
             device=np.concatenate([log.device, later.device]),
             weight=np.concatenate([log.weight, later.weight]),
+            place=np.concatenate([log.place, later.place]),
         )
         self._order, self._offsets = self._log.histories()
         place = np.empty(len(self._log), np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,15 @@ from vireo.training.generator.world import COUNTRIES, DEVICES, Floats, Ints, Vid
 
 #: Whoever is attracted that much clicks every second time.
 _INDIFFERENT = 4.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A click, and how much was watched then."""
+
+    place: int
+    seconds: float
+    fraction: float
 
 
 class Audience:
@@ -49,49 +59,53 @@ class Audience:
             pull = pull + 0.5 * MOMENTUM * (v.taste[rows[0]] @ v.taste[self._last[viewer]])
         return np.asarray(pull)
 
+    def choose(self, viewer: int, shown: Sequence[str]) -> list[Choice]:
+        """What a viewer who is shown these videos, in this order, clicks, by place."""
+        pull = self.attraction(viewer, shown)
+        looks = self._rng.random(len(shown)) < (1.0 + np.arange(len(shown))) ** -self._bias
+        likes = self._rng.random(len(shown)) < 1 / (1 + np.exp(-0.8 * (pull - _INDIFFERENT)))
+        made = []
+        for place in np.flatnonzero(looks & likes).tolist():
+            row = np.array([self._rows[shown[place]]])
+            watched, part, pleased = consume(
+                self._rng, self._videos, pull[[place]], row, equal=False
+            )
+            made.append(Choice(place, float(watched[0]), float(part[0])))
+            if pleased[0]:
+                self._last[viewer] = row[0]
+        return made
+
     def react(
         self, viewer: int, shown: Sequence[str], request_id: str, now: float
     ) -> list[dict[str, Any]]:
         """Events of a viewer who is shown these videos, in this order; as a client sends them."""
         if not shown:
             return []
-        pull = self.attraction(viewer, shown)
-        looks = self._rng.random(len(shown)) < (1.0 + np.arange(len(shown))) ** -self._bias
-        likes = self._rng.random(len(shown)) < 1 / (1 + np.exp(-0.8 * (pull - _INDIFFERENT)))
-        found = [
-            self._event(viewer, v, "impression", request_id=request_id, place=j, now=now)
-            for j, v in enumerate(shown)
-        ]
-        for place in np.flatnonzero(looks & likes).tolist():
-            row = np.array([self._rows[shown[place]]])
-            watched, part, pleased = consume(
-                self._rng, self._videos, pull[[place]], row, equal=False
-            )
-            click = self._event(
-                viewer, shown[place], "click", request_id=request_id, place=place, now=now
-            )
-            now += float(watched[0])
-            watch = self._event(
-                viewer, shown[place], "watch", request_id=request_id, place=place, now=now
-            )
-            watch |= {"watch_seconds": float(watched[0]), "watch_fraction": float(part[0])}
-            found += [click, watch]
-            if pleased[0]:
-                self._last[viewer] = row[0]
-        return found
-
-    def _event(
-        self, viewer: int, video: str, kind: str, *, request_id: str, place: int, now: float
-    ) -> dict[str, Any]:
-        self._events += 1
-        return {
-            "event_id": f"s{self._events:09d}",
+        common = {
             "user_id": self._viewers.ids[viewer],
-            "video_id": video,
-            "type": kind,
-            "timestamp": now,
             "device": DEVICES[self._viewers.device[viewer]],
             "country": tuple(COUNTRIES)[self._viewers.country[viewer]],
             "request_id": request_id,
+        }
+        found = [self._event(common, v, "impression", j, now) for j, v in enumerate(shown)]
+        for choice in self.choose(viewer, shown):
+            video = shown[choice.place]
+            click = self._event(common, video, "click", choice.place, now)
+            now += choice.seconds
+            watch = self._event(common, video, "watch", choice.place, now)
+            watch |= {"watch_seconds": choice.seconds, "watch_fraction": choice.fraction}
+            found += [click, watch]
+        return found
+
+    def _event(
+        self, common: dict[str, Any], video: str, kind: str, place: int, now: float
+    ) -> dict[str, Any]:
+        self._events += 1
+        return {
+            **common,
+            "event_id": f"s{self._events:09d}",
+            "video_id": video,
+            "type": kind,
+            "timestamp": now,
             "position": place,
         }
