@@ -42,7 +42,7 @@ class RecipeConfig:
     retrieval: Retrieval | None = None  #: likewise
     windows: tuple[float, ...] = WINDOWS
     requests: int = 1800  #: asked in each window that is learned from
-    judged: int = 5400  #: asked in the last one: what it decides must be told from chance
+    judged: int = 3  #: times as many in the last one: what it decides must be told from chance
     cap: int = 20  #: next events of one viewer that may be asked for in a window
     #: Epochs of towers that go on from earlier ones: in every window after the first, and over all
     #: events before a bundle is published; and how much smaller their learning rate is.
@@ -166,7 +166,7 @@ def fit_ranker(
                     seen,
                     begin,
                     end,
-                    requests=config.judged if judges else config.requests,
+                    requests=config.requests * (config.judged if judges else 1),
                     cap=config.cap,
                     seed=seed + w,
                 ),
