@@ -114,8 +114,8 @@ class Catalogue:
 
 
 CATALOGUES = {
-    "100K": Catalogue(videos=1e5, request_ms=9.6, bundle_gb=0.141),
-    "1M": Catalogue(videos=1e6, request_ms=11.9, bundle_gb=1.328),
+    "100K": Catalogue(videos=1e5, request_ms=5.8, bundle_gb=0.141),
+    "1M": Catalogue(videos=1e6, request_ms=7.8, bundle_gb=1.328),
 }
 
 
