@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -164,3 +164,18 @@ __all__ = [
     "video",
     "viewer",
 ]
+
+
+class Faulty:
+    """A port whose methods do something else first."""
+
+    def __init__(self, port: Any, before: Callable[[str, tuple[Any, ...]], object]) -> None:
+        self._port = port
+        self._before = before
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            self._before(name, args)
+            return getattr(self._port, name)(*args, **options)
+
+        return call

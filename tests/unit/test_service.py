@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,19 +12,18 @@ import numpy as np
 import orjson
 import pytest
 
-from tests.worlds import NOW, D, bundle, catalogue, moment, viewer
+from tests.worlds import NOW, D, Faulty, bundle, catalogue, moment, viewer
 from vireo import bundle as bundles
-from vireo.catalogue import Profile, VideoBody
+from vireo.catalogue import VideoBody
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome, home
 from vireo.homes.local_meter import LocalMeter
-from vireo.keys import key_of, keys_of
-from vireo.ports import Conflict, Ports, Table, Unavailable
+from vireo.keys import keys_of
+from vireo.ports import Ports, Table, Unavailable
 from vireo.recommender import serving
 from vireo.recommender.catalogue import UnknownVideo
 from vireo.recommender.models import Context, Recommendations, RecommendRequest
 from vireo.recommender.service import Recommender
-from vireo.recommender.viewers import UnknownUser, Viewers
 from vireo.viewer import Viewer
 
 ODD = {j: {"age_rating": 18} for j in range(0, 200, 10)}
@@ -73,21 +71,6 @@ def ask(to: Recommender, user_id: str = "anna", **more: Any) -> Recommendations:
 
 def ids(answer: Any) -> list[str]:
     return [item.video_id for item in answer.items]
-
-
-class Faulty:
-    """A port whose methods do something else first."""
-
-    def __init__(self, port: Any, before: Callable[[str, tuple[Any, ...]], object]) -> None:
-        self._port = port
-        self._before = before
-
-    def __getattr__(self, name: str) -> Any:
-        def call(*args: Any, **options: Any) -> Any:
-            self._before(name, args)
-            return getattr(self._port, name)(*args, **options)
-
-        return call
 
 
 def test_a_known_viewer_is_recommended_to(ports: Ports) -> None:
@@ -354,32 +337,6 @@ def test_trending(ports: Ports) -> None:
     assert ids(to.trending(10, Context(), 40, "unheard of", "r")) == []
 
 
-def test_a_profile_changes_and_what_was_watched_stays(ports: Ports) -> None:
-    store(ports, "anna", viewer(1, 2, 3, age=30))
-    viewers = Viewers(ports)
-    user = viewers.put_profile("anna", Profile(age=31, country="FR"))
-    assert (user.profile.age, user.profile.country, user.watched) == (31, "FR", 3)
-    assert viewers.get("anna") == user
-    assert viewers.put_profile("new", Profile()).watched == 0
-    with pytest.raises(UnknownUser):
-        viewers.get("nobody")
-
-
-def test_a_profile_and_the_stream_may_write_at_once(ports: Ports) -> None:
-    left = iter(range(3))
-
-    def before(name: str, args: tuple[Any, ...]) -> None:
-        if name == "put" and next(left, None) is not None:
-            store(ports, "anna", viewer(*range(next(counter))))
-
-    counter = iter(range(1, 100))
-    viewers = Viewers(replace(ports, records=Faulty(ports.records, before)))
-    assert viewers.put_profile("anna", Profile(age=5)).watched == 3
-    left = iter(range(10**6))
-    with pytest.raises(Conflict):
-        viewers.put_profile("anna", Profile(age=6))
-
-
 def test_what_a_bundle_learnt_of_an_id_is_not_used_for_the_erased(
     here: LocalHome, ports: Ports
 ) -> None:
@@ -406,15 +363,3 @@ def test_what_a_bundle_learnt_of_an_id_is_not_used_for_the_erased(
     store(ports, "anna", since)
     store(ports, "dora", since)
     assert scores("anna") == scores("dora")
-
-
-def test_erasing_a_person(ports: Ports) -> None:
-    store(ports, "anna", viewer(1, 2, 3))
-    viewers = Viewers(ports)
-    viewers.erase("anna")
-    viewers.erase("anna")
-    with pytest.raises(UnknownUser):
-        viewers.get("anna")
-    note = ports.records.get(Table.REGISTRY, "erased", f"{key_of('anna'):016x}")
-    assert note is not None
-    assert note.item == {"at": NOW}
