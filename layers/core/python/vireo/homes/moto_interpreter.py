@@ -35,6 +35,7 @@ _RESULT_BYTES = 256 * 1024
 #: The functions of every execution under way, by the made-up region that it runs in.
 _running: dict[str, Mapping[str, Callable[[Any, Any], Any]]] = {}
 _numbers = itertools.count()
+# moto imports it there for itself and exports it to nobody; it is what has to be replaced.
 _client_of_moto = lambda_eval_utils.boto_client_for  # type: ignore[attr-defined]
 
 
