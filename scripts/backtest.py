@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from vireo import bundle as bundles
+from vireo.bundles import files as bundles
 from vireo.homes.terminal import Progress
 from vireo.training import baselines, preprocess, protocols, recipe
 from vireo.training.activity import Activity

@@ -16,7 +16,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from vireo.bundle import current
+from vireo.bundles.pointer import current
 from vireo.homes.deployed import deployed, finish, outputs
 from vireo.identity import SCOPES, register_client
 from vireo.ports import Missing, Unavailable, Withdrawn

@@ -23,7 +23,7 @@ from typing import Any
 from app import synthesise
 from stacks.environments import ENVIRONMENTS, Environment
 from stacks.metrics import EMITTED
-from vireo.viewer_rows import SETTLE
+from vireo.viewers.rows import SETTLE
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "operations.md"
 BEGIN, END = "<!-- costs: written by scripts/costs.py -->\n", "<!-- end of costs -->\n"
@@ -127,7 +127,7 @@ class Habits:
     batch: float = 10  #: events in one call of POST /v1/events
     together: float = 4  #: events of a viewer that are followed in one write
     event_kb: float = 0.4
-    past_kb: float = 16  #: of a viewer's rows (vireo/viewer_rows.py): 88 at most,
+    past_kb: float = 16  #: of a viewer's rows (vireo/viewers/rows.py): 88 at most,
     now_kb: float = 1.5  #: 3 at most,
     seen_kb: float = 16  #: all of the window's ids
     answer_kb: float = 5

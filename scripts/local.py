@@ -24,7 +24,7 @@ import orjson
 from delivery.app import transform
 from services import build
 from tracking.app import follower
-from vireo import bundle as bundles
+from vireo.bundles import pointer
 from vireo.homes import local
 from vireo.homes.local_delivery import Delivery
 from vireo.homes.local_gateway import Gateway, serve
@@ -62,7 +62,7 @@ def main() -> None:
     )
     try:
         ports = home.open(TENANT)
-        if options.train or bundles.current(ports.records) is None:
+        if options.train or pointer.current(ports.records) is None:
             with Progress() as progress:
                 _seed(ports, options, progress)
                 execution = _train(home, ports, options, functions, progress)
@@ -160,7 +160,7 @@ def _tell(execution: Execution, ports: Ports, state: Path) -> None:
         report = state / "blobs" / TENANT / f"bundles/{output['version']}/report.html"
         print(f"\nPublished {output['version']}. Report: {report}")
         return
-    serving = bundles.current(ports.records)
+    serving = pointer.current(ports.records)
     if execution.status == "SUCCEEDED":
         reasons = "\n".join(f"  - {reason}" for reason in decision.get("reasons", []))
         report = state / "blobs" / TENANT / f"runs/{output['run_id']}/report/report.html"

@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vireo import bundle as bundles
-from vireo.bundle import BundleRefused, Pointer
+from vireo.bundles import files as bundles
+from vireo.bundles import pointer
+from vireo.bundles.files import BundleRefused
+from vireo.bundles.pointer import Pointer
 from vireo.homes.chosen import add_options, chosen
 from vireo.ports import Conflict, Missing, Ports, Table, Withdrawn
 
@@ -40,10 +42,10 @@ def roll_back(ports: Ports, version: str | None = None) -> tuple[Pointer, Pointe
 
     Raises:
         vireo.ports.Missing: no bundle serves, or there is none to go back to.
-        vireo.bundle.BundleRefused: it is not whole any more.
+        vireo.bundles.files.BundleRefused: it is not whole any more.
         vireo.ports.Conflict: a deployment moved the pointer meanwhile.
     """
-    served = bundles.current(ports.records)
+    served = pointer.current(ports.records)
     if served is None:
         raise Missing("no bundle serves")
     wanted = version or served.previous
@@ -53,7 +55,7 @@ def roll_back(ports: Ports, version: str | None = None) -> tuple[Pointer, Pointe
         known = ", ".join(r.sort for r in ports.records.query(Table.REGISTRY, "models").records)
         raise Missing(f"the registry does not know {wanted}; it knows {known}")
     bundles.fetch(ports.blobs, wanted, Path(ports.scratch))
-    return served, bundles.switch(ports.records, wanted, expect=served)
+    return served, pointer.switch(ports.records, wanted, expect=served)
 
 
 def _release(ports: Ports, version: str) -> None:

@@ -20,7 +20,7 @@ import orjson
 from delivery.app import transform
 from scripts.experiment import told
 from tracking.app import follower
-from vireo import bundle as bundles
+from vireo.bundles import pointer as pointers
 from vireo.events.intake import Intake
 from vireo.events.models import BATCH
 from vireo.events.parquet import as_parquet
@@ -172,7 +172,7 @@ def simulate(
     if first != "deployed":
         raise SystemExit(f"the first model was {first}")
     for number in range(1, days + 1):
-        pointer = bundles.current(world.ports.records)
+        pointer = pointers.current(world.ports.records)
         assert pointer is not None
         trial = world.serve(number, requests)
         decision = world.train(f"run-{number}", settings.seed)

@@ -6,8 +6,8 @@ from math import log2
 
 import numpy as np
 
-from vireo.catalogue import Video
-from vireo.columns import Vocabulary, encode
+from vireo.catalogue.columns import Vocabulary, encode
+from vireo.catalogue.models import Video
 from vireo.training.log import Log, People
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import orjson
 
-from vireo import viewer_rows
-from vireo.counters import BUCKET, COUNTS
+from vireo.catalogue.counters import BUCKET, COUNTS
 from vireo.events.models import EventRow
 from vireo.ports import Records, Table
 from vireo.projection import Arrival
-from vireo.viewer import Event, EventType, Viewer, apply, is_positive
+from vireo.viewers import rows
+from vireo.viewers.viewer import Event, EventType, Viewer, apply, is_positive
 
 
 def payload(row: dict[str, Any]) -> bytes:
@@ -78,7 +78,7 @@ def _told(event: Event) -> Sequence[bool]:
 
 def stored_counts(records: Records, buckets: Iterable[int]) -> Counter[tuple[int, int, bytes, str]]:
     """What the counters' records say, row by row."""
-    from vireo.counters import DTYPE
+    from vireo.catalogue.counters import DTYPE
 
     found: Counter[tuple[int, int, bytes, str]] = Counter()
     for bucket in buckets:
@@ -92,7 +92,7 @@ def stored_counts(records: Records, buckets: Iterable[int]) -> Counter[tuple[int
 def stored_viewers(records: Records, users: Iterable[str]) -> dict[str, Viewer]:
     found = {}
     for user in users:
-        viewer = viewer_rows.read(records, user)
+        viewer = rows.read(records, user)
         if viewer is not None:
             found[user] = viewer
     return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.catalogue import Video
-from vireo.columns import Vocabulary, encode
+from vireo.catalogue.columns import Vocabulary, encode
+from vireo.catalogue.models import Video
 from vireo.keys import keys_of
 from vireo.text import embed_all
 from vireo.training.log import Log, People

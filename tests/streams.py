@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tests.oracles_events import payload
-from vireo.viewer import EventType
+from vireo.viewers.viewer import EventType
 
 START = 1_700_000_000.0
 KINDS = tuple(EventType)

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.bundle import Bundle
-from vireo.catalogue import Profile, Status, Video
-from vireo.columns import Columns, Vocabulary, encode
+from vireo.bundles.files import Bundle
+from vireo.catalogue.columns import Columns, Vocabulary, encode
+from vireo.catalogue.models import Status, Video
 from vireo.keys import keys_of
 from vireo.recommender.video_features import video_features
-from vireo.viewer import Viewer
+from vireo.viewers.profile import Profile
+from vireo.viewers.viewer import Viewer
 
 NOW = 1_700_000_000.0
 D = 16  #: of the vectors without the bias

@@ -7,12 +7,12 @@ from threading import Lock
 
 from recommend.routes import routes
 from vireo.api import Api
+from vireo.catalogue.store import UnknownVideo
 from vireo.ports import Home
-from vireo.recommender.catalogue import UnknownVideo
 from vireo.recommender.models import Health
 from vireo.recommender.service import Recommender
 from vireo.recommender.serving import NoModel
-from vireo.recommender.viewers import UnknownUser
+from vireo.recommender.users import UnknownUser
 
 MEANINGS: dict[type[Exception], tuple[int, str]] = {
     NoModel: (503, "no_model"),

@@ -10,7 +10,8 @@ from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
 
 from vireo.api import answer, documented, scope
-from vireo.catalogue import Country, Identifier, Language, Profile, Video, VideoBody
+from vireo.catalogue.models import Video, VideoBody
+from vireo.fields import Country, Identifier, Language
 from vireo.identity import CATALOGUE_READ, CATALOGUE_WRITE, RECOMMEND, USERS_READ, USERS_WRITE
 from vireo.recommender.models import (
     BatchStored,
@@ -25,6 +26,7 @@ from vireo.recommender.models import (
     VideoBatch,
 )
 from vireo.recommender.service import Recommender
+from vireo.viewers.profile import Profile
 
 #: The recommender of the caller's tenant, if the caller may ask about that user.
 Service = Callable[[str | None], Recommender]

@@ -7,7 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from vireo import manifest
+from vireo.bundles import manifest
 from vireo.homes.clock import SystemClock
 from vireo.recommender.features import FEATURES
 from vireo.recommender.slate import SOURCES

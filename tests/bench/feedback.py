@@ -19,8 +19,8 @@ from vireo.homes.local import LocalHome
 from vireo.homes.local_mapping import EventSourceMapping
 from vireo.ports import Ports, Table
 from vireo.projection import WINDOW, Arrival
-from vireo.viewer import Event, EventType, Viewer, apply
-from vireo.viewer_rows import SETTLE, whole
+from vireo.viewers.rows import SETTLE, whole
+from vireo.viewers.viewer import Event, EventType, Viewer, apply
 
 EVENTS = 20_000
 #: Events of a viewer's past.
@@ -72,7 +72,7 @@ def one_more() -> dict[int, Cost]:
     """What an event costs that is alone in its batch, by how many its viewer has had before.
 
     Viewers of all pasts are followed in turns, so that what else the machine does hits them alike,
-    each from one settlement to the next (`vireo.viewer_rows.SETTLE`).
+    each from one settlement to the next (`vireo.viewers.rows.SETTLE`).
     """
     with TemporaryDirectory() as folder:
         home = LocalHome(Path(folder), clock=MovableClock(START + 3600))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tests.bench import world
 from tests.bench.events import NOW, made_of
-from vireo.bundle import Bundle
+from vireo.bundles.files import Bundle
 from vireo.recommender.candidates import candidates
 from vireo.recommender.features import CATEGORICAL, features
 from vireo.recommender.filtering import Filtering

@@ -26,7 +26,7 @@ from vireo.recommender.ranking import Ranking
 from vireo.recommender.reasons import reasons
 from vireo.recommender.serving import Serving
 from vireo.recommender.slate import Request, Slate
-from vireo.viewer import Viewer
+from vireo.viewers.viewer import Viewer
 
 T = TypeVar("T")
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from tests.bench import ranker
 from tests.bench.events import CLIENT, NOW, TENANT, VIEWERS, BenchClock, folder_of
-from vireo import bundle as bundles
-from vireo.bundle import Bundle
-from vireo.catalogue import Profile
-from vireo.columns import Columns, Vocabulary
+from vireo.bundles import files as bundles
+from vireo.bundles import pointer
+from vireo.bundles.files import Bundle
+from vireo.catalogue.columns import Columns, Vocabulary
 from vireo.homes.local import LocalHome, home
 from vireo.identity import register_client
 from vireo.keys import keys_of
@@ -29,7 +29,8 @@ from vireo.ports import Table
 from vireo.recommender.tower import INPUT_SCALE, UserTower
 from vireo.recommender.video_features import video_features
 from vireo.vectors import build_index
-from vireo.viewer import HISTORY_CAP, WATCHED_CAP, Viewer
+from vireo.viewers.profile import Profile
+from vireo.viewers.viewer import HISTORY_CAP, WATCHED_CAP, Viewer
 
 DAY = 86400.0
 DIMENSION, HIDDEN, LENGTH, HEADS = 64, 256, 50, 2
@@ -63,7 +64,7 @@ def world(n: int, cache: Path) -> World:
     """The world of n videos, made in ``cache`` if it is not there yet."""
     opened = home(folder_of(n, cache), clock=BenchClock())
     ports = opened.open(TENANT)
-    if bundles.current(ports.records) is None:
+    if pointer.current(ports.records) is None:
         _publish(n, opened, ranker.cached(cache, lambda: _bundle(RANKER_VIDEOS, {})))
     return World(n, opened, [f"viewer-{j}" for j in range(VIEWERS)])
 
@@ -78,7 +79,7 @@ def _publish(n: int, opened: LocalHome, trees: Mapping[str, NDArray[Any]]) -> No
     bundles.publish(bundle, ports.blobs)
     with tempfile.TemporaryDirectory(dir=opened.folder) as scratch:
         bundles.fetch(ports.blobs, bundle.version, Path(scratch))  # what cannot be read is not used
-    bundles.switch(ports.records, bundle.version, expect=None)
+    pointer.switch(ports.records, bundle.version, expect=None)
 
 
 def _bundle(n: int, trees: Mapping[str, NDArray[Any]]) -> tuple[Bundle, NDArray[np.int64]]:

@@ -21,7 +21,7 @@ import pytest
 
 from services import build
 from training.task import task
-from vireo import bundle as bundles
+from vireo.bundles import pointer as pointers
 from vireo.homes import local
 from vireo.homes.clock import MovableClock
 from vireo.homes.local_gateway import Gateway, serve
@@ -112,7 +112,7 @@ class Laptop:
     @property
     def serves(self) -> str | None:
         """The version that the pointer names."""
-        pointer = bundles.current(self.ports.records)
+        pointer = pointers.current(self.ports.records)
         return None if pointer is None else pointer.version
 
     def step(self, name: str, document: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,8 @@ import orjson
 import pytest
 
 from tests.e2e.conftest import Client, Laptop, Open, serving
-from vireo import bundle as bundles
+from vireo.bundles import files as bundles
+from vireo.bundles import pointer
 from vireo.ports import Ports, Table, Unavailable
 from vireo.recommender.service import VIEWER_SECONDS, Recommender
 
@@ -181,8 +182,8 @@ def republish(laptop: Laptop, version: str) -> None:
 
 
 def switch(laptop: Laptop, version: str) -> None:
-    seen = bundles.current(laptop.ports.records)
-    bundles.switch(laptop.ports.records, version, expect=seen)
+    seen = pointer.current(laptop.ports.records)
+    pointer.switch(laptop.ports.records, version, expect=seen)
 
 
 def flip_a_byte(ports: Ports) -> None:

@@ -11,12 +11,13 @@ import pytest
 
 from scripts import rollback
 from tests.e2e.conftest import TENANT, Client, Laptop, Open, serving
-from vireo import bundle as bundles
-from vireo.bundle import Bundle
+from vireo.bundles import files as bundles
+from vireo.bundles import pointer
+from vireo.bundles.files import Bundle
 from vireo.keys import keys_of
 from vireo.ports import Table
-from vireo.recommender.viewers import Viewers
-from vireo.viewer import Viewer
+from vireo.recommender.users import Viewers
+from vireo.viewers.viewer import Viewer
 
 KNOWN = "u00169"  #: a viewer who watches a lot
 
@@ -235,7 +236,7 @@ def test_what_a_deployment_leaves(laptop: Laptop) -> None:
     assert "Training run first" in html
     assert "<svg" in html
     assert {e["protocol"] for e in document["evaluations"]} == {"temporal", "successive"}
-    assert bundles.current(ports.records) == bundles.Pointer("first", None, 1)
+    assert pointer.current(ports.records) == pointer.Pointer("first", None, 1)
     model = ports.records.get(Table.REGISTRY, "models", "first")
     run = ports.records.get(Table.REGISTRY, "runs", "first")
     assert model is not None

@@ -14,7 +14,8 @@ import pytest
 
 from scripts import local
 from tests.e2e.conftest import END, LENIENT, QUICK, Laptop, Open
-from vireo import bundle as bundles
+from vireo.bundles import files as bundles
+from vireo.bundles import pointer as pointers
 from vireo.ports import Conflict, Table
 from vireo.recommender.models import RecommendRequest
 from vireo.recommender.service import Recommender
@@ -146,7 +147,7 @@ def test_a_crash_in_the_middle_of_a_deployment(
     moment: str, laptop: Laptop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document = laptop.evaluated("second")
-    switch = bundles.switch
+    switch = pointers.switch
 
     def crash(*given: Any, **named: Any) -> None:
         if moment == "after the switch":
@@ -168,7 +169,7 @@ def test_a_crash_in_the_middle_of_a_deployment(
     here = bundles.fetch(laptop.ports.blobs, "second", Path(laptop.ports.scratch))
     assert published.manifest == here.manifest, "this machine serves what was published"
     assert laptop.step("deploy", document)["version"] == "second"
-    pointer = bundles.current(laptop.ports.records)
+    pointer = pointers.current(laptop.ports.records)
     assert pointer is not None
     assert (pointer.previous, pointer.record) == ("first", 2), "switched once"
 
@@ -225,7 +226,7 @@ def test_of_two_deployments_at_once_one_serves(
     assert laptop.serves == winner
     whole = bundles.fetch(laptop.ports.blobs, winner, laptop.folder / "elsewhere")
     assert whole.version == winner
-    pointer = bundles.current(laptop.ports.records)
+    pointer = pointers.current(laptop.ports.records)
     assert pointer is not None
     assert pointer.previous == "first"
 

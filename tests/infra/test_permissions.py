@@ -27,7 +27,8 @@ from tests.infra.running import deployed, handler, request
 from tests.infra.templates import Templates
 from tests.unit.test_routes import ROUTES
 from tests.worlds import bundle, catalogue
-from vireo import bundle as bundles
+from vireo.bundles import files as bundles
+from vireo.bundles import pointer
 from vireo.events.parquet import as_parquet
 from vireo.homes import aws
 from vireo.homes.local_mapping import kinesis_record
@@ -71,7 +72,7 @@ def publish(home: Home, version: str) -> None:
     """Let another bundle serve."""
     ports = home.open("default")
     bundles.publish(bundle(catalogue(120), version=version), ports.blobs)
-    bundles.switch(ports.records, version, expect=bundles.current(ports.records))
+    pointer.switch(ports.records, version, expect=pointer.current(ports.records))
 
 
 @pytest.fixture(scope="module")

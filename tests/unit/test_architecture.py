@@ -14,19 +14,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "layers/core/python/vireo"
-#: What every part of the domain may import of ours.
-SHARED = {
-    "ports",
-    "keys",
-    "columns",
-    "catalogue",
-    "text",
-    "viewer",
-    "vectors",
-    "bundle",
-    "manifest",
-}
-SHARED |= {"projection", "identity", "counters", "viewer_rows"}
+#: Modules of the root, which import one another and nothing above them.
+ROOTS = {"fields", "identity", "intervals", "keys", "patience", "ports", "projection", "settings"}
+ROOTS |= {"text", "vectors"}
+#: What every part of the domain may import of ours: the root and three packages upon it.
+SHARED = ROOTS | {"bundles", "catalogue", "viewers"}
 DOMAINS = {
     "recommender": {"recommender"},
     "training": {"training", "recommender", "events"},

@@ -18,8 +18,9 @@ from schemathesis.specs.openapi.checks import (
 
 from recommend.app import build
 from tests.worlds import bundle, catalogue
-from vireo import bundle as bundles
 from vireo.api import ErrorBody
+from vireo.bundles import files as bundles
+from vireo.bundles import pointer
 from vireo.homes.local import home
 from vireo.homes.local_gateway import Gateway
 from vireo.identity import register_client
@@ -40,7 +41,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Any:
     register_client(here, "machine", "default")
     ports = here.open("default")
     bundles.publish(bundle(catalogue(120)), ports.blobs)
-    bundles.switch(ports.records, "b1", expect=None)
+    pointer.switch(ports.records, "b1", expect=None)
     api = build(here)
 
     def verify(token: str) -> dict[str, Any]:

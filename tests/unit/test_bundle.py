@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from tests.worlds import NOW, bundle, catalogue
-from vireo import bundle as bundles
-from vireo import manifest
-from vireo.bundle import MANIFEST, Bundle, BundleRefused
+from vireo.bundles import files as bundles
+from vireo.bundles import manifest, pointer
+from vireo.bundles.files import MANIFEST, Bundle, BundleRefused
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import home
 from vireo.ports import Blobs, Conflict, Missing, Ports
@@ -244,36 +244,36 @@ def test_a_damaged_blob_is_refused_and_leaves_nothing_behind(ports: Ports, tmp_p
 
 def test_a_crash_before_the_switch_changes_nothing(ports: Ports, tmp_path: Path) -> None:
     bundles.publish(bundle(SMALL), ports.blobs)
-    first = bundles.switch(ports.records, "b1", expect=None)
+    first = pointer.switch(ports.records, "b1", expect=None)
     folder = tmp_path / "half"
     manifest = bundles.write(bundle(SMALL, version="b2"), folder)
     for name in list(manifest.files)[:3]:  # killed in the middle of publishing
         ports.blobs.upload(str(folder / name), f"bundles/b2/{name}")
     shutil.rmtree(folder)
-    assert bundles.current(ports.records) == first
+    assert pointer.current(ports.records) == first
     bundles.publish(bundle(SMALL, version="b2"), ports.blobs)  # and it can be done again
     assert bundles.fetch(ports.blobs, "b2", tmp_path / "s").version == "b2"
 
 
 def test_the_pointer_moves_for_one_of_two_deployments(ports: Ports) -> None:
-    assert bundles.current(ports.records) is None
-    first = bundles.switch(ports.records, "b1", expect=None)
-    assert bundles.current(ports.records) == first
+    assert pointer.current(ports.records) is None
+    first = pointer.switch(ports.records, "b1", expect=None)
+    assert pointer.current(ports.records) == first
     with pytest.raises(Conflict):
-        bundles.switch(ports.records, "b0", expect=None)
-    second = bundles.switch(ports.records, "b2", expect=first)
+        pointer.switch(ports.records, "b0", expect=None)
+    second = pointer.switch(ports.records, "b2", expect=first)
     with pytest.raises(Conflict):
-        bundles.switch(ports.records, "b3", expect=first)
-    assert bundles.current(ports.records) == second
+        pointer.switch(ports.records, "b3", expect=first)
+    assert pointer.current(ports.records) == second
     assert (second.version, second.previous) == ("b2", "b1")
 
 
 def test_rollback_goes_back_and_forth(ports: Ports) -> None:
     with pytest.raises(Missing):
-        bundles.rollback(ports.records)
-    first = bundles.switch(ports.records, "b1", expect=None)
+        pointer.rollback(ports.records)
+    first = pointer.switch(ports.records, "b1", expect=None)
     with pytest.raises(Missing):
-        bundles.rollback(ports.records)
-    bundles.switch(ports.records, "b2", expect=first)
-    assert bundles.rollback(ports.records).version == "b1"
-    assert bundles.rollback(ports.records).version == "b2"
+        pointer.rollback(ports.records)
+    pointer.switch(ports.records, "b2", expect=first)
+    assert pointer.rollback(ports.records).version == "b1"
+    assert pointer.rollback(ports.records).version == "b2"

@@ -31,7 +31,7 @@ from vireo.recommender.slate import (
 from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.tuning import Tuning
 from vireo.vectors import has
-from vireo.viewer import Viewer
+from vireo.viewers.viewer import Viewer
 
 SMALL = Retrieval(tower=30, neighbours=20, successors=12, openers=10, popularity=15, fresh=5)
 NEW = video(900, title="A minute old", published_at=moment(0.001), category="music")

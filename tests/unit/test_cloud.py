@@ -15,7 +15,8 @@ from moto import mock_aws
 
 from scripts import cloud, replay, rollback
 from tests.worlds import bundle
-from vireo import bundle as bundles
+from vireo.bundles import files as bundles
+from vireo.bundles import pointer as pointers
 from vireo.homes.deployed import deployed, outputs
 from vireo.identity import SCOPES
 from vireo.ports import Missing, Table
@@ -131,7 +132,7 @@ def test_a_release_follows_the_pointer(data: None, capsys: pytest.CaptureFixture
     cloud.main(["release", "dev"])
     assert "no bundle yet" in capsys.readouterr().out
     with deployed("dev") as home:
-        bundles.switch(home.open("default").records, "b1", expect=None)
+        pointers.switch(home.open("default").records, "b1", expect=None)
     cloud.main(["release", "dev"])
     assert capsys.readouterr().out == ""
 
@@ -301,7 +302,7 @@ def test_a_deployed_environment_can_be_rolled_back(
         for version in ("b1", "b2"):
             bundles.publish(bundle(version=version), ports.blobs)
             ports.records.put(Table.REGISTRY, "models", version, {})
-            pointer = bundles.switch(ports.records, version, expect=pointer)
+            pointer = pointers.switch(ports.records, version, expect=pointer)
     rollback.main(["--environment", "dev"])
     assert capsys.readouterr().out == "b2 served; b1 serves now.\n"
     with pytest.raises(SystemExit, match="vireo-prod-data"):

@@ -11,17 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from vireo.catalogue.store import Catalogue
+from vireo.catalogue.updates import Changes
 from vireo.homes.local import LocalHome
 from vireo.keys import key_of
 from vireo.ports import Ports, Table
-from vireo.recommender.catalogue import Catalogue
-from vireo.recommender.changes import Changes
-from vireo.recommender.viewers import Viewers
+from vireo.recommender.users import Viewers
 from vireo.training import collected, generator, preprocess
 from vireo.training import events as event_rows
 from vireo.training.dataset import Dataset
 from vireo.training.lines import DatasetError
-from vireo.viewer import Event, EventType, Viewer, apply
+from vireo.viewers.viewer import Event, EventType, Viewer, apply
 
 SMALL = generator.Settings(viewers=40, videos=150, events=4000, days=12)
 

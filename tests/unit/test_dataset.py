@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vireo.catalogue import Profile, Status, Video
+from vireo.catalogue.models import Status, Video
 from vireo.events.models import LATEST
 from vireo.training import dataset, events
 from vireo.training.dataset import Dataset
 from vireo.training.lines import DatasetError, Rejected
+from vireo.viewers.profile import Profile
 
 HEADER = "user_id,video_id,timestamp,type,watch_fraction,position,country"
 GOOD = "u1,v1,1700000000,watch,0.5,3,DE"

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.worlds import bundle
-from vireo import bundle as bundles
+from vireo.bundles import files as bundles
+from vireo.bundles import pointer
 from vireo.homes import local
 from vireo.homes.local_meter import LocalMeter
 from vireo.ports import Ports
@@ -31,7 +32,7 @@ def test_nothing_is_in_production_at_first(ports: Ports) -> None:
 def test_what_serves_is_in_production(ports: Ports) -> None:
     published = bundle()
     bundles.publish(published, ports.blobs)
-    bundles.switch(ports.records, published.version, expect=None)
+    pointer.switch(ports.records, published.version, expect=None)
     found = in_production(ports)
     assert found is not None
     assert found.version == published.version
@@ -40,7 +41,7 @@ def test_what_serves_is_in_production(ports: Ports) -> None:
 def test_a_damaged_bundle_does_not_block_the_next(ports: Ports, meter: LocalMeter) -> None:
     published = bundle()
     bundles.publish(published, ports.blobs)
-    bundles.switch(ports.records, published.version, expect=None)
+    pointer.switch(ports.records, published.version, expect=None)
     ports.blobs.delete(f"bundles/{published.version}/features.npy")
     assert in_production(ports) is None
     assert meter.total("BundleRefused") == 1

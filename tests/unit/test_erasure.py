@@ -20,7 +20,7 @@ from vireo.homes.local_mapping import EventSourceMapping
 from vireo.ports import Missing, Ports, Table
 from vireo.projection import Arrival, DeadLetters
 from vireo.recommender.campaigns import cap_key
-from vireo.recommender.viewers import Viewers
+from vireo.recommender.users import Viewers
 from vireo.training import erasure
 from vireo.training.collected import put_videos, read_home
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.planted import DAY, ring_log
 from tests.unit.test_future import QUICK, RETRIEVAL, happenings
-from vireo.bundle import Bundle
+from vireo.bundles.files import Bundle
 from vireo.recommender.slate import SOURCES
 from vireo.training import evaluation, recipe
 from vireo.training import ranker as ranking

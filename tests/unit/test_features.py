@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from tests.worlds import NOW, VOCABULARY, bundle, catalogue, moment, video, viewer
-from vireo.columns import encode
+from vireo.catalogue.columns import encode
 from vireo.recommender.candidates import candidates
 from vireo.recommender.features import CATEGORICAL, FEATURES, MOOD, NUMBERS, TASTE, features
 from vireo.recommender.slate import SOURCES, Request, Slate
 from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.video_features import VIDEO_FEATURES, video_features
-from vireo.viewer import Viewer
+from vireo.viewers.viewer import Viewer
 
 WATCHED = (4, 9, 14, 19, 24, 13, 53)
 

@@ -13,7 +13,7 @@ from vireo.recommender.filtering import RULES, Filtering
 from vireo.recommender.slate import SOURCES, Request, Slate
 from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.tuning import Tuning
-from vireo.viewer import Viewer
+from vireo.viewers.viewer import Viewer
 
 KINDS: dict[int, dict[str, Any]] = {
     1: {"age_rating": 16},

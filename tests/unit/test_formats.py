@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vireo.catalogue import Profile
 from vireo.training import formats, preprocess
 from vireo.training.dataset import Dataset
 from vireo.training.lines import DatasetError, Rejected
+from vireo.viewers.profile import Profile
 
 
 def ratings(n: int, seed: int) -> list[tuple[str, str, str, str]]:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from vireo.catalogue import Status
+from vireo.catalogue.models import Status
 from vireo.training import dataset, generator, preprocess
 from vireo.training.activity import counters
 from vireo.training.dataset import Dataset

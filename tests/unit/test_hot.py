@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.worlds import NOW, bundle, catalogue, video
-from vireo.counters import Counts, added, click_rate, rows
+from vireo.catalogue.counters import Counts, added, click_rate, rows
 from vireo.keys import key_of, keys_of
 from vireo.recommender import listings
 from vireo.recommender.hot import MANY, Hot
@@ -16,7 +16,7 @@ from vireo.recommender.slate import Request
 from vireo.recommender.snapshot import Model, Overlay, Snapshot
 from vireo.recommender.video_features import VIDEO_FEATURES
 from vireo.training.activity import Activity, counters
-from vireo.viewer import Viewer
+from vireo.viewers.viewer import Viewer
 
 Given = Mapping[tuple[str, str], tuple[int, int, int, int, int]]
 

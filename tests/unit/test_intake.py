@@ -20,7 +20,7 @@ from vireo.homes.local import LocalHome, home
 from vireo.homes.local_meter import LocalMeter
 from vireo.identity import register_client
 from vireo.ports import Unavailable
-from vireo.viewer import Event, EventType
+from vireo.viewers.viewer import Event, EventType
 
 NOW = 1_700_000_000.0
 

@@ -23,7 +23,7 @@ from vireo.recommender.ordering import Ordering, boosted, diverse
 from vireo.recommender.slate import EXPLORE, ORGANIC, PROMOTED, SOURCES, Request, Slate
 from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.tuning import Tuning
-from vireo.viewer import Viewer
+from vireo.viewers.viewer import Viewer
 
 PLAIN = Tuning(explore_slots=0, fresh_boost=0, category_share=1, channel_share=1)
 CHANGES: dict[int, dict[str, Any]] = {

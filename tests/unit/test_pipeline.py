@@ -12,11 +12,11 @@ import pytest
 from tests.worlds import NOW, bundle, catalogue, viewer
 from vireo.homes.clock import MovableClock
 from vireo.homes.local_meter import LocalMeter
+from vireo.patience import Patience
 from vireo.ports import Unavailable
 from vireo.recommender.candidates import Candidates
 from vireo.recommender.filtering import RULES, Filtering
 from vireo.recommender.ordering import Ordering
-from vireo.recommender.patience import Patience
 from vireo.recommender.pipeline import Outcome, Stage, run
 from vireo.recommender.ranking import Ranking
 from vireo.recommender.slate import Request, Slate

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vireo.catalogue import Profile, Video
+from vireo.catalogue.models import Video
 from vireo.training import events, preprocess, relational, storage
 from vireo.training.activity import counters
 from vireo.training.dataset import Dataset
 from vireo.training.preprocess import Prepared, Settings
+from vireo.viewers.profile import Profile
 
 NOW = 2e9
 VIDEOS = [Video(video_id=f"v{j}", title=f"Film {j}", category="AB"[j % 2]) for j in range(6)]

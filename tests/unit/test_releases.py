@@ -16,7 +16,8 @@ from moto import mock_aws
 from recommend.app import build
 from tests import serving_function
 from tests.worlds import bundle, catalogue
-from vireo import bundle as bundles
+from vireo.bundles import files as bundles
+from vireo.bundles import pointer as pointers
 from vireo.homes.aws import AwsHome
 from vireo.homes.local import home as local_home
 from vireo.homes.local_meter import LocalMeter
@@ -173,7 +174,7 @@ def ports(tmp_path: Path) -> Ports:
     found = local_home(tmp_path, meter=LocalMeter()).open("default")
     for version in ("b1", "b2"):
         bundles.publish(bundle(catalogue(40), version=version), found.blobs)
-        bundles.switch(found.records, version, expect=bundles.current(found.records))
+        pointers.switch(found.records, version, expect=pointers.current(found.records))
     return found
 
 
@@ -202,7 +203,7 @@ def test_a_withdrawn_release_takes_the_pointer_back(ports: Ports) -> None:
     for _ in range(2):  # a second failure finds the pointer where it belongs
         with pytest.raises(Withdrawn):
             release(run, withdrawn, lambda share, what: None)
-        pointer = bundles.current(ports.records)
+        pointer = pointers.current(ports.records)
         assert pointer is not None
         assert pointer.version == "b1"
 

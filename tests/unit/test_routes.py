@@ -15,8 +15,9 @@ import pytest
 
 from recommend.app import build
 from tests.worlds import NOW, bundle, catalogue
-from vireo import bundle as bundles
 from vireo.api import Api, ErrorBody
+from vireo.bundles import files as bundles
+from vireo.bundles import pointer
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome, home
 from vireo.identity import register_client
@@ -50,7 +51,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> LocalHome:
     register_client(made, "another", "elsewhere")
     ports = made.open("default")
     bundles.publish(bundle(catalogue(120)), ports.blobs)
-    bundles.switch(ports.records, "b1", expect=None)
+    pointer.switch(ports.records, "b1", expect=None)
     return made
 
 
@@ -314,7 +315,7 @@ def test_our_faults_are_not_explained(api: Api, monkeypatch: pytest.MonkeyPatch)
     def broken(*_: Any) -> None:
         raise RuntimeError("the password is hunter2")
 
-    monkeypatch.setattr("vireo.recommender.catalogue.Catalogue.get", broken)
+    monkeypatch.setattr("vireo.catalogue.store.Catalogue.get", broken)
     status, body = call(api, "GET", "/v1/videos/v1")
     assert (status, body["error"]["code"]) == (500, "internal_error")
     assert "hunter2" not in json.dumps(body)

@@ -13,18 +13,19 @@ import orjson
 import pytest
 
 from tests.worlds import NOW, D, Faulty, bundle, catalogue, moment, viewer
-from vireo import bundle as bundles
-from vireo.catalogue import VideoBody
+from vireo.bundles import files as bundles
+from vireo.bundles import pointer
+from vireo.catalogue.models import VideoBody
+from vireo.catalogue.store import UnknownVideo
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome, home
 from vireo.homes.local_meter import LocalMeter
 from vireo.keys import keys_of
 from vireo.ports import Ports, Table, Unavailable
 from vireo.recommender import serving
-from vireo.recommender.catalogue import UnknownVideo
 from vireo.recommender.models import Context, Recommendations, RecommendRequest
 from vireo.recommender.service import Recommender
-from vireo.viewer import Viewer
+from vireo.viewers.viewer import Viewer
 
 ODD = {j: {"age_rating": 18} for j in range(0, 200, 10)}
 
@@ -48,7 +49,7 @@ def here(tmp_path: Path, published: Path) -> LocalHome:
     ports = opened.open("default")
     (Path(ports.scratch) / "bundles").mkdir()
     (Path(ports.scratch) / "bundles/b1").symlink_to(published)
-    bundles.switch(ports.records, "b1", expect=None)
+    pointer.switch(ports.records, "b1", expect=None)
     return opened
 
 
@@ -344,7 +345,7 @@ def test_what_a_bundle_learnt_of_an_id_is_not_used_for_the_erased(
     learnt = np.random.default_rng(0).normal(size=(3, D)).astype(np.float32)
     users: dict[str, Any] = {"tower/users/keys": keys, "tower/users/vectors": learnt}
     bundles.publish(bundle(catalogue(200, ODD), version="b2", **users), ports.blobs)
-    bundles.switch(ports.records, "b2", expect=bundles.current(ports.records))
+    pointer.switch(ports.records, "b2", expect=pointer.current(ports.records))
     before = viewer(1, 2, 3, gap=3600)  # the first of them before the bundle's watermark
     for who in ("anna", "bob", "carl"):
         store(ports, who, before)

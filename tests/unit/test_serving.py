@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 
 from tests.worlds import NOW, bundle, catalogue, video
-from vireo import bundle as bundles
-from vireo.catalogue import Status, VideoBody
+from vireo.bundles import files as bundles
+from vireo.bundles import pointer
+from vireo.catalogue import updates
+from vireo.catalogue.models import Status, VideoBody
+from vireo.catalogue.store import Catalogue, UnknownVideo
+from vireo.catalogue.updates import Changes
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import home
 from vireo.homes.local_meter import LocalMeter
 from vireo.ports import Ports, Record, Table, Unavailable
-from vireo.recommender import changes, serving
-from vireo.recommender.catalogue import Catalogue, UnknownVideo
-from vireo.recommender.changes import Changes
+from vireo.recommender import serving
 from vireo.recommender.serving import NoModel, Serving
 from vireo.vectors import has
 
@@ -72,7 +74,7 @@ def fail() -> None:
 
 def deploy(ports: Ports, version: str, **more: Any) -> None:
     bundles.publish(bundle(VIDEOS, version=version, **more), ports.blobs)
-    bundles.switch(ports.records, version, expect=bundles.current(ports.records))
+    pointer.switch(ports.records, version, expect=pointer.current(ports.records))
 
 
 def served(serving_: Serving) -> str:
@@ -110,7 +112,7 @@ def test_the_pointer_is_followed(ports: Ports, clock: MovableClock) -> None:
     assert served(serves) == "b3"
     kept = {folder.name for folder in (Path(ports.scratch) / "bundles").iterdir()}
     assert kept == {"b2", "b3"}, "one to serve, one to go back to"
-    bundles.rollback(ports.records)
+    pointer.rollback(ports.records)
     clock.advance(serving.EVERY)
     serves.view()
     assert served(serves) == "b2"
@@ -294,7 +296,7 @@ def test_settings_are_followed(ports: Ports, clock: MovableClock, meter: LocalMe
 def test_changes_may_come_twice_and_out_of_order(ports: Ports) -> None:
     newer, older = video(1, title="new"), video(1, title="old")
     rows = [
-        changes.entry(v.model_dump(mode="json"), at) for v, at in ((newer, NOW), (older, NOW - 9))
+        updates.entry(v.model_dump(mode="json"), at) for v, at in ((newer, NOW), (older, NOW - 9))
     ]
     for row in rows:
         ports.records.write([row])
@@ -336,7 +338,7 @@ def test_a_process_that_is_made_for_a_bundle_does_not_follow_the_pointer(
 ) -> None:
     for version in ("b1", "b2"):
         bundles.publish(bundle(VIDEOS, version=version), ports.blobs)
-        bundles.switch(ports.records, version, expect=bundles.current(ports.records))
+        pointer.switch(ports.records, version, expect=pointer.current(ports.records))
     pinned = Serving(replace(ports, serves="b1"))
     assert pinned.view()[0].snapshot.bundle.version == "b1"
     Catalogue(ports).put("new", VideoBody(title="New"))

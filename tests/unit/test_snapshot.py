@@ -10,9 +10,9 @@ import pytest
 
 from tests.worlds import NOW, VOCABULARY, D, bundle, catalogue, moment, video
 from vireo import text
-from vireo.bundle import Bundle
-from vireo.catalogue import Status, Video
-from vireo.columns import encode
+from vireo.bundles.files import Bundle
+from vireo.catalogue.columns import encode
+from vireo.catalogue.models import Status, Video
 from vireo.keys import keys_of
 from vireo.recommender.snapshot import NEWEST, Model, Snapshot
 from vireo.recommender.tower import ContentTower

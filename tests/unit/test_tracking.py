@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from tests.oracles_events import assert_followed, payload, stored_viewers
 from tests.streams import BAD, START, stream
-from vireo import counters
-from vireo.catalogue import Profile
+from vireo.catalogue import counters
 from vireo.events.tracking import Tracking
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome
@@ -23,9 +22,10 @@ from vireo.homes.local_meter import LocalMeter
 from vireo.keys import key_of
 from vireo.ports import Ports, Table, Unavailable
 from vireo.projection import WINDOW, Arrival, DeadLetters
-from vireo.recommender.viewers import Viewers
-from vireo.viewer import Viewer
-from vireo.viewer_rows import SEEN, SETTLE
+from vireo.recommender.users import Viewers
+from vireo.viewers.profile import Profile
+from vireo.viewers.rows import SEEN, SETTLE
+from vireo.viewers.viewer import Viewer
 
 
 def arrivals(n: int, **more: Any) -> list[Arrival]:

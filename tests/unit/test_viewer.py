@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vireo import viewer as module
-from vireo.catalogue import Profile
-from vireo.viewer import (
+from vireo.viewers import viewer as module
+from vireo.viewers.profile import Profile
+from vireo.viewers.viewer import (
     HISTORY_CAP,
     WATCHED_CAP,
     Event,

@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 from tests.streams import START
 from tests.unit.test_tracking import deliver, one, viewer
 from tests.unit.test_viewer import EVENTS
-from vireo import viewer_rows
-from vireo.catalogue import Profile
 from vireo.events.models import EventRow
 from vireo.events.tracking import Tracking, read
 from vireo.events.tracking import Viewers as Events
@@ -24,9 +22,11 @@ from vireo.homes.items import pack
 from vireo.homes.local import LocalHome
 from vireo.ports import Page, Ports, Table
 from vireo.projection import Arrival, Change, Memory, advance
-from vireo.recommender.viewers import Viewers
-from vireo.viewer import HISTORY_CAP, WATCHED_CAP, Event, Viewer, apply
-from vireo.viewer_rows import NOW, PAST, SEEN, SETTLE, pack_event, unpack_events, whole
+from vireo.recommender.users import Viewers
+from vireo.viewers import rows
+from vireo.viewers.profile import Profile
+from vireo.viewers.rows import NOW, PAST, SEEN, SETTLE, pack_event, unpack_events, whole
+from vireo.viewers.viewer import HISTORY_CAP, WATCHED_CAP, Event, Viewer, apply
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_half_of_a_transaction_is_not_believed(ports: Ports) -> None:
 
     for old in (PAST, NOW):
         torn = Torn(old)
-        found = viewer_rows.read(torn, "anna")
+        found = rows.read(torn, "anna")
         assert found is not None
         assert found.pack() == expected.pack()
         assert torn.queries == 2

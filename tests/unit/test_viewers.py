@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from tests.worlds import NOW, Faulty, viewer
-from vireo.catalogue import Profile
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import home
 from vireo.keys import key_of
 from vireo.ports import Conflict, Ports, Table
-from vireo.recommender.viewers import UnknownUser, Viewers
-from vireo.viewer import Viewer
+from vireo.recommender.users import UnknownUser, Viewers
+from vireo.viewers.profile import Profile
+from vireo.viewers.viewer import Viewer
 
 
 @pytest.fixture

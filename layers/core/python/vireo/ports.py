@@ -40,7 +40,7 @@ class Table(StrEnum):
     """Every table there is. A record lives at (table, key, sort)."""
 
     VIDEOS = "videos"  #: the catalogue, sharded for listing
-    VIEWERS = "viewers"  #: up to three packed rows per viewer (vireo.viewer_rows)
+    VIEWERS = "viewers"  #: up to three packed rows per viewer (vireo.viewers.rows)
     OVERLAY = "overlay"  #: what changed since the last bundle, in order of time
     REGISTRY = "registry"  #: models, the serving pointer, clients and their tenants
     SETTINGS = "settings"  #: campaigns, experiments and switches that change without a deploy

@@ -16,9 +16,9 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from vireo.catalogue import Country, Identifier, Moment, Whole
+from vireo.fields import Country, Identifier, Moment, Whole
 from vireo.keys import key_of
-from vireo.viewer import Event, EventType
+from vireo.viewers.viewer import Event, EventType
 
 #: The end of the moments that count as one: 2100-01-01 (later: somebody's milliseconds).
 LATEST = 4_102_444_800.0

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from vireo import counters
-from vireo import viewer_rows as rows
-from vireo.counters import COUNTS, PARTS
+from vireo.catalogue import counters
+from vireo.catalogue.counters import COUNTS, PARTS
 from vireo.events.models import EventRow as Row
 from vireo.events.models import Exposure, Refusal, checked
 from vireo.keys import key_of
@@ -24,7 +23,8 @@ from vireo.projection import (
     advance,
     follow,
 )
-from vireo.viewer import EventType, apply, is_positive
+from vireo.viewers import rows
+from vireo.viewers.viewer import EventType, apply, is_positive
 
 
 def read(arrival: Arrival) -> Change[Row] | None:
@@ -50,7 +50,7 @@ def read(arrival: Arrival) -> Change[Row] | None:
 
 @dataclass
 class _Known:
-    """A viewer's events since the past was written; see `vireo.viewer_rows`."""
+    """A viewer's events since the past was written; see `vireo.viewers.rows`."""
 
     user: str
     events: bytearray = field(default_factory=bytearray)

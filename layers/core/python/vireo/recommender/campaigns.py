@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vireo.catalogue import Country, Identifier, Language, Moment
+from vireo.fields import Country, Identifier, Language, Moment
 from vireo.keys import Keys, keys_of
 from vireo.ports import Cache, Records, Table
 from vireo.recommender.slate import Request

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vireo.catalogue import Identifier
+from vireo.fields import Identifier
 from vireo.recommender.tuning import Tuning
 
 

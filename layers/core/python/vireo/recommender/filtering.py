@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from vireo.catalogue import Status
-from vireo.columns import STATUS_CODES
+from vireo.catalogue.columns import STATUS_CODES
+from vireo.catalogue.models import Status
 from vireo.recommender.slate import Mask, Request, Slate
 from vireo.vectors import Rows, has
 

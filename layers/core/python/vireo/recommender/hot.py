@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from vireo.counters import Counts, Reader, by_video, click_rate, empty
+from vireo.catalogue.counters import Counts, Reader, by_video, click_rate, empty
 from vireo.keys import Keys
 from vireo.recommender.video_features import VIDEO_FEATURES, Floats
 
@@ -20,7 +20,7 @@ _PRIOR = 20.0
 
 @dataclass(frozen=True)
 class Hot:
-    """Hot counters (`vireo.counters`) at a moment."""
+    """Hot counters (`vireo.catalogue.counters`) at a moment."""
 
     since: Counts = field(default_factory=empty)  #: since the bundle, a week at most
     lately: Counts = field(default_factory=empty)  #: of the last day

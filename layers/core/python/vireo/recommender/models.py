@@ -6,7 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from vireo.catalogue import Country, Identifier, Language, Moment, Profile, Video, Whole
+from vireo.catalogue.models import Video
+from vireo.fields import Country, Identifier, Language, Moment, Whole
+from vireo.viewers.profile import Profile
 
 Limit = Annotated[int, Field(ge=1, le=100, description="how many videos to answer at most"), Whole]
 

@@ -10,13 +10,13 @@ from concurrent.futures import Future
 import numpy as np
 import orjson
 
-from vireo.catalogue import Profile
+from vireo.catalogue.store import Catalogue, UnknownVideo
 from vireo.keys import key_of, keys_of
+from vireo.patience import Patience
 from vireo.ports import Ports, Unavailable
 from vireo.recommender import listings
 from vireo.recommender.campaigns import Budgets, Campaign
 from vireo.recommender.candidates import Candidates
-from vireo.recommender.catalogue import Catalogue, UnknownVideo
 from vireo.recommender.filtering import Filtering
 from vireo.recommender.models import (
     Context,
@@ -28,14 +28,14 @@ from vireo.recommender.models import (
     StageReport,
 )
 from vireo.recommender.ordering import Ordering
-from vireo.recommender.patience import Patience
 from vireo.recommender.pipeline import Outcome, run
 from vireo.recommender.ranking import Ranking
 from vireo.recommender.reasons import reasons
 from vireo.recommender.serving import Serving, View
 from vireo.recommender.slate import SLOTS, Request, Slate
-from vireo.recommender.viewers import Viewers
-from vireo.viewer import Event, EventType, Viewer, merge_session
+from vireo.recommender.users import Viewers
+from vireo.viewers.profile import Profile
+from vireo.viewers.viewer import Event, EventType, Viewer, merge_session
 
 log = logging.getLogger(__name__)
 

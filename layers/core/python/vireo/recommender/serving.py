@@ -8,15 +8,16 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from vireo import bundle
-from vireo.bundle import BundleRefused
-from vireo.counters import Reader
+from vireo.bundles import files
+from vireo.bundles import pointer as pointers
+from vireo.bundles.files import BundleRefused
+from vireo.catalogue.counters import Reader
+from vireo.catalogue.updates import Changes
+from vireo.patience import Patience
 from vireo.ports import Ports, Records, Unavailable
 from vireo.recommender import controls
-from vireo.recommender.changes import Changes
 from vireo.recommender.controls import Controls
 from vireo.recommender.hot import Hot
-from vireo.recommender.patience import Patience
 from vireo.recommender.snapshot import Model, Overlay, Snapshot
 
 log = logging.getLogger(__name__)
@@ -128,7 +129,7 @@ class Serving:
         if wanted is None or wanted in (served, self._refused):
             return
         try:
-            found = bundle.fetch(self._ports.blobs, wanted, Path(self._ports.scratch))
+            found = files.fetch(self._ports.blobs, wanted, Path(self._ports.scratch))
         except BundleRefused:
             log.exception("bundle %s is refused; %s serves on", wanted, served)
             self._ports.meter.count("BundleRefused")
@@ -138,13 +139,13 @@ class Serving:
         self._view = self._poll(track)
         self._track = track
         keep = {wanted, served or wanted}  # the old one may be needed again
-        bundle.tidy(Path(self._ports.scratch), keep)
+        files.tidy(Path(self._ports.scratch), keep)
 
     def _wanted(self) -> str | None:
         """The bundle that this process was made for, or else the one that the pointer names."""
         if self._ports.serves is not None:
             return self._ports.serves
-        pointer = bundle.current(self._ports.records)
+        pointer = pointers.current(self._ports.records)
         return None if pointer is None else pointer.version
 
     def _poll(self, track: _Track) -> View:

@@ -15,7 +15,7 @@ from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.tower import pause_bucket
 from vireo.recommender.tuning import Tuning
 from vireo.vectors import Bits, Rows, clear
-from vireo.viewer import Viewer
+from vireo.viewers.viewer import Viewer
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]

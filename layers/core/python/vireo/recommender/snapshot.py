@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vireo import text
-from vireo.bundle import Bundle
-from vireo.catalogue import Status, Video
-from vireo.columns import STATUS_CODES, Columns, encode
+from vireo.bundles.files import Bundle
+from vireo.catalogue.columns import STATUS_CODES, Columns, encode
+from vireo.catalogue.models import Status, Video
 from vireo.keys import Keys, keys_of
 from vireo.recommender.hot import Hot
 from vireo.recommender.neighbours import Neighbours
@@ -21,7 +21,7 @@ from vireo.recommender.tower import ContentTower, UserTower
 from vireo.recommender.trees import Trees
 from vireo.recommender.video_features import VIDEO_FEATURES, video_features
 from vireo.vectors import Bits, LiveIndex, Rows, best, bits_of, clear, distinct
-from vireo.viewer import Viewer
+from vireo.viewers.viewer import Viewer
 
 #: How many of a bundle's newest videos may be proposed as fresh.
 NEWEST = 500

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.columns import Columns
+from vireo.catalogue.columns import Columns
 
 Floats = NDArray[np.float32]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.bundle import Bundle
+from vireo.bundles.files import Bundle
 from vireo.recommender.candidates import Retrieval
 from vireo.recommender.tower import UserTower
 from vireo.recommender.video_features import video_features

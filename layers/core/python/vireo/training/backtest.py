@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from vireo.intervals import Interval, Values, difference
 from vireo.training import baselines
 from vireo.training.log import Log
 from vireo.training.metrics import (
@@ -15,7 +16,6 @@ from vireo.training.metrics import (
     FINE,
     PAUSES,
     Lists,
-    Values,
     by_pause,
     coverage,
     in_pause,
@@ -23,7 +23,6 @@ from vireo.training.metrics import (
 )
 from vireo.training.protocols import Requests, Split, known
 from vireo.training.replay import Stage
-from vireo.training.uncertainty import Interval, difference
 
 KS = (10, 100)
 #: What differences are shown of.

@@ -12,17 +12,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vireo import viewer_rows
-from vireo.catalogue import Profile, Video
+from vireo.catalogue import updates
+from vireo.catalogue.models import Video
 from vireo.keys import key_of, keys_of
 from vireo.ports import Blobs, Delete, Ports, Put, Records, Table, walk
-from vireo.recommender import changes
 from vireo.training import events as event_rows
 from vireo.training.dataset import Dataset
 from vireo.training.events import TYPES
 from vireo.training.lines import DatasetError
 from vireo.training.preprocess import Prepared, Settings, connect, prepare
-from vireo.viewer import (
+from vireo.viewers import rows
+from vireo.viewers.profile import Profile
+from vireo.viewers.viewer import (
     HISTORY_CAP,
     POSITIVE_FRACTION,
     POSITIVE_SECONDS,
@@ -60,13 +61,13 @@ def put_videos(
     now = ports.clock.now()
     for start in range(0, len(videos), _BATCH):
         batch = videos[start : start + _BATCH]
-        ports.records.write([put for video in batch for put in changes.writes(video, now)])
+        ports.records.write([put for video in batch for put in updates.writes(video, now)])
         progress("videos", start + len(batch), len(videos))
 
 
 def catalogue(records: Records) -> Iterator[Video]:
     """All videos of a home's catalogue, by shard and id."""
-    for shard in range(changes.SHARDS):
+    for shard in range(updates.SHARDS):
         for record in walk(records, Table.VIDEOS, f"s{shard:02d}"):
             yield Video.model_validate(record.item)
 
@@ -124,7 +125,7 @@ def without(table: pa.Table, erased: Mapping[int, float]) -> pa.Table:
 
 def stored_viewer(records: Records, user_id: str) -> Viewer | None:
     """A viewer as they are now."""
-    return viewer_rows.read(records, user_id)
+    return rows.read(records, user_id)
 
 
 def _once(table: pa.Table) -> pa.Table:
@@ -135,7 +136,7 @@ def _once(table: pa.Table) -> pa.Table:
 
 
 def viewers_of(table: pa.Table, profiles: Mapping[str, Profile]) -> Iterator[tuple[str, Viewer]]:
-    """Every viewer as `vireo.viewer.apply` would leave them after all events.
+    """Every viewer as `vireo.viewers.viewer.apply` would leave them after all events.
 
     Computed for all at once: applying events one by one takes a minute for a million. (Where a
     video of a full history is disliked, an older one stays here that would be gone there.)
@@ -191,7 +192,7 @@ def viewers_of(table: pa.Table, profiles: Mapping[str, Profile]) -> Iterator[tup
 
 
 def _marks(table: pa.Table, kind: Any) -> tuple[Any, Any]:
-    """Where an event enters the watched set, and where it is positive, too (vireo.viewer)."""
+    """Where an event enters the watched set, and where it is positive, too (`vireo.viewers`)."""
     seconds, fraction = _floats(table, "watch_seconds"), _floats(table, "watch_fraction")
     unknown = np.isnan(seconds) & np.isnan(fraction)
     long_enough = unknown | (seconds >= POSITIVE_SECONDS) | (fraction >= POSITIVE_FRACTION)
@@ -222,7 +223,7 @@ def _put_viewers(
     total = len({*profiles, *pc.unique(events.column("user_id")).to_pylist()})
     batch: list[Put | Delete] = []
     for done, (name, viewer) in enumerate(viewers_of(events, profiles), 1):
-        batch += viewer_rows.whole(name, viewer)
+        batch += rows.whole(name, viewer)
         # A viewer is up to 88 KB in three writes; at once go at most 4 MB and 100 writes.
         if len(batch) == 99 or done == total:
             ports.records.write(batch)

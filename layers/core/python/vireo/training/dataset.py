@@ -20,9 +20,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from vireo.catalogue import Identifier, Profile, Video
+from vireo.catalogue.models import Video
+from vireo.fields import Identifier
 from vireo.training import events as event_rows
 from vireo.training.lines import Chunk, DatasetError, Rejected, open_text, read_columns
+from vireo.viewers.profile import Profile
 
 OnError = Literal["skip", "stop"]
 #: Called with a file's name and the rows read of it so far.

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from vireo import bundle as bundles
-from vireo.bundle import Bundle, BundleRefused, Pointer
+from vireo.bundles import files as bundles
+from vireo.bundles import pointer as pointers
+from vireo.bundles.files import Bundle, BundleRefused
+from vireo.bundles.pointer import Pointer
 from vireo.ports import Ports, Table
 from vireo.recommender.features import features
 from vireo.training import artifacts, protocols, recipe
@@ -39,7 +41,7 @@ def in_production(ports: Ports) -> Bundle | None:
 
     A damaged one must not keep a sound one from replacing it: it is counted, and not compared with.
     """
-    pointer = bundles.current(ports.records)
+    pointer = pointers.current(ports.records)
     if pointer is None:
         return None
     try:
@@ -105,7 +107,7 @@ def serve_without_models(run: Run, ports: Ports) -> str:
         config=_origin(run, prepared),
     )
     bundles.publish(bundle, ports.blobs)
-    bundles.switch(ports.records, bundle.version, expect=None)
+    pointers.switch(ports.records, bundle.version, expect=None)
     return bundle.version
 
 
@@ -144,15 +146,15 @@ def publish(
             "metrics": _plain(run.metrics),
         },
     )
-    bundles.switch(ports.records, bundle.version, expect=expect)
+    pointers.switch(ports.records, bundle.version, expect=expect)
 
 
 def withdraw(version: str, ports: Ports) -> None:
     """Have the pointer name the bundle before, if it still names one that is not to serve."""
-    pointer = bundles.current(ports.records)
+    pointer = pointers.current(ports.records)
     ports.meter.count("ReleaseWithdrawn")
     if pointer is not None and pointer.version == version and pointer.previous is not None:
-        bundles.switch(ports.records, pointer.previous, expect=pointer)
+        pointers.switch(ports.records, pointer.previous, expect=pointer)
 
 
 def check(bundle: Bundle, challenger: Challenger, prepared: Prepared) -> None:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vireo.intervals import Values
 from vireo.training.activity import Activity
-from vireo.training.metrics import Lists, Values, per_request
+from vireo.training.metrics import Lists, per_request
 from vireo.training.protocols import Mask, Requests
 
 Rows = NDArray[np.integer]

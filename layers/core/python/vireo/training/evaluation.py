@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.bundle import Bundle
+from vireo.bundles.files import Bundle
 from vireo.ports import Blobs
 from vireo.training import artifacts, metrics, protocols, recipe, report
 from vireo.training import ranker as ranking

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vireo.events import parquet
 from vireo.events.models import LATEST, LONGEST, EventRow
 from vireo.training.lines import DatasetError
-from vireo.viewer import EventType
+from vireo.viewers.viewer import EventType
 
 #: What a viewer can do; the position in this tuple is the type's code.
 TYPES = tuple(kind.value for kind in EventType)

@@ -9,10 +9,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from vireo.intervals import Values
 from vireo.recommender.features import FEATURES, features
 from vireo.recommender.slate import SOURCES
 from vireo.training.log import Log
-from vireo.training.metrics import Values, ndcg
+from vireo.training.metrics import ndcg
 from vireo.training.protocols import Requests
 from vireo.training.replay import Replay
 

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from vireo.intervals import Interval, Values, difference, interval
 from vireo.training.duel import Duel
-from vireo.training.metrics import BUCKETS, Values, in_pause
+from vireo.training.metrics import BUCKETS, in_pause
 from vireo.training.protocols import Mask, Requests
-from vireo.training.uncertainty import Interval, difference, interval
 
 
 class Thresholds(BaseModel):

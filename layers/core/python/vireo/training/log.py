@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.columns import Columns, Vocabulary
+from vireo.catalogue.columns import Columns, Vocabulary
 
 #: A log with fewer events per watched video is sparse; models have defaults for either kind.
 SPARSE = 50

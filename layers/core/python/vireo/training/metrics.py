@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from vireo.intervals import Values
 from vireo.training.protocols import Mask, Requests
 
 Lists = NDArray[np.int32]
-Values = NDArray[np.float64]
 
 #: Name of a group of requests to the pause before them, in seconds: low <= pause < high.
 PAUSES: Mapping[str, tuple[float, float]] = {

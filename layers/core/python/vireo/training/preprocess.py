@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vireo.catalogue import Profile, Video
-from vireo.columns import Columns, Vocabulary, encode
+from vireo.catalogue.columns import Columns, Vocabulary, encode
+from vireo.catalogue.models import Video
 from vireo.keys import keys_of
 from vireo.text import describe, embed_all
 from vireo.training import formats, relational
@@ -24,7 +24,8 @@ from vireo.training.dataset import Dataset
 from vireo.training.events import TYPES
 from vireo.training.log import Log, People
 from vireo.training.vocabulary import vocabulary
-from vireo.viewer import POSITIVE_FRACTION, POSITIVE_SECONDS
+from vireo.viewers.profile import Profile
+from vireo.viewers.viewer import POSITIVE_FRACTION, POSITIVE_SECONDS
 
 
 @dataclass(frozen=True)

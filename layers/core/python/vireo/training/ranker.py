@@ -20,14 +20,13 @@ import pandas as pd
 from catboost import CatBoostRanker, Pool
 from numpy.typing import NDArray
 
+from vireo.intervals import Values, difference
 from vireo.recommender.features import CATEGORICAL, FEATURES
 from vireo.recommender.trees import pack
 from vireo.training.artifacts import group
 from vireo.training.blend import fit_blend, log_chances
 from vireo.training.examples import Examples, Progress
 from vireo.training.log import Log
-from vireo.training.metrics import Values
-from vireo.training.uncertainty import difference
 
 #: Fewer slates than this teach a ranker nothing that retrieval does not know.
 LEAST_SLATES = 50

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.bundle import Bundle
+from vireo.bundles.files import Bundle
 from vireo.recommender.candidates import Retrieval
 from vireo.recommender.tower import HOUR
 from vireo.training import ranker as ranking
@@ -25,7 +25,7 @@ from vireo.training.protocols import Requests, asked_between
 from vireo.training.ranker import Ranker, RankerConfig
 from vireo.training.replay import Replay
 from vireo.training.tower_model import TowerConfig
-from vireo.viewer import HISTORY_CAP
+from vireo.viewers.viewer import HISTORY_CAP
 
 #: Rolling windows of the ranker: each begins at one of these shares of the log and ends at the
 #: next. The last window is not learned from; it stops the training and fits the blend.

@@ -14,8 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.bundle import Bundle
-from vireo.catalogue import Profile
+from vireo.bundles.files import Bundle
 from vireo.recommender.candidates import candidates
 from vireo.recommender.filtering import Filtering
 from vireo.recommender.ordering import Ordering
@@ -26,7 +25,8 @@ from vireo.recommender.tuning import Tuning
 from vireo.training.activity import Activity, Watching
 from vireo.training.log import Log
 from vireo.training.protocols import Requests
-from vireo.viewer import HISTORY_CAP, WATCHED_CAP, Viewer
+from vireo.viewers.profile import Profile
+from vireo.viewers.viewer import HISTORY_CAP, WATCHED_CAP, Viewer
 
 #: How far a slate goes: what retrieval returned, what the filters left, all of that ranked (without
 #: asking the ranker, or with it), or what the viewer gets in the end.

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from vireo.bundle import current
+from vireo.bundles.pointer import current
 from vireo.ports import Missing, Ports, Withdrawn
 from vireo.training import artifacts, deployment, evaluation, generator, recipe
 from vireo.training import ranker as ranking

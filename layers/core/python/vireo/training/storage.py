@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from vireo.columns import Columns, Vocabulary
+from vireo.catalogue.columns import Columns, Vocabulary
 from vireo.training.activity import Activity
 from vireo.training.log import Log, People
 from vireo.training.preprocess import Prepared, Report

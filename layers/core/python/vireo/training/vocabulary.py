@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 
-from vireo.catalogue import Profile, Video
-from vireo.columns import Vocabulary
+from vireo.catalogue.columns import Vocabulary
+from vireo.catalogue.models import Video
+from vireo.viewers.profile import Profile
 
 _ISO_3166 = (
     "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ "

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.catalogue import Profile, Status, Video
+from vireo.catalogue.models import Status, Video
 from vireo.training.generator.words import WORDS, episode, title, topic_words
+from vireo.viewers.profile import Profile
 
 DAY = 86_400.0
 DIMENSIONS = 24

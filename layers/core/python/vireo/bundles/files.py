@@ -18,10 +18,10 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo import manifest as manifests
-from vireo.columns import Columns, Vocabulary
-from vireo.manifest import INDEX, MANIFEST, BundleRefused, Manifest
-from vireo.ports import Blobs, Conflict, Missing, Records, Table
+from vireo.bundles import manifest as manifests
+from vireo.bundles.manifest import INDEX, MANIFEST, BundleRefused, Manifest
+from vireo.catalogue.columns import Columns, Vocabulary
+from vireo.ports import Blobs, Conflict, Missing
 from vireo.vectors import build_index
 
 #: Arrays below this many bytes are read; mapping them would cost more than it saves.
@@ -192,53 +192,6 @@ def tidy(scratch: Path, keep: Collection[str]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-@dataclass(frozen=True)
-class Pointer:
-    """Which bundle serves, which served before it, and the record version that a switch expects."""
-
-    version: str
-    previous: str | None
-    record: int
-
-
-def current(records: Records) -> Pointer | None:
-    """The pointer, or None before the first deployment."""
-    found = records.get(Table.REGISTRY, "serving")
-    if found is None:
-        return None
-    return Pointer(found.item["version"], found.item.get("previous"), found.version)
-
-
-def switch(records: Records, version: str, *, expect: Pointer | None) -> Pointer:
-    """Let ``version`` serve, if the pointer is still the one that the caller has seen.
-
-    Raises:
-        Conflict: another deployment moved the pointer in between; nothing changed.
-    """
-    previous = None if expect is None else expect.version
-    record = records.put(
-        Table.REGISTRY,
-        "serving",
-        "",
-        {"version": version, "previous": previous},
-        expect=0 if expect is None else expect.record,
-    )
-    return Pointer(version, previous, record)
-
-
-def rollback(records: Records) -> Pointer:
-    """Let the bundle serve again that served before.
-
-    Raises:
-        Missing: there is none.
-        Conflict: a deployment moved the pointer meanwhile.
-    """
-    pointer = current(records)
-    if pointer is None or pointer.previous is None:
-        raise Missing("no earlier bundle to go back to")
-    return switch(records, pointer.previous, expect=pointer)
-
-
 def _blob(version: str, name: str) -> str:
     return f"bundles/{version}/{name}"
 
@@ -297,13 +250,9 @@ __all__ = [
     "BundleRefused",
     "Conflict",
     "Manifest",
-    "Pointer",
-    "current",
     "fetch",
     "load",
     "publish",
-    "rollback",
-    "switch",
     "tidy",
     "write",
 ]

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.catalogue import Status, Video
+from vireo.catalogue.models import Status, Video
 from vireo.keys import Keys, key_of, keys_of
 
 STATUS_CODES = {Status.PUBLIC: 0, Status.PRIVATE: 1, Status.DELETED: 2}

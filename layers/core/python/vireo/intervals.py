@@ -6,15 +6,17 @@ bootstrap; Field & Welsh 2007), and two systems are compared on the same request
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
 
-from vireo.training.metrics import Values
+Values = NDArray[np.float64]
 
 _DRAWS_AT_ONCE = 64
+_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def interval(
         return Interval(mean, float("nan"), float("nan"), requests, viewers)
     means = _draw(sums, counts, draws, np.random.default_rng(seed))
     tail = (1 - level) / 2
-    expanded = norm.cdf(np.sqrt(viewers / (viewers - 1)) * t.ppf(tail, viewers - 1))
+    expanded = _NORMAL.cdf(math.sqrt(viewers / (viewers - 1)) * t_quantile(tail, viewers - 1))
     low, high = np.quantile(means, [expanded, 1 - expanded])
     return Interval(mean, float(low), float(high), requests, viewers)
 
@@ -94,6 +96,51 @@ def difference(
     if ours.shape != theirs.shape:
         raise ValueError("a paired difference needs the same requests on both sides")
     return interval(ours - theirs, users, level=level, draws=draws, seed=seed)
+
+
+def wilson(successes: float, trials: float, *, level: float = 0.95) -> tuple[float, float]:
+    """Bounds of a rate from ``successes`` of ``trials`` (Wilson's score interval, 1927).
+
+    Unlike mean ± z · error, it stays within 0 and 1 and says something when nothing succeeded:
+    no success of ten has the bounds (0, 0.28). Without trials anything is possible: (0, 1).
+    """
+    if trials <= 0:
+        return 0.0, 1.0
+    z = _NORMAL.inv_cdf(0.5 + level / 2)
+    rate, spread = successes / trials, z * z / trials
+    centre = rate + spread / 2
+    margin = z * math.sqrt(max(0.0, rate * (1 - rate) / trials + spread / (4 * trials)))
+    low, high = (centre - margin) / (1 + spread), (centre + margin) / (1 + spread)
+    return max(0.0, low), min(1.0, high)
+
+
+def t_quantile(probability: float, freedom: int) -> float:
+    """The quantile of Student's t with ``freedom`` degrees of freedom (a whole number ≥ 1).
+
+    The angle atan(t / √freedom) is bisected, in which the distribution is a finite sum (Abramowitz
+    and Stegun, 26.7.3 and 26.7.4). SciPy has it, but weighs 116 MB where this may have to run.
+    """
+    wanted = abs(2 * probability - 1)
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        if _within(middle, freedom) < wanted:
+            low = middle
+        else:
+            high = middle
+    return math.copysign(math.sqrt(freedom) * math.tan((low + high) / 2), probability - 0.5)
+
+
+def _within(angle: float, freedom: int) -> float:
+    """P(|T| ≤ √freedom · tan(angle))."""
+    odd = freedom % 2
+    if freedom == 1:
+        return 2 * angle / math.pi
+    k = np.arange(1 + odd, freedom - 2, 2, dtype=np.float64)
+    terms = np.cumprod(np.r_[1.0, k / (k + 1) * math.cos(angle) ** 2])
+    if odd:
+        return 2 / math.pi * (angle + math.sin(angle) * math.cos(angle) * float(terms.sum()))
+    return math.sin(angle) * float(terms.sum())
 
 
 def _by_viewer(values: Values, users: NDArray[np.integer]) -> tuple[Values, NDArray[np.int64]]:

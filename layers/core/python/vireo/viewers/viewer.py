@@ -19,10 +19,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.catalogue import Profile
 from vireo.keys import Keys
+from vireo.viewers.profile import Profile
 
-#: Since 2 a record may have a row of later events beside it (vireo.viewer_rows).
+#: Since 2 a record may have a row of later events beside it (vireo.viewers.rows).
 VERSION = 2
 _READABLE = (1, VERSION)
 #: How much of the past models may read; 8 KB.

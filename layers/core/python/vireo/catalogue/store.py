@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vireo.catalogue import Status, Video, VideoBody
+from vireo.catalogue import updates
+from vireo.catalogue.models import Status, Video, VideoBody
 from vireo.ports import Delete, Ports, Table
-from vireo.recommender import changes
 
 #: Two rows for each video, 100 in one atomic write.
 _TOGETHER = 50
@@ -26,7 +26,7 @@ class Catalogue:
     def put(self, video_id: str, body: VideoBody) -> Video:
         """Store a video, whether or not it was there."""
         video = Video(video_id=video_id, **body.model_dump())
-        self._records.write(changes.writes(video, self._clock.now()))
+        self._records.write(updates.writes(video, self._clock.now()))
         return video
 
     def put_all(self, videos: Sequence[Video]) -> int:
@@ -34,12 +34,12 @@ class Catalogue:
         now = self._clock.now()
         for start in range(0, len(videos), _TOGETHER):
             part = videos[start : start + _TOGETHER]
-            self._records.write([write for v in part for write in changes.writes(v, now)])
+            self._records.write([write for v in part for write in updates.writes(v, now)])
         return len(videos)
 
     def get(self, video_id: str) -> Video:
         """A stored video. Raises `UnknownVideo`."""
-        found = self._records.get(Table.VIDEOS, changes.shard(video_id), video_id)
+        found = self._records.get(Table.VIDEOS, updates.shard(video_id), video_id)
         if found is None:
             raise UnknownVideo(video_id)
         return Video.model_validate(found.item)
@@ -47,5 +47,5 @@ class Catalogue:
     def delete(self, video_id: str) -> None:
         """Take a video out of the catalogue and of every answer. Raises `UnknownVideo`."""
         gone = self.get(video_id).model_copy(update={"status": Status.DELETED})
-        news = changes.entry(gone.model_dump(mode="json"), self._clock.now())
-        self._records.write([Delete(Table.VIDEOS, changes.shard(video_id), video_id), news])
+        news = updates.entry(gone.model_dump(mode="json"), self._clock.now())
+        self._records.write([Delete(Table.VIDEOS, updates.shard(video_id), video_id), news])

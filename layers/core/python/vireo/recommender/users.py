@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from vireo import viewer_rows as rows
-from vireo.catalogue import Profile
 from vireo.keys import key_of
 from vireo.ports import Conflict, Ports, Put, Table
 from vireo.projection import DeadLetters
 from vireo.recommender.campaigns import cap_key
 from vireo.recommender.controls import rows as settings
 from vireo.recommender.models import User
-from vireo.viewer import Viewer
+from vireo.viewers import rows
+from vireo.viewers.profile import Profile
+from vireo.viewers.viewer import Viewer
 
 #: A profile and the event stream may write at once; each retry reads what the other wrote.
 _ATTEMPTS = 5
@@ -24,7 +24,7 @@ class UnknownUser(LookupError):
 
 
 class Viewers:
-    """Viewers of one tenant: as `vireo.viewer_rows` keeps them."""
+    """Viewers of one tenant: as `vireo.viewers.rows` keeps them."""
 
     def __init__(self, ports: Ports) -> None:
         self._records = ports.records

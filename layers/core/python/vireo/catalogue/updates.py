@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vireo import text
-from vireo.catalogue import Video
+from vireo.catalogue.models import Video
 from vireo.keys import key_of
 from vireo.ports import Put, Record, Records, Table, walk
 

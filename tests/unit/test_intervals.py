@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import stats
 
-from vireo.training.uncertainty import Interval, difference, interval
+from vireo.intervals import Interval, difference, interval, t_quantile, wilson
 
 seeds = st.integers(0, 10_000)
 
@@ -106,3 +107,21 @@ def test_one_viewer_has_no_interval() -> None:
 
 def test_reads_as_a_sentence() -> None:
     assert str(Interval(0.01, -0.02, 0.04, 9, 3)) == "+0.0100 [-0.0200, +0.0400]"
+
+
+@given(st.integers(1, 3000), st.floats(0.001, 0.999))
+def test_quantiles_of_t_are_scipys(freedom: int, probability: float) -> None:
+    expected = stats.t.ppf(probability, freedom)
+    assert t_quantile(probability, freedom) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@given(st.integers(0, 500), st.integers(1, 500), st.sampled_from([0.8, 0.95, 0.99]))
+def test_wilsons_bounds_are_scipys(successes: int, trials: int, level: float) -> None:
+    successes = min(successes, trials)
+    expected = stats.binomtest(successes, trials).proportion_ci(level, method="wilson")
+    bounds = wilson(successes, trials, level=level)
+    assert bounds == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_without_trials_any_rate_is_possible() -> None:
+    assert wilson(0, 0) == (0.0, 1.0)

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator
 
 from vireo.ports import Delete, Item, Put, Record, Records, Table, Unavailable
-from vireo.viewer import Event, EventType, Viewer, apply
+from vireo.viewers.viewer import Event, EventType, Viewer, apply
 
 #: Sort keys. What a request reads comes before `SEEN`, what an event needs after `PAST`.
 PAST, NOW, SEEN = "", "now", "seen"

@@ -2,44 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import (
-    AfterValidator,
-    AwareDatetime,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     model_validator,
 )
 
-#: 1–128 visible characters without blanks: what a URL path and a log line take unharmed.
-Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[!-.0-~]+$")]
-#: ISO 3166-1 alpha-2.
-Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$", examples=["DE"])]
-#: BCP 47, the language and at most one subtag.
-Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$", examples=["en"])]
-
-
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-#: For an int in a body: JSON has one kind of number, in which 5.0 is 5.
-Whole = BeforeValidator(_whole)
-
-
-def _in_range(moment: datetime) -> datetime:
-    if not 1970 <= moment.year <= 2100:
-        raise ValueError("must lie between 1970 and 2100")
-    return moment.astimezone(UTC)
-
-
-#: A moment with its zone (ISO 8601), kept in UTC.
-Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
+from vireo.fields import Country, Identifier, Language, Moment, Whole
 
 
 class Status(StrEnum):
@@ -86,14 +59,3 @@ class Video(VideoBody):
     """A video of the catalogue."""
 
     video_id: Identifier
-
-
-class Profile(BaseModel):
-    """What a viewer said of themselves; every field may be left out."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-    age: Annotated[int, Field(ge=0, le=120), Whole] | None = None
-    country: Country | None = None
-    language: Language | None = None
-    joined_at: Moment | None = None

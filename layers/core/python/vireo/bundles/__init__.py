@@ -1,0 +1,1 @@
+"""Bundles: immutable, checksummed folders that are published whole and switched by one pointer."""

@@ -1,0 +1,54 @@
+"""The pointer: which bundle serves, moved by a conditional write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vireo.ports import Missing, Records, Table
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """Which bundle serves, which served before it, and the record version that a switch expects."""
+
+    version: str
+    previous: str | None
+    record: int
+
+
+def current(records: Records) -> Pointer | None:
+    """The pointer, or None before the first deployment."""
+    found = records.get(Table.REGISTRY, "serving")
+    if found is None:
+        return None
+    return Pointer(found.item["version"], found.item.get("previous"), found.version)
+
+
+def switch(records: Records, version: str, *, expect: Pointer | None) -> Pointer:
+    """Let ``version`` serve, if the pointer is still the one that the caller has seen.
+
+    Raises:
+        Conflict: another deployment moved the pointer in between; nothing changed.
+    """
+    previous = None if expect is None else expect.version
+    record = records.put(
+        Table.REGISTRY,
+        "serving",
+        "",
+        {"version": version, "previous": previous},
+        expect=0 if expect is None else expect.record,
+    )
+    return Pointer(version, previous, record)
+
+
+def rollback(records: Records) -> Pointer:
+    """Let the bundle serve again that served before.
+
+    Raises:
+        Missing: there is none.
+        Conflict: a deployment moved the pointer meanwhile.
+    """
+    pointer = current(records)
+    if pointer is None or pointer.previous is None:
+        raise Missing("no earlier bundle to go back to")
+    return switch(records, pointer.previous, expect=pointer)

@@ -1,0 +1,1 @@
+"""Videos: what is known of them, how they are stored, and how changes reach those who serve."""

@@ -1,0 +1,24 @@
+"""A viewer as they describe themselves."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+)
+
+from vireo.fields import Country, Language, Moment, Whole
+
+
+class Profile(BaseModel):
+    """What a viewer said of themselves; every field may be left out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    age: Annotated[int, Field(ge=0, le=120), Whole] | None = None
+    country: Country | None = None
+    language: Language | None = None
+    joined_at: Moment | None = None
