@@ -29,10 +29,14 @@ import numpy as np
 import orjson
 
 from vireo.bundles import files as bundles
-from vireo.homes.terminal import Progress
-from vireo.training import baselines, preprocess, protocols, recipe
-from vireo.training.activity import Activity
-from vireo.training.backtest import (
+from vireo.jobs.terminal import Progress
+from vireo.training.data import preprocess, requests
+from vireo.training.data.activity import Activity
+from vireo.training.data.log import Log
+from vireo.training.data.metrics import BUCKETS, FINE
+from vireo.training.data.prepared import Prepared
+from vireo.training.judging import baselines
+from vireo.training.judging.backtest import (
     KS,
     REFERENCES,
     Comparison,
@@ -44,10 +48,8 @@ from vireo.training.backtest import (
     list_lines,
     together,
 )
-from vireo.training.log import Log
-from vireo.training.metrics import BUCKETS, FINE
-from vireo.training.preprocess import Prepared
-from vireo.training.replay import Replay, Stage
+from vireo.training.models import recipe
+from vireo.training.models.replay import Replay, Stage
 
 #: What may be asked of our model, and its name in tables.
 STAGES: dict[Stage, str] = {
@@ -100,18 +102,18 @@ def _evaluation(prepared: Prepared, options: argparse.Namespace) -> Evaluation:
     )
 
 
-def split_of(log: Log, options: argparse.Namespace) -> protocols.Split:
+def split_of(log: Log, options: argparse.Namespace) -> requests.Split:
     """The requests that the options ask for."""
     if options.split == "temporal":
-        return protocols.temporal(log, options.cut)
+        return requests.temporal(log, options.cut)
     if options.split == "successive":
         cap = options.cap or None
-        return protocols.successive(log, options.cut, cap=cap, seed=options.sample_seed)
-    return protocols.leave_one_out(log)
+        return requests.successive(log, options.cut, cap=cap, seed=options.sample_seed)
+    return requests.leave_one_out(log)
 
 
 def _ours(
-    prepared: Prepared, split: protocols.Split, stages: Iterable[Stage], options: argparse.Namespace
+    prepared: Prepared, split: requests.Split, stages: Iterable[Stage], options: argparse.Namespace
 ) -> list[StageSystem]:
     """Our own model, trained on nothing but what may be learnt from."""
     log = prepared.log
@@ -121,7 +123,7 @@ def _ours(
     begin = float(log.time[~split.fit][0])
     overrides = orjson.loads(options.settings.read_bytes()) if options.settings else {}
     started, progress = time.process_time(), Progress()
-    learnt = protocols.known(log, split.fit)
+    learnt = requests.known(log, split.fit)
     kept = options.bundles / _version(learnt, overrides, options.seed) if options.bundles else None
     if kept is not None and (kept / bundles.MANIFEST).exists():
         bundle = bundles.load(kept)

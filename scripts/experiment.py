@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from vireo.homes.local import home as local_home
 from vireo.ports import Ports, Table
 from vireo.recommender.experiments import Experiment
-from vireo.training.trials import Trial, read
+from vireo.training.judging.experiments import Trial, read
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from vireo.homes.local import LocalHome
-from vireo.homes.terminal import Progress
+from vireo.jobs.lines import DatasetError
+from vireo.jobs.terminal import Progress
 from vireo.ports import Home, Missing
-from vireo.training import collected, dataset, formats
-from vireo.training.lines import DatasetError
+from vireo.training.data import collected, dataset, formats
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -31,8 +31,8 @@ from vireo.homes.local_gateway import Gateway, serve
 from vireo.homes.local_loop import Loop, Retention
 from vireo.homes.local_mapping import EventSourceMapping
 from vireo.homes.local_tokens import LocalTokens
-from vireo.homes.terminal import Progress
 from vireo.identity import SCOPES
+from vireo.jobs.terminal import Progress
 from vireo.ports import Blobs, Execution, Missing, Ports
 
 TENANT = "default"
@@ -84,7 +84,7 @@ def _seed(ports: Ports, options: argparse.Namespace, progress: Progress) -> None
     ports.blobs.write(begun, b"{}")
     # Imported when needed: a start that only serves must not wait for it.
     from vireo.training import generator  # noqa: PLC0415
-    from vireo.training.collected import into_home  # noqa: PLC0415
+    from vireo.training.data.collected import into_home  # noqa: PLC0415
 
     viewers, videos, events, _ = SIZES[options.size]
     progress("data", 0.0, f"{viewers:,} viewers, {videos:,} videos, {events:,} events")

@@ -9,7 +9,7 @@ import argparse
 from datetime import UTC, datetime
 
 from vireo.homes.chosen import add_options, chosen
-from vireo.training.erasure import history, purge
+from vireo.training.data.purge import history, purge
 
 
 def main(arguments: list[str] | None = None) -> None:

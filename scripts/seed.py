@@ -8,7 +8,8 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from vireo.training import dataset, generator
+from vireo.training import generator
+from vireo.training.data import dataset
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -31,9 +31,10 @@ from vireo.homes.local_mapping import EventSourceMapping
 from vireo.ports import Blobs, Ports, Table
 from vireo.recommender.models import RecommendRequest
 from vireo.recommender.service import Recommender
-from vireo.training import generator, trials
-from vireo.training.collected import into_home
+from vireo.training import generator
+from vireo.training.data.collected import into_home
 from vireo.training.generator.audience import Audience
+from vireo.training.judging import experiments
 from vireo.training.steps import perform
 
 TENANT, DAY = "default", 86_400.0
@@ -51,7 +52,7 @@ class Round:
 
     number: int
     version: str  #: of the model that served it
-    trial: trials.Trial
+    trial: experiments.Trial
     decision: str  #: about the model that was trained on it
     rivalry: tuple[str, ...]  #: how that one did beside the model that served
 
@@ -108,7 +109,7 @@ class Simulation:
         verdicts = [v for v in report["verdicts"] if "the model in production" in v["gate"]]
         return tuple(f"{v['gate']}: {v['why']}" for v in verdicts)
 
-    def serve(self, number: int, requests: int) -> trials.Trial:
+    def serve(self, number: int, requests: int) -> experiments.Trial:
         """One day of visits; what was collected of them says who clicked how much."""
         experiment = f"day-{number}"
         self._split(experiment)
@@ -121,7 +122,7 @@ class Simulation:
             self._visit(viewer, f"{experiment}-{j}")
         self._settle(requests)
         self.clock.advance(max(0.0, began + DAY - self.clock.now()))
-        return trials.read(self.ports, experiment, HALVES)
+        return experiments.read(self.ports, experiment, HALVES)
 
     def _split(self, experiment: str) -> None:
         records = self.ports.records

@@ -18,7 +18,7 @@ from stacks.environments import Environment
 from stacks.functions import log_group
 from vireo.events.models import COLUMNS
 
-#: Where the events of a tenant lie, as `vireo.training.collected` looks for them.
+#: Where the events of a tenant lie, as `vireo.training.data.collected` looks for them.
 PREFIX = "!{partitionKeyFromLambda:tenant}/events/date=!{partitionKeyFromLambda:date}/"
 #: What could not be transformed or converted. Whose it is, nobody knows then.
 UNDELIVERED = "_system/undelivered"

@@ -14,12 +14,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from vireo.training import events, generator
-from vireo.training.dataset import Dataset
+from vireo.training import generator
+from vireo.training.data import event_table
+from vireo.training.data.dataset import Dataset
+from vireo.training.data.log import Log
+from vireo.training.data.prepared import Prepared
+from vireo.training.data.preprocess import from_dataset
+from vireo.training.data.requests import Requests
 from vireo.training.generator.audience import Audience
-from vireo.training.log import Log
-from vireo.training.preprocess import Prepared, from_dataset
-from vireo.training.protocols import Requests
 
 DAYS, DAY, SHOWN = 4, 86_400.0, 20
 #: How lists are ordered: by a score of the videos that says nothing of them, or by that, what was
@@ -77,9 +79,9 @@ def collected(
     seen = np.zeros_like(allowed)
     visits = _Visits(audience, allowed, seen, made.ids, policy)
     rows = list(visits.events(requests, size.end, np.random.default_rng([seed, 1])))
-    names = [f.name for f in events.SCHEMA if f.name not in ("slot", "variant", "rating")]
+    names = [f.name for f in event_table.SCHEMA if f.name not in ("slot", "variant", "rating")]
     table = pa.Table.from_pylist([{n: r.get(n) for n in names if n != "sequence"} for r in rows])
-    good, bad, _ = events.check(table)
+    good, bad, _ = event_table.check(table)
     assert not len(bad)
     catalogue = sorted(made.catalogue, key=lambda v: v.video_id)
     data = Dataset(good, catalogue, viewers.profiles)

@@ -8,7 +8,7 @@ import numpy as np
 
 from vireo.catalogue.columns import Vocabulary, encode
 from vireo.catalogue.models import Video
-from vireo.training.log import Log, People
+from vireo.training.data.log import Log, People
 
 
 def make_log(users: list[int], videos: list[int], times: list[float], n_videos: int) -> Log:

@@ -9,7 +9,7 @@ from vireo.catalogue.columns import Vocabulary, encode
 from vireo.catalogue.models import Video
 from vireo.keys import keys_of
 from vireo.text import embed_all
-from vireo.training.log import Log, People
+from vireo.training.data.log import Log, People
 
 VOCABULARY = Vocabulary(
     categories=("a", "b", "c"),

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 from tests.biased import SHOWN, Biased, Policy, collected
-from vireo.training.preprocess import Prepared
-from vireo.training.recipe import RecipeConfig, train
-from vireo.training.replay import Replay
+from vireo.training.data.prepared import Prepared
+from vireo.training.models.recipe import RecipeConfig, train
+from vireo.training.models.replay import Replay
 
 #: Less than by default, as logs are small.
 CONFIG = RecipeConfig.of({"requests": 200, "tower": {"epochs": 8}})

@@ -21,7 +21,7 @@ from vireo.recommender.filtering import Filtering
 from vireo.recommender.slate import Request
 from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.trees import pack
-from vireo.training.ranker import frame
+from vireo.training.models.ranker import frame
 
 SLATES, TREES, DEPTH = 100, 1000, 6
 #: The same trees over numbers only: what `catboost.predict` evaluates fastest, for the floor.

@@ -32,8 +32,8 @@ from vireo.ports import Execution, Home, Ports
 from vireo.recommender import serving as serving_module
 from vireo.recommender.service import Recommender
 from vireo.training import generator
-from vireo.training.collected import into_home
-from vireo.training.dataset import Dataset
+from vireo.training.data.collected import into_home
+from vireo.training.data.dataset import Dataset
 from vireo.training.steps import perform
 
 TENANT = "default"

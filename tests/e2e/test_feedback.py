@@ -14,7 +14,7 @@ from tracking.app import follower
 from vireo.homes.local_loop import Loop
 from vireo.homes.local_mapping import EventSourceMapping
 from vireo.projection import DeadLetters
-from vireo.training.collected import read_home
+from vireo.training.data.collected import read_home
 
 #: What is promised is two seconds; a loaded test machine gets more.
 SECONDS = 15.0

@@ -20,8 +20,8 @@ from vireo.ports import Conflict, Table
 from vireo.recommender.models import RecommendRequest
 from vireo.recommender.service import Recommender
 from vireo.training import deployment, generator, steps
-from vireo.training.collected import into_home
-from vireo.training.dataset import Dataset
+from vireo.training.data.collected import into_home
+from vireo.training.data.dataset import Dataset
 from vireo.training.run import Run
 
 Refuse = Callable[[generator.Settings], tuple[Laptop, list[str]]]

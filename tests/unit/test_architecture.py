@@ -21,7 +21,8 @@ ROOTS |= {"text", "vectors"}
 SHARED = ROOTS | {"bundles", "catalogue", "viewers"}
 DOMAINS = {
     "recommender": {"recommender"},
-    "training": {"training", "recommender", "events"},
+    "training": {"training", "recommender", "events", "jobs"},
+    "jobs": {"jobs"},
     "events": {"events"},
     "patterns": {"patterns"},
 }

@@ -13,8 +13,8 @@ from tests.worlds import D, neighbours, towers
 from vireo import vectors
 from vireo.recommender.candidates import Retrieval
 from vireo.recommender.tower import UserTower
-from vireo.training import assembly
-from vireo.training.assembly import Fitted, assemble
+from vireo.training.models import assembly
+from vireo.training.models.assembly import Fitted, assemble
 
 
 def test_the_index_is_set_by_what_viewers_ask(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,12 @@ import pytest
 
 from scripts import backtest as command
 from tests import oracles_evaluation as oracle
-from vireo.training import baselines, metrics
-from vireo.training.activity import Activity
-from vireo.training.backtest import (
+from vireo.training.data import metrics
+from vireo.training.data.activity import Activity
+from vireo.training.data.log import Log
+from vireo.training.data.requests import Requests, Split, successive, temporal
+from vireo.training.judging import baselines
+from vireo.training.judging.backtest import (
     Answers,
     BaselineSystem,
     Evaluation,
@@ -21,9 +24,7 @@ from vireo.training.backtest import (
     fitted_baselines,
     list_lines,
 )
-from vireo.training.log import Log
-from vireo.training.protocols import Requests, Split, successive, temporal
-from vireo.training.replay import Stage
+from vireo.training.models.replay import Stage
 
 
 class Staged:
@@ -112,7 +113,7 @@ def test_the_command_prints_and_writes(
 ) -> None:
     log = oracle.random_log(4, n=900)
     prepared = Namespace(log=log)
-    monkeypatch.setattr("vireo.training.preprocess.read", lambda folder, now: prepared)
+    monkeypatch.setattr("vireo.training.data.preprocess.read", lambda folder, now: prepared)
     command.main(
         ["--data", "anywhere", "--split", "successive", "--systems", "Popularity,Openers,EASE",
          "--out", str(tmp_path / "out.json"), "--lists", str(tmp_path / "lists.txt")]
@@ -136,7 +137,9 @@ def test_runs_are_pooled_by_viewer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = oracle.random_log(4, n=900)
-    monkeypatch.setattr("vireo.training.preprocess.read", lambda folder, now: Namespace(log=log))
+    monkeypatch.setattr(
+        "vireo.training.data.preprocess.read", lambda folder, now: Namespace(log=log)
+    )
     command.main(
         ["--data", "anywhere", "--cut", ".6", ".8", "--seed", "1", "2", "--untuned",
          "--systems", "Popularity,EASE", "--out", str(tmp_path / "out.json")]
@@ -218,8 +221,8 @@ def test_nothing_of_the_test_reaches_training(
         def lists(self, requests: Requests, stage: Stage, k: int) -> metrics.Lists:
             return self.stages.lists(requests, stage, k)
 
-    monkeypatch.setattr("vireo.training.preprocess.read", lambda folder, now: prepared)
-    monkeypatch.setattr("vireo.training.recipe.train", train)
+    monkeypatch.setattr("vireo.training.data.preprocess.read", lambda folder, now: prepared)
+    monkeypatch.setattr("vireo.training.models.recipe.train", train)
     monkeypatch.setattr(command, "Replay", Model)
     command.main(["--data", "x", "--split", protocol, "--systems", "ours,Popularity"])
     printed = capsys.readouterr().out

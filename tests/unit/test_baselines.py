@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests import oracles_evaluation as oracle
-from vireo.training import baselines, metrics
-from vireo.training.baselines import (
+from vireo.training.data import metrics
+from vireo.training.data.log import Log
+from vireo.training.data.requests import Split, known, successive, temporal
+from vireo.training.judging import baselines
+from vireo.training.judging.baselines import (
     EASE,
     GRID,
     Baseline,
@@ -24,8 +27,6 @@ from vireo.training.baselines import (
     top,
     tuned,
 )
-from vireo.training.log import Log
-from vireo.training.protocols import Split, known, successive, temporal
 
 Dense = NDArray[np.float64]
 seeds = st.integers(0, 10_000)

@@ -14,13 +14,14 @@ import pytest
 from vireo.catalogue.store import Catalogue
 from vireo.catalogue.updates import Changes
 from vireo.homes.local import LocalHome
+from vireo.jobs.lines import DatasetError
 from vireo.keys import key_of
 from vireo.ports import Ports, Table
 from vireo.recommender.users import Viewers
-from vireo.training import collected, generator, preprocess
-from vireo.training import events as event_rows
-from vireo.training.dataset import Dataset
-from vireo.training.lines import DatasetError
+from vireo.training import generator
+from vireo.training.data import collected, preprocess
+from vireo.training.data import event_table as event_rows
+from vireo.training.data.dataset import Dataset
 from vireo.viewers.viewer import Event, EventType, Viewer, apply
 
 SMALL = generator.Settings(viewers=40, videos=150, events=4000, days=12)

@@ -9,7 +9,7 @@ import pytest
 
 from scripts import import_dataset, seed
 from vireo.homes.local import LocalHome
-from vireo.training import collected, dataset
+from vireo.training.data import collected, dataset
 
 SMALL = ["--viewers", "30", "--videos", "80", "--events", "2000", "--days", "10"]
 

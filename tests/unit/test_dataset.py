@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from vireo.catalogue.models import Status, Video
 from vireo.events.models import LATEST
-from vireo.training import dataset, events
-from vireo.training.dataset import Dataset
-from vireo.training.lines import DatasetError, Rejected
+from vireo.jobs.lines import DatasetError, Rejected
+from vireo.training.data import dataset, event_table
+from vireo.training.data.dataset import Dataset
 from vireo.viewers.profile import Profile
 
 HEADER = "user_id,video_id,timestamp,type,watch_fraction,position,country"
@@ -87,7 +87,7 @@ def test_lines_count_blank_ones_line_ends_and_a_byte_order_mark(tmp_path: Path) 
 def test_chunks_keep_line_numbers_and_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vireo.training.lines.CHUNK", 3)
+    monkeypatch.setattr("vireo.jobs.lines.CHUNK", 3)
     rows = [f"u{j},v1,{'x' if j % 4 == 0 else 100 - j},,,," for j in range(20)]
     data = dataset.read(write_events(tmp_path, *rows))
     assert [r.line for r in data.rejected] == [2, 6, 10, 14, 18]
@@ -223,7 +223,7 @@ ROWS = st.lists(
         {
             "user_id": IDS,
             "video_id": IDS,
-            "type": st.sampled_from(events.TYPES),
+            "type": st.sampled_from(event_table.TYPES),
             "timestamp": st.floats(0, 4e9),
             "watch_seconds": st.none() | st.floats(0, 1e5),
             "watch_fraction": st.none() | st.floats(0, 1),
@@ -259,7 +259,7 @@ def test_what_is_written_is_read_again(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, rows: list[dict[str, Any]]
 ) -> None:
     folder = tmp_path_factory.mktemp("data")
-    checked, bad, _ = events.check(pa.Table.from_pylist(rows))
+    checked, bad, _ = event_table.check(pa.Table.from_pylist(rows))
     assert not len(bad)
     users = {"u,1": Profile(age=7, country="DE", joined_at=datetime(2020, 1, 1, tzinfo=UTC))}
     data = Dataset(checked, [VIDEO, Video(video_id="w", title="w")], users)
@@ -274,7 +274,7 @@ def test_what_is_written_is_read_again(
 
 
 def test_csv_refuses_what_it_cannot_say(tmp_path: Path) -> None:
-    empty = events.SCHEMA.empty_table()
+    empty = event_table.SCHEMA.empty_table()
     for video in (
         Video(video_id="v", title="t", tags=("a|b",)),
         Video(video_id="v", title="t", countries_allowed=()),
@@ -325,7 +325,7 @@ def acceptable(row: dict[str, str]) -> bool:
     )
 )
 def test_many_rows_are_judged_as_each_alone(rows: list[dict[str, str]]) -> None:
-    table, bad, reasons = events.check(pa.Table.from_pylist(rows))
+    table, bad, reasons = event_table.check(pa.Table.from_pylist(rows))
     assert bad.tolist() == [j for j, row in enumerate(rows) if not acceptable(row)]
     assert len(reasons) == len(bad)
     assert all(reasons)

@@ -11,12 +11,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests import oracles_evaluation as oracle
-from vireo.training.activity import Activity
-from vireo.training.duel import LEAST, Duel, duel
-from vireo.training.events import TYPES
-from vireo.training.gates import Champion, Contest, Evidence, Thresholds, Verdict, judge
-from vireo.training.metrics import Lists, per_request
-from vireo.training.protocols import Requests, temporal
+from vireo.training.data.activity import Activity
+from vireo.training.data.event_table import TYPES
+from vireo.training.data.metrics import Lists, per_request
+from vireo.training.data.requests import Requests, temporal
+from vireo.training.judging.duel import LEAST, Duel, duel
+from vireo.training.judging.gates import (
+    Champion,
+    Contest,
+    Evidence,
+    Thresholds,
+    Verdict,
+    judge,
+)
 
 VIEWERS, VIDEOS, SHOWN = 300, 400, 10
 BEGIN = 1_000.0

@@ -21,8 +21,8 @@ from vireo.ports import Missing, Ports, Table
 from vireo.projection import Arrival, DeadLetters
 from vireo.recommender.campaigns import cap_key
 from vireo.recommender.users import Viewers
-from vireo.training import erasure
-from vireo.training.collected import put_videos, read_home
+from vireo.training.data import purge
+from vireo.training.data.collected import put_videos, read_home
 
 START = 1_700_000_000.0
 
@@ -49,14 +49,14 @@ def test_the_rows_of_erased_people_leave_the_files(
     delivery(home, tmp_path / "p").step(flush=True)
     before = sum(map(len, files(ports).values()))
     theirs = [r for rows in files(ports).values() for r in rows if r["user_id"] == "u3"]
-    assert erasure.purge(ports) == erasure.Purge(0, 0, 0, 0)
+    assert purge.purge(ports) == purge.Purge(0, 0, 0, 0)
     for run, decision in (("old", b'{"decision": {"deploy": false}}'), ("now", None)):
         ports.blobs.write(f"runs/{run}/prepared/log.npz", b"u3")
         if decision:
             ports.blobs.write(f"runs/{run}/evaluate.json", decision)
     Viewers(ports).erase("u3")
     ports.blobs.write("events/date=2023-11-14/only.parquet", _file(theirs[:1]))
-    done = erasure.purge(ports)
+    done = purge.purge(ports)
     assert (done.people, done.rows, done.prepared) == (1, len(theirs) + 1, 1)
     assert "u3" not in users(ports)
     assert sum(map(len, files(ports).values())) == before - len(theirs)
@@ -69,8 +69,8 @@ def test_the_rows_of_erased_people_leave_the_files(
     clock = home.clock
     assert isinstance(clock, MovableClock)
     clock.advance(1)
-    assert erasure.purge(ports).rows == 0
-    assert [one["rows"] for one in erasure.history(ports.records)] == [len(theirs) + 1, 0]
+    assert purge.purge(ports).rows == 0
+    assert [one["rows"] for one in purge.history(ports.records)] == [len(theirs) + 1, 0]
     assert b"u3" not in read_home(ports, lambda user: None).log.people.ids.tolist()
     purging.main(["--state", str(home.folder)])
     assert f"{len(theirs) + 1} rows gone" in capsys.readouterr().out
@@ -93,7 +93,7 @@ def test_what_they_do_when_they_come_back_stays(
     for name, at in (("before", START - 1), ("after", START + 50)):
         ports.stream.publish([("anna", payload({**row, "event_id": name, "timestamp": at}))])
     delivery(home, tmp_path / "p").step(flush=True)
-    assert erasure.purge(ports).rows == 1
+    assert purge.purge(ports).rows == 1
     [rows] = files(ports).values()
     assert [r["event_id"] for r in rows] == ["after"]
 
@@ -101,7 +101,7 @@ def test_what_they_do_when_they_come_back_stays(
 def test_a_damaged_file_is_left_to_who_reads_it(ports: Ports) -> None:
     Viewers(ports).erase("anna")
     ports.blobs.write("events/date=2023-11-14/broken.parquet", b"not parquet")
-    assert erasure.purge(ports).files == 0
+    assert purge.purge(ports).files == 0
     assert ports.blobs.read("events/date=2023-11-14/broken.parquet") == b"not parquet"
 
 

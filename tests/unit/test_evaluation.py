@@ -14,12 +14,19 @@ from tests.planted import DAY, ring_log
 from tests.unit.test_future import QUICK, RETRIEVAL, happenings
 from vireo.bundles.files import Bundle
 from vireo.recommender.slate import SOURCES
-from vireo.training import evaluation, recipe
-from vireo.training import ranker as ranking
-from vireo.training.assembly import assemble
-from vireo.training.evaluation import CUT, Challenger, cut_of, period_begins, seen_until
-from vireo.training.log import Log
-from vireo.training.preprocess import Prepared, Report
+from vireo.training.data.log import Log
+from vireo.training.data.prepared import Prepared, Report
+from vireo.training.judging import evaluation
+from vireo.training.judging.evaluation import (
+    CUT,
+    Challenger,
+    cut_of,
+    period_begins,
+    seen_until,
+)
+from vireo.training.models import ranker as ranking
+from vireo.training.models import recipe
+from vireo.training.models.assembly import assemble
 from vireo.training.run import Run
 
 LOG = ring_log(n_users=80, n_videos=70, events=14, seed=4)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vireo.training import formats, preprocess
-from vireo.training.dataset import Dataset
-from vireo.training.lines import DatasetError, Rejected
+from vireo.jobs.lines import DatasetError, Rejected
+from vireo.training.data import formats, preprocess
+from vireo.training.data.dataset import Dataset
 from vireo.viewers.profile import Profile
 
 

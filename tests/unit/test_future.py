@@ -11,18 +11,20 @@ from numpy.typing import NDArray
 
 from tests.planted import DAY, ring_log
 from vireo.recommender.candidates import Retrieval
-from vireo.training import baselines, protocols, recipe
-from vireo.training import ranker as ranking
-from vireo.training.activity import Activity, weighed
-from vireo.training.assembly import Fitted, assemble
-from vireo.training.events import TYPES
-from vireo.training.examples import Examples, collect
-from vireo.training.log import Log
-from vireo.training.neighbours import NeighboursConfig
-from vireo.training.protocols import Requests
-from vireo.training.recipe import RecipeConfig
-from vireo.training.replay import Replay
-from vireo.training.tower_model import TowerConfig
+from vireo.training.data import requests as protocols
+from vireo.training.data.activity import Activity, weighed
+from vireo.training.data.event_table import TYPES
+from vireo.training.data.log import Log
+from vireo.training.data.requests import Requests
+from vireo.training.judging import baselines
+from vireo.training.models import ranker as ranking
+from vireo.training.models import recipe
+from vireo.training.models.assembly import Fitted, assemble
+from vireo.training.models.examples import Examples, collect
+from vireo.training.models.item_to_item import NeighboursConfig
+from vireo.training.models.recipe import RecipeConfig
+from vireo.training.models.replay import Replay
+from vireo.training.models.tower_model import TowerConfig
 
 CUT = 0.7  #: of the events: the moment before which everything is fixed
 RETRIEVAL = Retrieval(tower=30, neighbours=20, openers=10, popularity=10, fresh=0)

@@ -8,9 +8,12 @@ import pytest
 from numpy.typing import NDArray
 
 from tests import oracles_evaluation as oracle
-from vireo.training import baselines, metrics
-from vireo.training.duel import Duel
-from vireo.training.gates import (
+from vireo.training.data import metrics
+from vireo.training.data.log import Log
+from vireo.training.data.requests import Requests, known, successive, temporal
+from vireo.training.judging import baselines
+from vireo.training.judging.duel import Duel
+from vireo.training.judging.gates import (
     Champion,
     Contest,
     Evidence,
@@ -19,8 +22,6 @@ from vireo.training.gates import (
     accepted,
     judge,
 )
-from vireo.training.log import Log
-from vireo.training.protocols import Requests, known, successive, temporal
 
 Values = NDArray[np.float64]
 THRESHOLDS = Thresholds(least_events=1000, least_viewers=30)

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from vireo.catalogue.models import Status
-from vireo.training import dataset, generator, preprocess
-from vireo.training.activity import counters
-from vireo.training.dataset import Dataset
-from vireo.training.events import TYPES
+from vireo.training import generator
+from vireo.training.data import dataset, preprocess
+from vireo.training.data.activity import counters
+from vireo.training.data.dataset import Dataset
+from vireo.training.data.event_table import TYPES
+from vireo.training.data.log import Log
+from vireo.training.data.prepared import Prepared
 from vireo.training.generator import Settings
-from vireo.training.log import Log
-from vireo.training.preprocess import Prepared
 
 SMALL = Settings(viewers=300, videos=1500, events=45_000, days=60, seed=3)
 

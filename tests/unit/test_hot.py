@@ -15,7 +15,7 @@ from vireo.recommender.hot import MANY, Hot
 from vireo.recommender.slate import Request
 from vireo.recommender.snapshot import Model, Overlay, Snapshot
 from vireo.recommender.video_features import VIDEO_FEATURES
-from vireo.training.activity import Activity, counters
+from vireo.training.data.activity import Activity, counters
 from vireo.viewers.viewer import Viewer
 
 Given = Mapping[tuple[str, str], tuple[int, int, int, int, int]]

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.planted import log_of, ring_log
-from vireo.training import neighbours
-from vireo.training.log import Log
-from vireo.training.neighbours import (
+from vireo.training.data.log import Log
+from vireo.training.models import item_to_item
+from vireo.training.models.item_to_item import (
     Neighbours,
     NeighboursConfig,
     ease,
@@ -68,7 +68,7 @@ def same(a: Neighbours, b: Neighbours) -> bool:
 def test_ease_is_ease_by_either_inverse(
     n_users: int, n_videos: int, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(neighbours, "BLOCK", block)
+    monkeypatch.setattr(item_to_item, "BLOCK", block)
     log = random_log(n_users, n_videos)
     B = ease(log, 5.0, ALL).matrix().toarray()
     np.testing.assert_allclose(B, ease_oracle(dense(log), 5.0), atol=1e-6)
@@ -89,7 +89,7 @@ def test_a_row_keeps_its_largest_weights(n_users: int, n_videos: int) -> None:
 
 @pytest.mark.parametrize("block", [7, 1024])
 def test_item_knn_is_shrunk_cosine(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(neighbours, "BLOCK", block)
+    monkeypatch.setattr(item_to_item, "BLOCK", block)
     log = random_log(40, 25)
     S = knn_oracle(dense(log), 10.0)
     np.testing.assert_allclose(item_knn(log, 10.0, ALL).matrix().toarray(), S.T, atol=1e-6)

@@ -26,8 +26,8 @@ from vireo.homes.local_loop import Loop, Position, Retention
 from vireo.homes.local_mapping import EventSourceMapping
 from vireo.ports import Blobs, Ports, Unavailable
 from vireo.projection import Arrival, DeadLetters
-from vireo.training.collected import put_videos, read_home
-from vireo.training.preprocess import Prepared
+from vireo.training.data.collected import put_videos, read_home
+from vireo.training.data.prepared import Prepared
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import oracles_evaluation as oracle
-from vireo.training import metrics
-from vireo.training.protocols import Requests, successive, temporal
+from vireo.training.data import metrics
+from vireo.training.data.requests import Requests, successive, temporal
 
 seeds = st.integers(0, 10_000)
 

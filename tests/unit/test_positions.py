@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr, t
 
 from vireo.training import generator
-from vireo.training.activity import Activity, counters
-from vireo.training.events import TYPES
+from vireo.training.data.activity import Activity, counters
+from vireo.training.data.event_table import TYPES
+from vireo.training.data.places import PLACES, Shown, worths
 from vireo.training.generator.audience import Audience
-from vireo.training.positions import PLACES, Shown, worths
 
 BIAS, SHOWN, VIDEOS, VIEWERS, REQUESTS = 0.6, 20, 120, 150, 2_500
 

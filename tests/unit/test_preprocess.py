@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vireo.catalogue.models import Video
-from vireo.training import events, preprocess, relational, storage
-from vireo.training.activity import counters
-from vireo.training.dataset import Dataset
-from vireo.training.preprocess import Prepared, Settings
+from vireo.training.data import event_table, preprocess, relational
+from vireo.training.data import prepared as storage
+from vireo.training.data.activity import counters
+from vireo.training.data.dataset import Dataset
+from vireo.training.data.prepared import Prepared
+from vireo.training.data.preprocess import Settings
 from vireo.viewers.profile import Profile
 
 NOW = 2e9
@@ -27,7 +29,7 @@ USERS = {"u1": Profile(age=30, country="DE", language="de"), "u9": Profile()}
 
 def table(*rows: dict[str, Any]) -> pa.Table:
     """Rows of the schema, unchecked: what a feed may really have written."""
-    loose = pa.schema([pa.field(f.name, f.type) for f in events.SCHEMA])
+    loose = pa.schema([pa.field(f.name, f.type) for f in event_table.SCHEMA])
     filled = [{"event_id": f"e{j}", "type": "watch", **row} for j, row in enumerate(rows)]
     return pa.Table.from_pylist(filled, loose)
 
@@ -131,7 +133,7 @@ EVENTS = st.lists(
         st.sampled_from(["u1", "u2", "u3"]),
         st.sampled_from(["v0", "v1", "v2", "nowhere"]),
         st.integers(0, 6) | st.just(3e9),
-        st.sampled_from(events.TYPES),
+        st.sampled_from(event_table.TYPES),
         st.none() | st.sampled_from([0.1, 0.3, 1.0]),
         st.integers(0, 30),
     ),
@@ -240,7 +242,7 @@ def many(n: int, seed: int = 0) -> pa.Table:
                 f"u{rng.integers(9)}",
                 f"v{rng.integers(6)}",
                 float(rng.integers(0, 1000)),
-                type=events.TYPES[rng.integers(len(events.TYPES))],
+                type=event_table.TYPES[rng.integers(len(event_table.TYPES))],
             )
             for _ in range(n)
         )
@@ -264,7 +266,7 @@ def test_counters_count_what_was_before() -> None:
         ):
             expected = np.zeros(6, int)
             for video, code, time in zip(a.video, a.type, a.time, strict=True):
-                expected[video] += code == events.TYPES.index(kind) and time < until
+                expected[video] += code == event_table.TYPES.index(kind) and time < until
             np.testing.assert_array_equal(getattr(got, name), expected)
 
 
@@ -324,7 +326,7 @@ def test_prepared_data_are_stored_and_read_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dialect", ["athena", "trino", "duckdb"])
 def test_the_expressions_compile_for_other_engines(dialect: str) -> None:
-    source = ibis.table(ibis.Schema.from_pyarrow(events.SCHEMA), name="events")
+    source = ibis.table(ibis.Schema.from_pyarrow(event_table.SCHEMA), name="events")
     ids = ibis.table({"video_id": "string"}, name="catalogue_ids")
     rows = relational.judged(source, ids, now=NOW, tolerance=300)
     for expression in (

@@ -9,8 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import oracles_evaluation as oracle
-from vireo.training.log import Log
-from vireo.training.protocols import Requests, Split, known, leave_one_out, successive, temporal
+from vireo.training.data.log import Log
+from vireo.training.data.requests import (
+    Requests,
+    Split,
+    known,
+    leave_one_out,
+    successive,
+    temporal,
+)
 
 PROTOCOLS = {
     "temporal": temporal,

@@ -23,16 +23,18 @@ from vireo.recommender.candidates import Retrieval
 from vireo.recommender.features import CATEGORICAL, FEATURES
 from vireo.recommender.slate import SOURCES
 from vireo.recommender.trees import Trees
-from vireo.training import protocols, recipe, steps
-from vireo.training import ranker as ranking
-from vireo.training.assembly import assemble
-from vireo.training.blend import fit_blend
-from vireo.training.examples import Examples, collect
-from vireo.training.neighbours import NeighboursConfig
-from vireo.training.recipe import RecipeConfig
-from vireo.training.replay import Replay
+from vireo.training import steps
+from vireo.training.data import requests
+from vireo.training.models import ranker as ranking
+from vireo.training.models import recipe
+from vireo.training.models.assembly import assemble
+from vireo.training.models.blend import fit_blend
+from vireo.training.models.examples import Examples, collect
+from vireo.training.models.item_to_item import NeighboursConfig
+from vireo.training.models.recipe import RecipeConfig
+from vireo.training.models.replay import Replay
+from vireo.training.models.tower_model import TowerConfig
 from vireo.training.run import Run
-from vireo.training.tower_model import TowerConfig
 
 RETRIEVAL = Retrieval(tower=30, neighbours=20, openers=10, popularity=10, fresh=0)
 QUICK = RecipeConfig(
@@ -123,7 +125,7 @@ def examples() -> Examples:
     bundle = assemble(
         past, None, fitted, version="b", now=float(log.time[half]), retrieval=RETRIEVAL
     )
-    following, _ = protocols.asked_between(log, half, len(log), cap=3, seed=1)
+    following, _ = requests.asked_between(log, half, len(log), cap=3, seed=1)
     return collect(Replay(bundle, log), following)
 
 

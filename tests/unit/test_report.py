@@ -11,10 +11,10 @@ import orjson
 import pytest
 
 from tests import oracles_evaluation as oracle
-from vireo.training import charts, report
-from vireo.training.backtest import evaluate, fitted_baselines
-from vireo.training.gates import Verdict
-from vireo.training.protocols import successive, temporal
+from vireo.training.data.requests import successive, temporal
+from vireo.training.judging import charts, report
+from vireo.training.judging.backtest import evaluate, fitted_baselines
+from vireo.training.judging.gates import Verdict
 
 PASSED = Verdict("retrieval Recall@100", 0.31234, 0.1, True, "0.3123 [0.30, 0.33] reaches 0.1")
 REFUSED = Verdict("ranker AUC, candidates", 0.52, 0.6, False, "0.52 is below 0.6 <for certain>")

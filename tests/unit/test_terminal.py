@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from vireo.homes import terminal
-from vireo.homes.terminal import Progress
+from vireo.jobs import terminal
+from vireo.jobs.terminal import Progress
 
 
 class Screen(io.StringIO):

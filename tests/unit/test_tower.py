@@ -23,7 +23,7 @@ from vireo.recommender.tower import (
     pause_bucket,
     pause_buckets,
 )
-from vireo.training.tower_model import (
+from vireo.training.models.tower_model import (
     Content,
     Positions,
     TowerConfig,
@@ -31,7 +31,7 @@ from vireo.training.tower_model import (
     encode,
     initial_params,
 )
-from vireo.training.two_tower import Known, TwoTower
+from vireo.training.models.two_tower import Known, TwoTower
 
 LOG = ring_log(n_users=10, n_videos=300, events=5)
 CONFIG = TowerConfig()

@@ -12,7 +12,7 @@ import pytest
 from scripts import experiment as script
 from vireo.events.parquet import as_parquet
 from vireo.homes.local import LocalHome
-from vireo.training.trials import Trial, outcome
+from vireo.training.judging.experiments import Trial, outcome
 
 HALVES = {"a": 1.0, "b": 1.0}
 

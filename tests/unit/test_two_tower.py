@@ -13,9 +13,9 @@ import pytest
 from tests.planted import log_of, ring_log
 from vireo.keys import keys_of
 from vireo.recommender.tower import ContentTower, UserTower
-from vireo.training.log import Log
-from vireo.training.tower_batches import Batches
-from vireo.training.tower_model import (
+from vireo.training.data.log import Log
+from vireo.training.models.tower_batches import Batches
+from vireo.training.models.tower_model import (
     Content,
     Positions,
     TowerConfig,
@@ -23,7 +23,7 @@ from vireo.training.tower_model import (
     initial_params,
     loss,
 )
-from vireo.training.two_tower import NextEvent, TwoTower, fit
+from vireo.training.models.two_tower import NextEvent, TwoTower, fit
 
 SMALL = TowerConfig(
     dimension=16,

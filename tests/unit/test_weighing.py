@@ -17,19 +17,20 @@ from tests.planted import ring_log
 from tests.unit.test_recipe import QUICK, RETRIEVAL
 from vireo.recommender.features import FEATURES
 from vireo.recommender.slate import SOURCES
-from vireo.training import protocols, recipe
-from vireo.training import ranker as ranking
-from vireo.training.activity import Activity, weighed
-from vireo.training.assembly import Fitted, assemble
-from vireo.training.blend import fit_blend
-from vireo.training.examples import Examples, collect
-from vireo.training.log import Log
-from vireo.training.neighbours import openers
-from vireo.training.positions import MOST, PLACES, TRUST, Shown, entries, inverse
-from vireo.training.preprocess import from_dataset
-from vireo.training.replay import Replay
-from vireo.training.tower_batches import Batches
-from vireo.training.tower_model import TowerConfig, initial_params
+from vireo.training.data import requests as protocols
+from vireo.training.data.activity import Activity, weighed
+from vireo.training.data.log import Log
+from vireo.training.data.places import MOST, PLACES, TRUST, Shown, entries, inverse
+from vireo.training.data.preprocess import from_dataset
+from vireo.training.models import ranker as ranking
+from vireo.training.models import recipe
+from vireo.training.models.assembly import Fitted, assemble
+from vireo.training.models.blend import fit_blend
+from vireo.training.models.examples import Examples, collect
+from vireo.training.models.item_to_item import openers
+from vireo.training.models.replay import Replay
+from vireo.training.models.tower_batches import Batches
+from vireo.training.models.tower_model import TowerConfig, initial_params
 
 EVER = 1e18
 

@@ -127,7 +127,7 @@ def by_video(table: Counts, country: str | None = None) -> Counts:
 
 
 def click_rate(table: Counts, prior: float = 20.0) -> NDArray[np.float64]:
-    """Clicks per impression, shrunk as training does it (`vireo.training.activity.counters`)."""
+    """Clicks per impression, shrunk as training does it (`training.data.activity`)."""
     shown, clicks = table["impressions"].astype(float), table["clicks"].astype(float)
     if not shown.sum():
         return np.full(len(table), np.nan)

@@ -1,8 +1,8 @@
 """The two towers on the request path: a viewer and a new video become vectors, in plain numpy.
 
-`vireo.training.tower_model` is the same arithmetic in JAX, with the names of the weights; a test
-holds the two together. A score is the inner product of a viewer's and a video's vector, whose last
-component is the video's bias (the viewer's last component is 1).
+`vireo.training.models.tower_model` is the same arithmetic in JAX, with the names of the weights; a
+test holds the two together. A score is the inner product of a viewer's and a video's vector, whose
+last component is the video's bias (the viewer's last component is 1).
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class Users:
 class UserTower:
     """A viewer's recent history, the pauses in it and the profile → a query vector.
 
-    Arrays are named in `vireo.training.tower_model`; those by distance are kept reversed, so that
-    their last column belongs to the newest item and a history of h items takes the last h columns.
+    Arrays are named in `vireo.training.models.tower_model`; those by distance are kept reversed, so
+    that their last column belongs to the newest item and h items take the last h columns.
     """
 
     length: int  #: items of the history that are read, the start included

@@ -70,7 +70,7 @@ class Viewers:
         The record goes first, with the note of the erasure (REGISTRY, ``erased``, hex key of the
         id) by which consumers and training drop what this key did before that moment; then what
         the cache counted, and dead letters. The rows in collected files go when
-        `vireo.training.erasure` next runs. Erasing again, or someone unknown, is no error: their
+        `vireo.training.data.purge` next runs. Erasing again, or someone unknown, is no error: their
         events may exist without a record.
         """
         note = {"at": self._clock.now()}

@@ -15,14 +15,15 @@ from vireo.bundles.files import Bundle, BundleRefused
 from vireo.bundles.pointer import Pointer
 from vireo.ports import Ports, Table
 from vireo.recommender.features import features
-from vireo.training import artifacts, protocols, recipe
-from vireo.training import ranker as ranking
-from vireo.training.activity import weighed
-from vireo.training.assembly import assemble, without_models
-from vireo.training.evaluation import CUT, LAST_EVENT, Challenger
-from vireo.training.examples import Progress
-from vireo.training.preprocess import Prepared
-from vireo.training.replay import Replay
+from vireo.training.data import requests
+from vireo.training.data.activity import weighed
+from vireo.training.data.prepared import Prepared, load_prepared
+from vireo.training.judging.evaluation import CUT, LAST_EVENT, Challenger
+from vireo.training.models import ranker as ranking
+from vireo.training.models import recipe
+from vireo.training.models.assembly import assemble, without_models
+from vireo.training.models.examples import Progress
+from vireo.training.models.replay import Replay
 from vireo.training.run import Decision, Run
 
 #: How far the packed trees may be from CatBoost itself, and on how many requests that is tried.
@@ -97,7 +98,7 @@ def serve_without_models(run: Run, ports: Ports) -> str:
     Raises:
         vireo.ports.Conflict: something serves.
     """
-    prepared = artifacts.load_prepared(ports.blobs, run.artifacts["prepared"])
+    prepared = load_prepared(ports.blobs, run.artifacts["prepared"])
     bundle = without_models(
         prepared.log,
         prepared.activity,
@@ -159,8 +160,8 @@ def withdraw(version: str, ports: Ports) -> None:
 
 def check(bundle: Bundle, challenger: Challenger, prepared: Prepared) -> None:
     """Answer some of the latest requests; the ranker's scores must be those of CatBoost itself."""
-    _, test = protocols.boundaries(prepared.log, CUT)
-    following, _ = protocols.asked_between(prepared.log, test, len(prepared.log), cap=1, seed=0)
+    _, test = requests.boundaries(prepared.log, CUT)
+    following, _ = requests.asked_between(prepared.log, test, len(prepared.log), cap=1, seed=0)
     replay = Replay(bundle, prepared.log, prepared.activity)
     model = ranking.load(challenger.ranker.model) if challenger.ranker.model else None
     for request, slate in replay.slates(following.sample(CHECKED, 0), "ranked"):

@@ -34,7 +34,7 @@ class Run(BaseModel):
     seed: int = 1
     config: dict[str, Any] = Field(default_factory=dict, description="overrides of RecipeConfig")
     gates: dict[str, Any] = Field(default_factory=dict, description="overrides of Thresholds")
-    #: Where `vireo.training.protocols.boundaries` cuts the log; None until preprocess has chosen.
+    #: Where `training.data.requests.boundaries` cuts the log; None until preprocess has chosen.
     cut: float | None = Field(default=None, gt=0, lt=1)
     #: What was made: name of the artifact to the prefix of its blobs.
     artifacts: dict[str, str] = Field(default_factory=dict)

@@ -13,16 +13,19 @@ from typing import Any
 import orjson
 
 from vireo.bundles.pointer import current
+from vireo.jobs import artifacts
 from vireo.ports import Missing, Ports, Withdrawn
-from vireo.training import artifacts, deployment, evaluation, generator, recipe
-from vireo.training import ranker as ranking
-from vireo.training.activity import weighed
-from vireo.training.collected import EVENTS, into_home, read_home, stored_viewer
-from vireo.training.erasure import purge
-from vireo.training.examples import Progress
-from vireo.training.gates import Thresholds
-from vireo.training.log import Log
-from vireo.training.preprocess import Prepared
+from vireo.training import deployment, generator
+from vireo.training.data.activity import weighed
+from vireo.training.data.collected import EVENTS, into_home, read_home, stored_viewer
+from vireo.training.data.log import Log
+from vireo.training.data.prepared import Prepared, load_prepared, save_prepared
+from vireo.training.data.purge import purge
+from vireo.training.judging import evaluation
+from vireo.training.judging.gates import Thresholds
+from vireo.training.models import ranker as ranking
+from vireo.training.models import recipe
+from vireo.training.models.examples import Progress
 from vireo.training.run import Decision, Run
 
 Step = Callable[[Run, Ports, Progress], Run]
@@ -44,7 +47,7 @@ def preprocess(run: Run, ports: Ports, progress: Progress) -> Run:
     read_at = ports.clock.now()
     progress(0.4, "reading events, catalogue and viewers")
     prepared = read_home(ports, lambda user: stored_viewer(ports.records, user))
-    artifacts.save_prepared(ports.blobs, run.prefix("prepared"), prepared)
+    save_prepared(ports.blobs, run.prefix("prepared"), prepared)
     least = Thresholds.model_validate(run.gates).least_share_since
     cut = evaluation.cut_of(prepared.log, deployment.in_production(ports), least)
     progress(1.0, f"{len(prepared.log):,} interactions")
@@ -169,7 +172,7 @@ def perform(
 
 
 def _prepared(run: Run, ports: Ports) -> Prepared:
-    return artifacts.load_prepared(ports.blobs, run.artifacts["prepared"])
+    return load_prepared(ports.blobs, run.artifacts["prepared"])
 
 
 def _learnt(run: Run, log: Log) -> Log:

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from vireo.training import events
-from vireo.training.dataset import Dataset
+from vireo.training.data import event_table as events
+from vireo.training.data.dataset import Dataset
 from vireo.training.generator import feed, world
 from vireo.training.generator.feed import Choices
 from vireo.training.generator.world import DAY, Videos, Viewers
@@ -139,7 +139,7 @@ def _table(columns: dict[str, Any], videos: Videos, viewers: Viewers) -> pa.Tabl
         "device": taken(world.DEVICES, columns["device"]),
         "country": taken(countries, viewers.country[columns["viewer"]]),
         "position": pa.array(columns["position"]),
-        # The lists were made up, not asked of Vireo (vireo.training.duel).
+        # The lists were made up, not asked of Vireo (vireo.training.judging.duel).
         "request_id": pa.nulls(n, pa.string()),
         "slot": pa.array(["organic"] * n, pa.string()),
         "variant": pa.nulls(n, pa.string()),

@@ -1,0 +1,1 @@
+"""What models learn from: logs, catalogue and viewers, as of the moment of every event."""

@@ -1,0 +1,169 @@
+"""What happened to videos, as arrays in order of time, and their counters as of any moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vireo.training.data.event_table import TYPES
+from vireo.training.data.log import Log
+from vireo.training.data.places import Shown, entries, inverse, worths
+
+_CODE = {name: code for code, name in enumerate(TYPES)}
+
+
+@dataclass(frozen=True)
+class Activity:
+    """All well-formed events, of every type and repeats of a pair included, n in order of time."""
+
+    user: NDArray[np.int32]  #: row in `Log.people`
+    video: NDArray[np.int32]  #: row in `Log.videos`
+    type: NDArray[np.int8]  #: position in vireo.training.data.event_table.TYPES
+    time: NDArray[np.float64]  #: unix seconds, ascending
+    seconds: NDArray[np.float32]  #: watched, NaN unknown
+    fraction: NDArray[np.float32]  #: of the video's length watched, NaN unknown
+    place: NDArray[np.int32]  #: in the list that it followed from, 0 is the first, -1 unknown
+    recommended: NDArray[np.bool_]  #: it names the request of ours that it followed from
+    n_videos: int
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Counts by video before a moment: arrays [n_videos]."""
+
+    views: NDArray[np.int64]  #: watches of any length
+    likes: NDArray[np.int64]
+    comments: NDArray[np.int64]
+    shares: NDArray[np.int64]
+    impressions: NDArray[np.int64]
+    clicks: NDArray[np.int64]
+    skips: NDArray[np.int64]
+    dislikes: NDArray[np.int64]
+    #: Clicks per impression of average worth, shrunk towards all videos' rate; NaN while there is
+    #: no impression.
+    click_rate: NDArray[np.float32]
+
+
+def counters(
+    activity: Activity,
+    until: float,
+    *,
+    kinds: NDArray[np.integer] | None = None,
+    prior: float = 20.0,
+) -> Counters:
+    """Counters from the events with time < ``until`` (unix seconds) and from no other.
+
+    The click rate is clicks over expected clicks (Zhang and Jones, WWW 2007): an impression counts
+    by what `positions.worths` finds its place and its viewer's taste for such videos to be worth.
+
+    Args:
+        kinds: of every video, its category; without, all videos are of one.
+        prior: a video's click rate is that of its own impressions and of so many average ones:
+            the posterior mean of a beta-binomial with the overall rate as prior mean.
+    """
+    seen = int(np.searchsorted(activity.time, until, side="left"))
+    cells = activity.type[:seen].astype(np.int64) * activity.n_videos + activity.video[:seen]
+    counts = np.bincount(cells, minlength=len(TYPES) * activity.n_videos)
+    by_type = counts.reshape(len(TYPES), activity.n_videos)
+    impressions, clicks = by_type[_CODE["impression"]], by_type[_CODE["click"]]
+    shown = int(impressions.sum())
+    # Clicks without logged impressions happen (samples of impressions): a rate stays within 0–1.
+    overall = min(1.0, int(clicks.sum()) / shown) if shown else np.nan
+    if kinds is None:
+        kinds = np.zeros(activity.n_videos, np.int64)
+    worth = np.maximum(_worth(activity, seen, kinds), clicks)
+    rate = (clicks + prior * overall) / (worth + prior)
+    return Counters(
+        views=by_type[_CODE["watch"]],
+        likes=by_type[_CODE["like"]],
+        comments=by_type[_CODE["comment"]],
+        shares=by_type[_CODE["share"]],
+        impressions=impressions,
+        clicks=clicks,
+        skips=by_type[_CODE["skip"]],
+        dislikes=by_type[_CODE["dislike"]],
+        click_rate=rate.astype(np.float32),
+    )
+
+
+def _worth(activity: Activity, seen: int, kinds: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Impressions by video among the first ``seen`` events, each by what it is worth."""
+
+    shown = _shown(activity, seen, kinds, "impression")
+    worth, _ = worths(shown, _shown(activity, seen, kinds, "click"))
+    return np.asarray(np.bincount(shown.video, worth, activity.n_videos), np.float64)
+
+
+def _shown(activity: Activity, seen: int, kinds: NDArray[np.integer], name: str) -> Shown:
+    at = np.flatnonzero(activity.type[:seen] == _CODE[name])
+    video = activity.video[at]
+    pair = activity.user[at].astype(np.int64) * (int(kinds.max(initial=0)) + 1) + kinds[video]
+    return Shown(video, activity.place[at], pair)
+
+
+def weighed(log: Log, activity: Activity | None, until: float) -> Log:
+    """The log with what its events are worth for their places (`positions.inverse`).
+
+    How much places are looked at is judged by what was shown and clicked before ``until`` (unix
+    seconds). A log that knows no places, or is weighed already, is returned as it is.
+    """
+    if activity is None or log.worth is not None or not (log.place >= 0).any():
+        return log
+    seen = int(np.searchsorted(activity.time, until, side="left"))
+    shown, clicked = (
+        _shown(activity, seen, log.videos.category, name) for name in ("impression", "click")
+    )
+    _, attention = worths(shown, clicked)
+    return replace(log, worth=inverse(attention, clicked)[entries(log.place)])
+
+
+def completion(activity: Activity, until: float, *, prior: float = 20.0) -> NDArray[np.float32]:
+    """Mean fraction watched by video before ``until``, shrunk towards the mean of all videos.
+
+    Returns:
+        float32 [n_videos]; NaN when no fraction at all is known.
+    """
+    seen = int(np.searchsorted(activity.time, until, side="left"))
+    fraction, video = activity.fraction[:seen], activity.video[:seen]
+    known = ~np.isnan(fraction)
+    fraction, video = fraction[known].astype(np.float64), video[known]
+    if not len(fraction):
+        return np.full(activity.n_videos, np.nan, np.float32)
+    total = np.bincount(video, fraction, minlength=activity.n_videos)
+    count = np.bincount(video, minlength=activity.n_videos)
+    shrunk: NDArray[np.float64] = (total + prior * fraction.mean()) / (count + prior)
+    return shrunk.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Watching:
+    """How much every viewer had watched before any moment."""
+
+    time: NDArray[np.float64]  #: of watch events, by viewer and then in order of time
+    seconds: NDArray[np.float64]  #: cumulative over the whole array, 0 first: [len(time) + 1]
+    offsets: NDArray[np.int64]  #: [n_users + 1] into `time`
+
+    @classmethod
+    def of(cls, activity: Activity, n_users: int) -> Self:
+        """Index the watch events of an activity."""
+        watch = activity.type == _CODE["watch"]
+        user, time = activity.user[watch], activity.time[watch]
+        order = np.argsort(user, kind="stable")
+        seconds = np.nan_to_num(activity.seconds[watch][order].astype(np.float64))
+        return cls(
+            time[order],
+            np.concatenate([[0.0], np.cumsum(seconds)]),
+            np.concatenate([[0], np.cumsum(np.bincount(user, minlength=n_users))]),
+        )
+
+    def before(self, user: int, moment: float) -> tuple[int, float]:
+        """Watch events of a viewer before ``moment`` (unix seconds), and their seconds."""
+        start, stop = int(self.offsets[user]), int(self.offsets[user + 1])
+        end = start + int(np.searchsorted(self.time[start:stop], moment, side="left"))
+        return end - start, float(self.seconds[end] - self.seconds[start])

@@ -1,0 +1,263 @@
+"""Collected data in a home: a data set put into it, and read from it for training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from vireo.catalogue import updates
+from vireo.catalogue.models import Video
+from vireo.jobs.lines import DatasetError
+from vireo.keys import key_of, keys_of
+from vireo.ports import Blobs, Delete, Ports, Put, Records, Table, walk
+from vireo.training.data import event_table as event_rows
+from vireo.training.data.dataset import Dataset
+from vireo.training.data.event_table import TYPES
+from vireo.training.data.prepared import Prepared
+from vireo.training.data.preprocess import Settings, connect, prepare
+from vireo.viewers import rows
+from vireo.viewers.profile import Profile
+from vireo.viewers.viewer import (
+    HISTORY_CAP,
+    POSITIVE_FRACTION,
+    POSITIVE_SECONDS,
+    WATCHED_CAP,
+    Viewer,
+)
+
+#: Where collected events lie, as Firehose lays them: ``events/date=YYYY-MM-DD/<name>.parquet``.
+EVENTS = "events/"
+#: Two puts a video, and a record store writes at most 100 at once.
+_BATCH = 50
+#: A damaged file of the feed may hold nulls where the schema has none; they are judged later.
+_COLUMNS = pa.schema([pa.field(f.name, f.type) for f in event_rows.SCHEMA])
+Progress = Callable[[str, int, int], None]
+
+
+def into_home(data: Dataset, ports: Ports, progress: Progress | None = None) -> None:
+    """Put a data set into a home: catalogue, viewers as its events leave them, and the events.
+
+    A second time changes nothing more: an event's file is named by its content, and records are
+    replaced, a viewer's by what the data set alone tells of them. ``progress`` is called with what
+    is written, how much of it is done, and of how much.
+    """
+    report = progress or (lambda what, done, total: None)
+    events = _once(event_rows.by_time(data.events))
+    put_videos(data.videos, ports, report)
+    _put_viewers(events, data.users, ports, report)
+    _put_events(events, ports.blobs, report)
+
+
+def put_videos(
+    videos: Sequence[Video], ports: Ports, progress: Progress = lambda what, done, total: None
+) -> None:
+    """Write videos to the catalogue, each together with its row in the overlay."""
+    now = ports.clock.now()
+    for start in range(0, len(videos), _BATCH):
+        batch = videos[start : start + _BATCH]
+        ports.records.write([put for video in batch for put in updates.writes(video, now)])
+        progress("videos", start + len(batch), len(videos))
+
+
+def catalogue(records: Records) -> Iterator[Video]:
+    """All videos of a home's catalogue, by shard and id."""
+    for shard in range(updates.SHARDS):
+        for record in walk(records, Table.VIDEOS, f"s{shard:02d}"):
+            yield Video.model_validate(record.item)
+
+
+def read_home(
+    ports: Ports,
+    viewer_of: Callable[[str], Viewer | None],
+    *,
+    settings: Settings | None = None,
+) -> Prepared:
+    """Preprocess what a home has collected, up to now, but for what erased people did.
+
+    Args:
+        viewer_of: a viewer by id, None for an unknown one.
+
+    Raises `DatasetError` when nothing was collected.
+    """
+    settings = settings or Settings()
+    names = [n for n in ports.blobs.names(EVENTS) if n.endswith(".parquet")]
+    if not names:
+        raise DatasetError(f"no collected events under {EVENTS}")
+    engine = connect(settings.engine)
+    table = pa.concat_tables([_conformed(ports.blobs.read(n), n) for n in names])
+    table = without(table, erased(ports.records))
+    users = {}
+    for user_id in sorted(pc.unique(table.column("user_id").drop_null()).to_pylist()):
+        if (viewer := viewer_of(user_id)) is not None:
+            users[user_id] = viewer.profile
+    return prepare(
+        engine,
+        engine.create_table("events", table),
+        list(catalogue(ports.records)),
+        users,
+        now=ports.clock.now(),
+        settings=settings,
+    )
+
+
+def erased(records: Records) -> dict[int, float]:
+    """Keys of the ids of erased people, and until when what they did is to be forgotten."""
+    notes = walk(records, Table.REGISTRY, "erased")
+    return {int(note.sort, 16): float(note.item["at"]) for note in notes}
+
+
+def without(table: pa.Table, erased: Mapping[int, float]) -> pa.Table:
+    """The rows but for the events that erased people left before they asked for the erasure."""
+    if not erased:
+        return table
+    users = table.column("user_id").combine_chunks().dictionary_encode()
+    names = users.dictionary.to_pylist()
+    until = pa.array([erased.get(key_of(name), -np.inf) for name in names], pa.float64())
+    gone = pc.less_equal(table.column("timestamp"), until.take(users.indices))
+    return table.filter(pc.invert(pc.fill_null(gone, False)))
+
+
+def stored_viewer(records: Records, user_id: str) -> Viewer | None:
+    """A viewer as they are now."""
+    return rows.read(records, user_id)
+
+
+def _once(table: pa.Table) -> pa.Table:
+    """The first row of every event id."""
+    ids = table.column("event_id").combine_chunks().dictionary_encode().indices
+    _, first = np.unique(np.asarray(ids), return_index=True)
+    return table.take(pa.array(np.sort(first)))
+
+
+def viewers_of(table: pa.Table, profiles: Mapping[str, Profile]) -> Iterator[tuple[str, Viewer]]:
+    """Every viewer as `vireo.viewers.viewer.apply` would leave them after all events.
+
+    Computed for all at once: applying events one by one takes a minute for a million. (Where a
+    video of a full history is disliked, an older one stays here that would be gone there.)
+
+    Args:
+        table: events in order of time, every id once.
+        profiles: of users, those without an event included.
+    """
+    users = table.column("user_id").combine_chunks().dictionary_encode()
+    names: list[str] = users.dictionary.to_pylist()
+    user = users.indices.to_numpy().astype(np.int64)
+    videos = table.column("video_id").combine_chunks().dictionary_encode()
+    video = keys_of(videos.dictionary.to_pylist())[np.asarray(videos.indices, np.int64)]
+    kind = np.array([TYPES.index(t) for t in table.column("type").to_pylist()], np.int64)
+    seconds = np.nan_to_num(_floats(table, "watch_seconds"))
+    marks, positive = _marks(table, kind)
+    # The first mark of a pair enters the watched set; a pair that was ever disliked, no history.
+    at = np.flatnonzero(marks)
+    pairs = np.stack([user[at].astype(np.uint64), video[at]], 1)
+    _, first, pair = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
+    disliked = np.zeros(len(first), bool)
+    disliked[pair[~positive[at]]] = True
+    liked_pair = np.zeros(len(user), bool)
+    liked_pair[at] = ~disliked[pair]
+    at = at[np.sort(first)]
+    at = at[np.argsort(user[at], kind="stable")]
+    bounds = np.searchsorted(user[at], np.arange(len(names) + 1))
+    times = table.column("timestamp").to_numpy()
+    counts = np.zeros((len(names), len(TYPES)), np.int64)
+    np.add.at(counts, (user, kind), 1)
+    watched = kind == TYPES.index("watch")
+    total = np.bincount(user[watched], seconds[watched], len(names))
+    row_of = {name: row for row, name in enumerate(names)}
+    for name in sorted({*names, *profiles}):
+        profile = profiles.get(name, Profile())
+        if name not in row_of:
+            yield name, Viewer(profile)
+            continue
+        row = row_of[name]
+        mine = at[bounds[row] : bounds[row + 1]]
+        liked = mine[liked_pair[mine]][-HISTORY_CAP:]
+        yield (
+            name,
+            Viewer(
+                profile,
+                keys=video[liked],
+                times=times[liked],
+                watched=video[mine][-WATCHED_CAP:],
+                seconds=float(total[row]),
+                **_counters(counts[row]),
+            ),
+        )
+
+
+def _marks(table: pa.Table, kind: Any) -> tuple[Any, Any]:
+    """Where an event enters the watched set, and where it is positive, too (`vireo.viewers`)."""
+    seconds, fraction = _floats(table, "watch_seconds"), _floats(table, "watch_fraction")
+    unknown = np.isnan(seconds) & np.isnan(fraction)
+    long_enough = unknown | (seconds >= POSITIVE_SECONDS) | (fraction >= POSITIVE_FRACTION)
+    positive = np.where(kind == TYPES.index("watch"), long_enough, False)
+    for name in ("like", "comment", "share"):
+        positive |= kind == TYPES.index(name)
+    return positive | (kind == TYPES.index("dislike")), positive
+
+
+def _counters(counts: Any) -> dict[str, int]:
+    by_type: Mapping[str, int] = dict(zip(TYPES, counts.tolist(), strict=True))
+    return {
+        "watches": by_type["watch"],
+        "impressions": by_type["impression"],
+        "clicks": by_type["click"],
+        "likes": by_type["like"] + by_type["comment"] + by_type["share"],
+        "skips": by_type["skip"] + by_type["dislike"],
+    }
+
+
+def _floats(table: pa.Table, name: str) -> Any:
+    return np.asarray(pc.fill_null(pc.cast(table.column(name), pa.float64()), np.nan))
+
+
+def _put_viewers(
+    events: pa.Table, profiles: Mapping[str, Profile], ports: Ports, progress: Progress
+) -> None:
+    total = len({*profiles, *pc.unique(events.column("user_id")).to_pylist()})
+    batch: list[Put | Delete] = []
+    for done, (name, viewer) in enumerate(viewers_of(events, profiles), 1):
+        batch += rows.whole(name, viewer)
+        # A viewer is up to 88 KB in three writes; at once go at most 4 MB and 100 writes.
+        if len(batch) == 99 or done == total:
+            ports.records.write(batch)
+            batch = []
+            progress("viewers", done, total)
+
+
+def _put_events(table: pa.Table, blobs: Blobs, progress: Progress) -> None:
+    """One file per day of the events' own time."""
+    days = (table.column("timestamp").to_numpy() // 86_400).astype(np.int64)
+    bounds = np.r_[np.flatnonzero(np.r_[True, days[1:] != days[:-1]]), len(days)]
+    for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        day = datetime.fromtimestamp(int(days[start]) * 86_400, UTC).date().isoformat()
+        part = table.slice(start, stop - start)
+        buffer = BytesIO()
+        pq.write_table(part, buffer, compression="zstd")
+        name = f"{key_of('|'.join(part.column('event_id').to_pylist())):016x}"
+        blobs.write(f"{EVENTS}date={day}/{name}.parquet", buffer.getvalue())
+        progress("events", stop, len(table))
+
+
+def _conformed(data: bytes, name: str) -> pa.Table:
+    """Columns of the schema, absent ones empty; what their values mean is judged later."""
+    try:
+        table = pq.read_table(BytesIO(data))
+    except pa.ArrowInvalid as error:
+        raise DatasetError(f"{name}: cannot be read: {error}") from error
+    columns = [
+        pc.cast(table.column(f.name), f.type, safe=False)
+        if f.name in table.column_names
+        else pa.nulls(len(table), f.type)
+        for f in event_rows.SCHEMA
+    ]
+    found = pa.table(columns, schema=_COLUMNS)
+    # Exposures say which variants a viewer was in (vireo.events.models), not what they did.
+    return found.filter(pc.fill_null(pc.not_equal(found.column("type"), "exposure"), True))

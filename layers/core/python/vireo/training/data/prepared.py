@@ -1,0 +1,99 @@
+"""Prepared data: what preprocessing makes of a log, and how it is kept for the steps after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import orjson
+
+from vireo.catalogue.columns import Columns, Vocabulary
+from vireo.ports import Blobs
+from vireo.training.data.activity import Activity
+from vireo.training.data.log import Log, People
+
+
+@dataclass(frozen=True)
+class Report:
+    """What preprocessing met and what it left out."""
+
+    read: int
+    kept: int
+    positives: int
+    dropped: Mapping[str, int]  #: reason to events
+    types: Mapping[str, int]  #: of the events kept
+    users: int
+    videos: int
+    first: float  #: unix seconds of the first and last positive, NaN without any
+    last: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The interactions, everything that happened (for counters), and the report."""
+
+    log: Log
+    activity: Activity
+    report: Report
+
+
+_LOG = ("user", "video", "time", "device", "weight", "place", "text")
+_ACTIVITY = tuple(f.name for f in fields(Activity) if f.name != "n_videos")
+#: What a folder of prepared data holds.
+FILES = ("arrays.npz", "prepared.json")
+
+
+def save(prepared: Prepared, folder: Path) -> None:
+    """Write `FILES`; equal data give equal bytes. The description comes last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = prepared.log
+    arrays: dict[str, Any] = {
+        **{f"log/{n}": getattr(log, n) for n in _LOG},
+        **{f"people/{f.name}": getattr(log.people, f.name) for f in fields(People)},
+        **{f"videos/{name}": array for name, array in log.videos.arrays().items()},
+        **{f"activity/{n}": getattr(prepared.activity, n) for n in _ACTIVITY},
+    }
+    # numpy dates a zip's members 1980, so the bytes depend on the arrays alone.
+    np.savez(folder / FILES[0], allow_pickle=False, **arrays)
+    described = {"vocabulary": log.vocabulary.as_dict(), "report": asdict(prepared.report)}
+    (folder / FILES[1]).write_bytes(orjson.dumps(described, option=orjson.OPT_INDENT_2))
+
+
+def load(folder: Path) -> Prepared:
+    """The inverse of `save`."""
+    described = orjson.loads((folder / FILES[1]).read_bytes())
+    with np.load(folder / FILES[0], allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+
+    def part(prefix: str) -> dict[str, Any]:
+        return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+
+    videos = Columns(**part("videos/"))
+    vocabulary = Vocabulary.from_dict(described["vocabulary"])
+    people = People(**part("people/"))
+    log = Log(people=people, videos=videos, vocabulary=vocabulary, **part("log/"))
+    report = described["report"]
+    # JSON has no NaN: an empty log has no first and last moment.
+    moments = {n: float("nan") if report[n] is None else report[n] for n in ("first", "last")}
+    activity = Activity(n_videos=len(videos), **part("activity/"))
+    return Prepared(log, activity, Report(**{**report, **moments}))
+
+
+def save_prepared(blobs: Blobs, prefix: str, prepared: Prepared) -> None:
+    """Write prepared data, its description last."""
+    with TemporaryDirectory() as scratch:
+        save(prepared, Path(scratch))
+        for name in FILES:
+            blobs.upload(str(Path(scratch) / name), f"{prefix}/{name}")
+
+
+def load_prepared(blobs: Blobs, prefix: str) -> Prepared:
+    """What `save_prepared` wrote. Raises `vireo.ports.Missing`."""
+    with TemporaryDirectory() as scratch:
+        for name in FILES:
+            blobs.download(f"{prefix}/{name}", str(Path(scratch) / name))
+        return load(Path(scratch))

@@ -1,0 +1,93 @@
+"""The rows of erased people leave the collected files, and a log says when and how many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from io import BytesIO
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vireo.ports import Blobs, Missing, Ports, Records, Table
+from vireo.training.data import collected
+
+
+@dataclass(frozen=True)
+class Purge:
+    """What one run of the job did."""
+
+    people: int  #: whose erasure is noted
+    files: int  #: that were written anew, or removed because nothing was left in them
+    rows: int  #: that are gone
+    prepared: int  #: runs of training whose intermediate data are gone
+
+
+def purge(ports: Ports) -> Purge:
+    """Rewrite every file that has rows of erased people, and log it (REGISTRY, ``purges``).
+
+    Doing it again changes nothing; a job that died half-way is done again. A file that cannot be
+    read is left to preprocessing, which names it.
+    """
+    erased = collected.erased(ports.records)
+    if not erased:
+        return Purge(0, 0, 0, 0)
+    files = rows = 0
+    for name in list(ports.blobs.names(collected.EVENTS)):
+        gone = _rewrite(ports.blobs, name, erased)
+        files, rows = files + bool(gone), rows + gone
+    done = Purge(len(erased), files, rows, _forget_prepared(ports.blobs))
+    _log(ports.records, ports.clock.now(), done)
+    return done
+
+
+def _rewrite(blobs: Blobs, name: str, erased: dict[int, float]) -> int:
+    """How many rows of a file are gone."""
+    try:
+        table = pq.read_table(BytesIO(blobs.read(name)))
+    except pa.ArrowInvalid:
+        return 0
+    if not {"user_id", "timestamp"} <= set(table.column_names):
+        return 0
+    kept = collected.without(table, erased)
+    if len(kept) == len(table):
+        return 0
+    if len(kept):
+        buffer = BytesIO()
+        pq.write_table(kept, buffer, compression="zstd")
+        blobs.write(name, buffer.getvalue())
+    else:
+        blobs.delete(name)
+    return len(table) - len(kept)
+
+
+def _forget_prepared(blobs: Blobs) -> int:
+    """Training's runs keep what they learnt from, until they are finished."""
+    runs = {name.split("/")[1] for name in blobs.names("runs/") if "/prepared/" in name}
+    finished = [run for run in sorted(runs) if _is_finished(blobs, run)]
+    for run in finished:
+        for name in list(blobs.names(f"runs/{run}/prepared/")):
+            blobs.delete(name)
+    return len(finished)
+
+
+def _is_finished(blobs: Blobs, run: str) -> bool:
+    names = {name.split("/")[-1] for name in blobs.names(f"runs/{run}/")}
+    if names & {"deploy.json", "failure.json"}:
+        return True
+    try:
+        decision = orjson.loads(blobs.read(f"runs/{run}/evaluate.json")).get("decision")
+    except Missing:
+        return False
+    return decision is not None and not decision["deploy"]
+
+
+def _log(records: Records, now: float, done: Purge) -> None:
+    records.put(Table.REGISTRY, "purges", f"{int(now * 1000):013d}", {"at": now, **asdict(done)})
+
+
+def history(records: Records) -> Iterator[dict[str, float]]:
+    """The log of all purges, oldest first."""
+    for record in records.query(Table.REGISTRY, "purges").records:
+        yield dict(record.item)

@@ -1,0 +1,1 @@
+"""Whether a model may serve: figures beside baselines, intervals, gates, and reports."""

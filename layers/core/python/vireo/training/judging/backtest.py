@@ -1,0 +1,273 @@
+"""Systems side by side on the same requests: figures by pause, and how sure differences are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from vireo.intervals import Interval, Values, difference
+from vireo.training.data.log import Log
+from vireo.training.data.metrics import (
+    BUCKETS,
+    FINE,
+    PAUSES,
+    Lists,
+    by_pause,
+    coverage,
+    in_pause,
+    per_request,
+)
+from vireo.training.data.requests import Requests, Split, known
+from vireo.training.judging import baselines
+from vireo.training.models.replay import Stage
+
+KS = (10, 100)
+#: What differences are shown of.
+COMPARED = ("ndcg@10", "recall@100", "hit@10")
+#: What our systems are compared with in every table.
+REFERENCES = ("Popularity", "EASE")
+
+
+class System(Protocol):
+    """Anything that answers requests with lists."""
+
+    @property
+    def name(self) -> str:
+        """As tables show it."""
+
+    def lists(self, requests: Requests, k: int) -> Lists:
+        """At most k videos for every request, best first: int32 [r, k], -1 padded."""
+
+
+@dataclass(frozen=True)
+class BaselineSystem:
+    """A fitted baseline, asked about the log that the requests were made from."""
+
+    name: str
+    baseline: baselines.Baseline
+    log: Log
+
+    def lists(self, requests: Requests, k: int) -> Lists:
+        """See `baselines.rank`."""
+        return baselines.rank(self.baseline, self.log, requests, k)
+
+
+class Stages(Protocol):
+    """A trained model that can be asked for what each of its stages would answer."""
+
+    def lists(self, requests: Requests, stage: Stage, k: int) -> Lists:
+        """The first k of the slate after a stage, best first: int32 [r, k], -1 padded."""
+
+
+@dataclass(frozen=True)
+class StageSystem:
+    """One stage of our own model."""
+
+    name: str
+    stage: Stage
+    model: Stages
+
+    def lists(self, requests: Requests, k: int) -> Lists:
+        """See `Stages.lists`."""
+        return self.model.lists(requests, self.stage, k)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a system answered, and how good each answer was."""
+
+    name: str
+    lists: Lists
+    values: Mapping[str, Values]  #: metric to float64 [r]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The difference of two systems on one metric, among requests after such a pause."""
+
+    system: str
+    reference: str
+    metric: str
+    pause: str
+    interval: Interval
+
+    def as_dict(self) -> dict[str, Any]:
+        """One flat record."""
+        flat = asdict(self)
+        interval: dict[str, Any] = flat.pop("interval")
+        return flat | interval
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All systems on one protocol."""
+
+    protocol: str
+    requests: Requests
+    n_videos: int
+    answers: Sequence[Answers]
+    comparisons: Sequence[Comparison]
+
+    def __getitem__(self, name: str) -> Answers:
+        return next(a for a in self.answers if a.name == name)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain figures, for JSON and for the report."""
+        return {
+            "protocol": self.protocol,
+            "requests": len(self.requests),
+            "viewers": len(np.unique(self.requests.user)),
+            "targets": len(self.requests.target),
+            "videos": self.n_videos,
+            "systems": [
+                {
+                    "name": a.name,
+                    "by_pause": by_pause(a.values, self.requests),
+                    "coverage": {f"@{k}": coverage(a.lists, self.n_videos, k) for k in KS},
+                }
+                for a in self.answers
+            ],
+            "differences": [c.as_dict() for c in self.comparisons],
+        }
+
+
+def fitted_baselines(
+    log: Log,
+    split: Split,
+    *,
+    names: Iterable[str] = tuple(baselines.GRID),
+    tune: bool = True,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[BaselineSystem]:
+    """The named baselines of `baselines.GRID`, fitted on what came before the test.
+
+    Args:
+        log: all events.
+        split: of that log.
+        names: keys of the grid.
+        tune: choose settings on validation; otherwise the first of each name.
+        progress: is told which baseline is being fitted.
+    """
+    systems = []
+    for name in names:
+        progress(f"fitting {name}")
+        grid = baselines.GRID[name]
+        chosen = baselines.tuned(grid, log, split) if tune else grid[0].fit(known(log, split.fit))
+        systems.append(BaselineSystem(name, chosen, log))
+    return systems
+
+
+def evaluate(
+    systems: Sequence[System],
+    split: Split,
+    log: Log,
+    *,
+    references: Iterable[str] = REFERENCES,
+    pauses: Iterable[str] = ("all", *BUCKETS, *FINE),
+    draws: int = 2000,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Evaluation:
+    """Ask every system all test requests; compare those that are no baseline with the references.
+
+    Where there are baselines only, they are compared with the references themselves.
+
+    Raises:
+        ValueError: when a system recommends what its viewer has met, or a video twice.
+    """
+    answers = []
+    for system in systems:
+        progress(f"asking {system.name}")
+        answers.append(answer(system, split.test, log))
+    named = {a.name: a for a in answers}
+    ours = [s.name for s in systems if not isinstance(s, BaselineSystem)] or list(named)
+    comparisons = [
+        comparison
+        for name in ours
+        for reference in references
+        if reference in named and reference != name
+        for comparison in compare(
+            named[name], named[reference], split.test, pauses=pauses, draws=draws, seed=seed
+        )
+    ]
+    return Evaluation(split.protocol, split.test, log.n_videos, answers, comparisons)
+
+
+def answer(system: System, requests: Requests, log: Log, k: int = max(KS)) -> Answers:
+    """Ask one system, and see that it keeps the rules that all are measured by.
+
+    Raises:
+        ValueError: when a list names what its viewer has met, or a video twice.
+    """
+    lists = system.lists(requests, k)
+    histories = requests.histories(log)
+    met = histories.owner() * log.n_videos + histories.video
+    named = np.arange(len(lists))[:, None] * log.n_videos + lists
+    if bool((np.isin(named, met) & (lists >= 0)).any()):
+        raise ValueError(f"{system.name} recommends what its viewer has met")
+    return Answers(system.name, lists, per_request(lists, requests, KS))
+
+
+def compare(
+    ours: Answers,
+    theirs: Answers,
+    requests: Requests,
+    *,
+    metrics: Iterable[str] = COMPARED,
+    pauses: Iterable[str] = PAUSES,
+    draws: int = 2000,
+    seed: int = 0,
+) -> list[Comparison]:
+    """Paired differences by metric and pause; pauses without a request are left out."""
+    comparisons = []
+    for pause in dict.fromkeys(pauses):
+        chosen = in_pause(requests, pause)
+        if not chosen.any():
+            continue
+        for metric in metrics:
+            interval = difference(
+                ours.values[metric][chosen],
+                theirs.values[metric][chosen],
+                requests.user[chosen],
+                draws=draws,
+                seed=seed,
+            )
+            comparisons.append(Comparison(ours.name, theirs.name, metric, pause, interval))
+    return comparisons
+
+
+def together(
+    evaluations: Sequence[Evaluation], *, draws: int = 2000, seed: int = 0
+) -> list[Comparison]:
+    """The differences of all requests of several evaluations, such as of several cuts and seeds.
+
+    All are of one log: a viewer is drawn again with their requests of every evaluation.
+    """
+    users = np.concatenate([e.requests.user for e in evaluations])
+    pooled = []
+    for pair in dict.fromkeys((c.system, c.reference) for c in evaluations[0].comparisons):
+        for metric in COMPARED:
+            ours, theirs = (
+                np.concatenate([e[name].values[metric] for e in evaluations]) for name in pair
+            )
+            found = difference(ours, theirs, users, draws=draws, seed=seed)
+            pooled.append(Comparison(*pair, metric, "all", found))
+    return pooled
+
+
+def list_lines(answers: Answers, evaluation: Evaluation, log: Log) -> Iterable[str]:
+    """``user item item …`` for every request, ids as in the data, best first.
+
+    Under the successive protocol a viewer asks more than once: ``user#0``, ``user#1``, … in order
+    of time.
+    """
+    asked: dict[int, int] = {}
+    for user, videos in zip(evaluation.requests.user.tolist(), answers.lists, strict=True):
+        name = log.people.ids[user].decode()
+        if evaluation.protocol == "successive":
+            asked[user] = asked.get(user, -1) + 1
+            name = f"{name}#{asked[user]}"
+        yield " ".join([name, *(v.decode() for v in log.videos.ids[videos[videos >= 0]])])

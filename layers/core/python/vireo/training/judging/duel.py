@@ -1,0 +1,83 @@
+"""The challenger beside the model in production, on what viewers came to by themselves.
+
+What production put before viewers is watched because it was put there, and speaks for production.
+So videos that a viewer was shown in the test period are judged for nobody: they are no targets, and
+they are taken out of both lists, which close up (condensed lists: Sakai, SIGIR 2007). That takes
+the best of production's list from it, so as many of the challenger's first go the same way: then
+neither gains by who it was that chose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vireo.intervals import Values
+from vireo.training.data.activity import Activity
+from vireo.training.data.metrics import Lists, per_request
+from vireo.training.data.requests import Mask, Requests
+
+Rows = NDArray[np.integer]
+
+#: A list that is shorter than this when it has closed up says too little.
+LEAST = 10
+
+
+@dataclass(frozen=True)
+class Duel:
+    """Two models on the same requests."""
+
+    requests: Requests
+    ours: Mapping[str, Values]  #: metric to float64 [r], of the challenger
+    theirs: Mapping[str, Values]  #: of the model in production
+    targets: int  #: that there were before any was left out
+
+
+def duel(ours: Lists, theirs: Lists, requests: Requests, activity: Activity, since: float) -> Duel:
+    """Compare what was answered.
+
+    Args:
+        ours: the challenger's lists, int32 [r, k], -1 padded.
+        theirs: those of the model in production.
+        requests: that both answer.
+        activity: what says by its requests which videos a viewer was shown.
+        since: unix seconds at which the test period begins.
+    """
+    late = activity.recommended & (activity.time >= since)
+    shown = np.unique(_pairs(activity.user[late], activity.video[late]))
+    row = np.arange(len(requests))[:, None]
+    lost = _among(shown, requests.user[:, None], theirs).sum(1)
+    first = np.arange(ours.shape[1]) < lost[:, None]
+    alike = np.unique(_pairs(np.broadcast_to(row, ours.shape)[first], ours[first]))
+
+    def out(row: Rows, video: Rows) -> Mask:
+        return _among(shown, requests.user[row], video) | _among(alike, row, video)
+
+    wanted = ~out(requests.target_owner(), requests.target)
+    closed = [_closed(lists, out(row, lists)) for lists in (ours, theirs)]
+    for before, after in zip((ours, theirs), closed, strict=True):
+        depth = (after >= 0).sum(1)
+        enough = (depth == (before >= 0).sum(1)) | (depth >= LEAST)
+        wanted &= enough[requests.target_owner()]
+    left, kept = requests.with_targets(wanted)
+    mine, others = (per_request(lists[kept], left) for lists in closed)
+    return Duel(left, mine, others, len(requests.target))
+
+
+def _pairs(one: Rows, video: Rows) -> NDArray[np.int64]:
+    """One number for every (viewer or request, video): rows are below 2³¹, -1 is no video's."""
+    return one.astype(np.int64) << 32 | (video.astype(np.int64) & 0xFFFF_FFFF)
+
+
+def _among(pairs: NDArray[np.int64], one: Rows, video: Rows) -> Mask:
+    return np.isin(_pairs(one, video), pairs)
+
+
+def _closed(lists: Lists, out: Mask) -> Lists:
+    """The lists without some of their videos."""
+    gone = (lists < 0) | out
+    order = np.argsort(gone, axis=1, kind="stable")
+    return np.take_along_axis(np.where(gone, np.int32(-1), lists), order, axis=1)

@@ -1,0 +1,258 @@
+"""The challenger on events that it has not seen, beside baselines and the model in production."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vireo.bundles.files import Bundle
+from vireo.jobs import artifacts
+from vireo.ports import Blobs
+from vireo.training.data import metrics
+from vireo.training.data import requests as protocols
+from vireo.training.data.log import Log
+from vireo.training.data.prepared import Prepared
+from vireo.training.data.requests import Requests, Split
+from vireo.training.judging import report
+from vireo.training.judging.backtest import Evaluation, StageSystem, System, fitted_baselines
+from vireo.training.judging.backtest import evaluate as side_by_side
+from vireo.training.judging.duel import duel
+from vireo.training.judging.gates import (
+    Champion,
+    Contest,
+    Evidence,
+    Thresholds,
+    Verdict,
+    accepted,
+    judge,
+)
+from vireo.training.models import ranker as ranking
+from vireo.training.models import recipe
+from vireo.training.models.assembly import Fitted, assemble
+from vireo.training.models.examples import Progress
+from vireo.training.models.ranker import Ranker
+from vireo.training.models.recipe import RecipeConfig
+from vireo.training.models.replay import Replay
+from vireo.training.run import Run
+
+OURS = "Vireo"
+RETRIEVAL = "Vireo, retrieval alone"
+BLENDED = "Vireo, without the ranker"
+#: Requests of a protocol that are asked at most, drawn by the run's seed.
+MOST_REQUESTS = 1500
+#: Where a log is cut as a rule (`protocols.boundaries`): the test period is its last tenth.
+CUT = 0.8
+#: In a manifest's config: unix seconds of the latest event that a bundle was made of.
+LAST_EVENT = "last_event"
+
+
+@dataclass(frozen=True)
+class Challenger:
+    """What the parallel steps have made."""
+
+    config: RecipeConfig
+    fitted: Fitted
+    params: Mapping[str, NDArray[Any]]  #: of the towers, to go on from
+    losses: tuple[float, ...]
+    ranker: Ranker
+
+    @classmethod
+    def load(cls, run: Run, blobs: Blobs, config: RecipeConfig) -> Self:
+        """From the artifacts of a run."""
+        arrays, towers = artifacts.load(blobs, run.artifacts["retrieval"])
+        return cls(
+            config=config,
+            fitted=recipe.fitted_of(arrays),
+            params=artifacts.group(arrays, "params"),
+            losses=tuple(towers["losses"]),
+            ranker=ranking.of_artifact(*artifacts.load(blobs, run.artifacts["ranker"])),
+        )
+
+    def bundle(self, run: Run, prepared: Prepared) -> Bundle:
+        """What would have served when the test period began."""
+        test = period_begins(run, prepared.log)
+        return assemble(
+            prepared.log.until(test),
+            prepared.activity,
+            self.fitted,
+            version=run.run_id,
+            now=float(prepared.log.time[test]),
+            retrieval=self.config.sources(prepared.log),
+            extra=recipe.ranker_arrays(self.ranker),
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out, for the run document and for people."""
+
+    accepted: bool
+    reasons: tuple[str, ...]  #: of a refusal
+    left_out: tuple[str, ...]  #: comparisons with production that could not be made, and why
+    metrics: Mapping[str, Any]
+    html: str
+    document: bytes
+
+
+def cut_of(log: Log, champion: Bundle | None, least_share: float) -> float:
+    """Where to cut a log so that the model in production can be compared with.
+
+    The test period is to begin after all that production has seen, so that it and the challenger
+    know the same past. Where less than ``least_share`` of the events came after that, or production
+    has not seen anything of the last tenth, the cut is the usual one.
+    """
+    if champion is None:
+        return CUT
+    _, usual = protocols.boundaries(log, CUT)
+    begin = int(np.searchsorted(log.time, seen_until(champion), side="right"))
+    if begin <= usual or len(log) - begin < max(2, least_share * len(log)):
+        return CUT
+    return (2 * begin + 1) / len(log) - 1  # the test begins half way between it and the end
+
+
+def period_begins(run: Run, log: Log) -> int:
+    """The position in the log at which the run's test period begins."""
+    return protocols.boundaries(log, run.cut or CUT)[1]
+
+
+def seen_until(bundle: Bundle) -> float:
+    """Unix seconds after which a bundle knows no event; clients' clocks may be ahead of ours."""
+    manifest = bundle.manifest
+    return max(manifest.watermark, float(manifest.config.get(LAST_EVENT, -np.inf)))
+
+
+def evaluate(
+    run: Run,
+    prepared: Prepared,
+    challenger: Challenger,
+    champion: Bundle | None,
+    progress: Progress,
+) -> Outcome:
+    """Ask everybody the same requests, and let the gates judge."""
+    log, thresholds = prepared.log, Thresholds.model_validate(run.gates)
+    replay = Replay(challenger.bundle(run, prepared), log, prepared.activity)
+    splits = [
+        _sampled(protocols.temporal(log, run.cut or CUT), run.seed),
+        _sampled(protocols.successive(log, run.cut or CUT, seed=run.seed), run.seed),
+    ]
+    rivals = fitted_baselines(log, splits[0], tune=False, progress=lambda what: progress(0.1, what))
+    ours = [
+        StageSystem(OURS, "ranked", replay),
+        StageSystem(BLENDED, "unranked", replay),
+        StageSystem(RETRIEVAL, "retrieval", replay),
+    ]
+    reigning = None
+    if champion is not None and seen_until(champion) < log.time[period_begins(run, log)]:
+        reigning = Replay(champion, log, prepared.activity)
+    evaluations, contests = [], []
+    for j, split in enumerate(splits):
+        systems: list[System] = [*ours, *rivals]
+        if reigning is not None:
+            systems.append(StageSystem(champion_name(reigning.bundle), "ranked", reigning))
+        share = 0.2 + 0.35 * j
+
+        def told(what: str, share: float = share, split: Split = split) -> None:
+            progress(share, f"{split.protocol}: {what}")
+
+        found = side_by_side(systems, split, log, seed=run.seed, progress=told)
+        evaluations.append(found)
+        met = None if champion is None else _met(champion, found, prepared, run, reigning)
+        contests.append(_contest(found, [r.name for r in rivals], met))
+    evidence = _evidence(period_begins(run, log), splits[0].test, replay, evaluations[0], contests)
+    verdicts = judge(evidence, thresholds)
+    contents = report.Contents(
+        title=f"Training run {run.run_id}",
+        run={
+            "run": run.run_id,
+            "tenant": run.tenant,
+            "trigger": run.trigger,
+            "seed": run.seed,
+            "in production": champion.version if champion is not None else "none",
+        },
+        ours=OURS,
+        verdicts=verdicts,
+        evaluations=[e.as_dict() for e in evaluations],
+        data=asdict(prepared.report),
+        losses={"two-tower": {"training loss": challenger.losses}},
+        importance=challenger.ranker.importance,
+        config=asdict(challenger.config),
+    )
+    return Outcome(
+        accepted=accepted(verdicts),
+        reasons=_told(v for v in verdicts if not v.passed),
+        left_out=_told(v for v in verdicts if v.left_out),
+        metrics={e.protocol: _figures(e) for e in evaluations},
+        html=report.render(contents),
+        document=report.document(contents),
+    )
+
+
+def champion_name(champion: Bundle) -> str:
+    """As tables call the model in production."""
+    return f"in production ({champion.version})"
+
+
+def _told(verdicts: Iterable[Verdict]) -> tuple[str, ...]:
+    return tuple(f"{v.gate}: {v.why}" for v in verdicts)
+
+
+def _sampled(split: Split, seed: int) -> Split:
+    return replace(split, test=split.test.sample(MOST_REQUESTS, seed))
+
+
+def _met(
+    champion: Bundle, found: Evaluation, prepared: Prepared, run: Run, reigning: Replay | None
+) -> Champion:
+    fought = None
+    if reigning is not None:
+        ours, theirs = found[OURS].lists, found[champion_name(champion)].lists
+        since = float(prepared.log.time[period_begins(run, prepared.log)])
+        fought = duel(ours, theirs, found.requests, prepared.activity, since)
+    return Champion(champion.version, seen_until(champion), fought)
+
+
+def _contest(found: Evaluation, rivals: list[str], champion: Champion | None) -> Contest:
+    return Contest(
+        protocol=found.protocol,
+        requests=found.requests,
+        values=found[OURS].values,
+        baselines={name: found[name].values for name in rivals},
+        champion=champion,
+    )
+
+
+def _evidence(
+    learnt: int,
+    requests: Requests,
+    replay: Replay,
+    found: Evaluation,
+    contests: list[Contest],
+) -> Evidence:
+    """What the levels of the gates are about: the candidate sets of one protocol's requests."""
+    retrieved, _ = replay.candidates(requests, "retrieval")
+    ranked, scores = replay.candidates(requests, "ranked")
+    return Evidence(
+        n_events=learnt,
+        n_videos=replay.log.n_videos,
+        requests=requests,
+        retrieval_recall=found[RETRIEVAL].values["recall@100"],
+        retrieval_ndcg=metrics.candidate_ndcg(retrieved, requests),
+        ranker_auc=metrics.auc(scores, metrics.hits(ranked, requests)),
+        ranker_ndcg=metrics.candidate_ndcg(ranked, requests),
+        contests=contests,
+    )
+
+
+def _figures(found: Evaluation) -> dict[str, dict[str, float]]:
+    """The means of every system, for the run document."""
+    return {
+        answers.name: {
+            name: round(float(np.nanmean(values)), 4) for name, values in answers.values.items()
+        }
+        for answers in found.answers
+        if len(found.requests)
+    }

@@ -1,0 +1,186 @@
+"""What an experiment has shown: click-through by variant, its lift with an interval, and a warning
+when viewers were not split as they should have been.
+
+An exposure says which variant answered a request; impressions and clicks name the request that
+they followed from. So everything counts for the variant that really served it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from scipy.stats import chisquare, norm
+
+from vireo.ports import Ports
+from vireo.training.data import collected
+
+#: Below this the split of viewers is no accident (Fabijan et al., KDD 2019, use 0.0005 to 0.01).
+MISMATCH = 0.001
+_COLUMNS = ("event_id", "user_id", "video_id", "type", "timestamp", "request_id", "experiments")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One variant. Click-through is of (request, video) pairs, each once."""
+
+    name: str
+    viewers: int
+    requests: int
+    impressions: int
+    clicks: int
+    lift: float  #: of its click-through over that of the first variant; NaN for that one itself
+    low: float  #: 95% interval of the lift
+    high: float
+
+    @property
+    def rate(self) -> float:
+        """Clicks per impression."""
+        return self.clicks / self.impressions if self.impressions else float("nan")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An experiment's outcome so far."""
+
+    arms: tuple[Arm, ...]
+    split: float  #: probability of a split of viewers at least so uneven, if all went well
+    mixed: int  #: viewers who met more than one variant; they count for none
+
+    @property
+    def mismatch(self) -> bool:
+        """Whether the arms cannot be compared, because something decides who is in which."""
+        return self.split < MISMATCH
+
+
+def read(ports: Ports, experiment: str, shares: Mapping[str, float]) -> Trial:
+    """The outcome of an experiment from what was collected.
+
+    Args:
+        shares: variants with their weights; the first is what the others are compared with.
+
+    Raises:
+        ValueError: nobody was exposed to it.
+    """
+    rows: list[dict[str, Any]] = []
+    for name in ports.blobs.names(collected.EVENTS):
+        file = pq.ParquetFile(BytesIO(ports.blobs.read(name)))
+        there = [c for c in _COLUMNS if c in file.schema_arrow.names]
+        if "experiments" in there:  # imported files know of no exposures
+            rows += file.read(columns=there).to_pylist()
+    return outcome(rows, experiment, shares)
+
+
+def outcome(
+    rows: Iterable[Mapping[str, Any]], experiment: str, shares: Mapping[str, float]
+) -> Trial:
+    """`read`, from rows in any order, with repeats."""
+    once: dict[str, Mapping[str, Any]] = {
+        row["event_id"]: row for row in rows if row.get("event_id")
+    }
+    variant_of: dict[str, str] = {}
+    user_of: dict[str, str] = {}
+    met: defaultdict[str, set[str]] = defaultdict(set)
+    for row in once.values():
+        variant = dict(row.get("experiments") or ()).get(experiment, "")
+        if row["type"] == "exposure" and variant in shares:
+            variant_of[row["request_id"]] = variant
+            user_of[row["request_id"]] = row["user_id"]
+            met[row["user_id"]].add(variant)
+    if not met:
+        raise ValueError(f"nobody was exposed to {experiment}")
+    mixed = {user for user, variants in met.items() if len(variants) > 1}
+    shown, clicked = _pairs(once.values(), user_of)
+    arms = [
+        _Sums.of(
+            [r for r, v in variant_of.items() if v == name and user_of[r] not in mixed],
+            user_of,
+            shown,
+            clicked & shown,  # who clicks has seen, but a lost impression must not make 2 of 1
+        )
+        for name in shares
+    ]
+    weights = np.array(list(shares.values()))
+    viewers = np.array([len(arm.shown) for arm in arms])
+    split = chisquare(viewers, viewers.sum() * weights / weights.sum()).pvalue
+    return Trial(
+        tuple(_arm(n, a, arms[0]) for n, a in zip(shares, arms, strict=True)),
+        float(split),
+        len(mixed),
+    )
+
+
+def _pairs(
+    rows: Iterable[Mapping[str, Any]], user_of: Mapping[str, str]
+) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+    """(request, video) pairs that were shown, and that were clicked or watched."""
+    shown, clicked = set(), set()
+    for row in rows:
+        request = row.get("request_id")
+        # A request belongs to one viewer: what others say about it is no evidence.
+        if user_of.get(request or "") == row["user_id"]:
+            pair = str(request), str(row.get("video_id"))
+            if row["type"] == "impression":
+                shown.add(pair)
+            elif row["type"] in {"click", "watch"}:
+                clicked.add(pair)
+    return shown, clicked
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Impressions and clicks by viewer, of one arm."""
+
+    requests: int
+    shown: Any
+    clicked: Any
+
+    @classmethod
+    def of(
+        cls,
+        requests: list[str],
+        user_of: Mapping[str, str],
+        shown: set[tuple[str, str]],
+        clicked: set[tuple[str, str]],
+    ) -> _Sums:
+        mine = set(requests)
+        users = sorted({user_of[r] for r in requests})
+        counts = [Counter(user_of[r] for r, _ in pairs if r in mine) for pairs in (shown, clicked)]
+        by_user = [np.array([count[u] for u in users], float) for count in counts]
+        return cls(len(requests), *by_user)
+
+    @property
+    def rate(self) -> float:
+        return float(self.clicked.sum() / self.shown.sum()) if self.shown.sum() else float("nan")
+
+    @property
+    def variance(self) -> float:
+        """Of the logarithm of the rate, viewers being what is drawn (the delta method)."""
+        n = len(self.shown)
+        if n < 2 or not self.clicked.sum():
+            return float("nan")
+        rest = self.clicked - self.rate * self.shown
+        return float(n / (n - 1) * (rest**2).sum() / self.clicked.sum() ** 2)
+
+
+def _arm(name: str, arm: _Sums, first: _Sums) -> Arm:
+    lift = low = high = float("nan")
+    if arm is not first and arm.rate > 0 and first.rate > 0:
+        log_lift = float(np.log(arm.rate / first.rate))
+        wide = float(norm.ppf(0.975) * np.sqrt(arm.variance + first.variance))
+        lift, low, high = (float(np.expm1(log_lift + d)) for d in (0.0, -wide, wide))
+    return Arm(
+        name,
+        len(arm.shown),
+        arm.requests,
+        int(arm.shown.sum()),
+        int(arm.clicked.sum()),
+        lift,
+        low,
+        high,
+    )

@@ -1,0 +1,260 @@
+"""May this model go to production? Every gate says what it saw, what it asked, and why it decided.
+
+Levels of the two models are judged on one protocol (`temporal`, whose figures the thresholds are
+meant for); rivals are met on every protocol there is, by the pause before the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from vireo.intervals import Interval, Values, difference, interval
+from vireo.training.data.metrics import BUCKETS, in_pause
+from vireo.training.data.requests import Mask, Requests
+from vireo.training.judging.duel import Duel
+
+
+class Thresholds(BaseModel):
+    """What is asked of a model; every number is a setting."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    least_events: int = Field(2_000, ge=0, description="events to learn from")
+    least_viewers: int = Field(50, ge=2, description="viewers to test on")
+    least_viewers_in_bucket: int = Field(
+        20, ge=2, description="with fewer, a bucket or a champion is not decided on"
+    )
+    least_share_since: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description="with such a share of all events after what production has seen, the test "
+        "period begins there; with less it is as long as usual, since levels fall with shorter "
+        "ones, and production, which has seen some of it, is not compared with",
+    )
+    retrieval_recall: float = Field(0.1, description="Recall@100, full catalogue")
+    retrieval_ndcg: float = Field(0.3, description="NDCG@10 on the candidate set")
+    ranker_auc: float = Field(0.6, description="AUC within the candidate set")
+    ranker_ndcg: float = Field(0.3, description="NDCG@10 on the candidate set")
+    beats_popularity: bool = Field(True, description="shown to learn more than popularity")
+    metric: str = Field("ndcg@10", description="what rivals are compared by")
+    margin: float | None = Field(
+        None,
+        ge=0,
+        description="if set, a loss to the model in production larger than this must be ruled out",
+    )
+    level: float = Field(0.95, gt=0, lt=1, description="confidence of every interval")
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model in production, asked the challenger's requests.
+
+    It is not asked (``duel`` is None) when it has seen events of the test period: it would know
+    the answers, and a past that was kept from the challenger.
+    """
+
+    version: str
+    seen: float  #: unix seconds up to which it has seen events
+    duel: Duel | None
+
+
+@dataclass(frozen=True)
+class Contest:
+    """The challenger's ranked lists and its rivals' on the same requests, full catalogue."""
+
+    protocol: str
+    requests: Requests
+    values: Mapping[str, Values]  #: metric to float64 [r]
+    baselines: Mapping[str, Mapping[str, Values]]  #: name to values, fitted on the same events
+    champion: Champion | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a challenger, from requests it was not fitted on.
+
+    NaN stands where a request says nothing, as a candidate set without a target.
+    """
+
+    n_events: int  #: that it was fitted on
+    n_videos: int  #: in the catalogue
+    requests: Requests
+    retrieval_recall: Values  #: Recall@100 of retrieval alone, full catalogue: float64 [r]
+    retrieval_ndcg: Values  #: `metrics.candidate_ndcg` of candidates in retrieval's order
+    ranker_auc: Values  #: `metrics.auc` of the ranker's scores of the candidates
+    ranker_ndcg: Values  #: `metrics.candidate_ndcg` of candidates in the final score's order
+    contests: Sequence[Contest]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One gate's decision."""
+
+    gate: str
+    value: float  #: NaN where there was nothing to measure
+    threshold: float
+    passed: bool
+    why: str
+    left_out: bool = False  #: a comparison with production that could not be made
+
+
+def judge(evidence: Evidence, thresholds: Thresholds) -> list[Verdict]:
+    """Every gate's verdict, in the order of a report; a model is accepted when all have passed."""
+    verdicts = list(_enough(evidence, thresholds))
+    if len(evidence.requests):
+        verdicts += [*_levels(evidence, thresholds), _chance(evidence, thresholds)]
+    for contest in evidence.contests:
+        if len(contest.requests):
+            verdicts.append(_popularity(contest, thresholds))
+            verdicts.extend(_baselines(contest, thresholds))
+            verdicts.append(_champion(contest, thresholds))
+    return verdicts
+
+
+def accepted(verdicts: list[Verdict]) -> bool:
+    """Whether no gate refused, and there was one at all."""
+    return bool(verdicts) and all(v.passed for v in verdicts)
+
+
+def _enough(evidence: Evidence, thresholds: Thresholds) -> Iterator[Verdict]:
+    viewers = len(np.unique(evidence.requests.user))
+    for gate, value, least, what in (
+        ("enough events", evidence.n_events, thresholds.least_events, "events to learn from"),
+        ("enough viewers", viewers, thresholds.least_viewers, "viewers to test on"),
+    ):
+        enough = value >= least
+        verdict = f"{value:,} {what}" + ("" if enough else f": too few, {least:,} are needed")
+        yield Verdict(gate, value, least, enough, verdict)
+
+
+def _levels(evidence: Evidence, thresholds: Thresholds) -> Iterator[Verdict]:
+    """The gates that ask for a level of a figure."""
+    for gate, values, least in (
+        ("retrieval Recall@100", evidence.retrieval_recall, thresholds.retrieval_recall),
+        ("retrieval NDCG@10, candidates", evidence.retrieval_ndcg, thresholds.retrieval_ndcg),
+        ("ranker AUC, candidates", evidence.ranker_auc, thresholds.ranker_auc),
+        ("ranker NDCG@10, candidates", evidence.ranker_ndcg, thresholds.ranker_ndcg),
+    ):
+        if np.isnan(values).all():
+            yield Verdict(gate, float("nan"), least, False, "no request says anything about it")
+            continue
+        seen = _interval(values, evidence.requests, thresholds)
+        passed = seen.mean >= least
+        sure = seen.low >= least if passed else seen.high < least
+        why = f"{_shown(seen)} {'reaches' if passed else 'is below'} {least:g}"
+        yield Verdict(gate, seen.mean, least, passed, why + ("" if sure else ", not for certain"))
+
+
+def _chance(evidence: Evidence, thresholds: Thresholds) -> Verdict:
+    """A hundred random videos of a small catalogue reach any fixed recall: better than that."""
+    unseen = evidence.n_videos - (evidence.requests.stop - evidence.requests.start)
+    chance = np.minimum(1.0, 100 / np.maximum(unseen, 1))
+    gap = _interval(evidence.retrieval_recall - chance, evidence.requests, thresholds)
+    why = f"retrieval Recall@100 minus that of random lists is {_shown(gap)}"
+    gate = "retrieval better than chance"
+    return Verdict(gate, gap.mean, 0.0, gap.above_zero, why + _unless(gap.above_zero))
+
+
+def _popularity(contest: Contest, thresholds: Thresholds) -> Verdict:
+    gate = f"{contest.protocol}: learns more than popularity"
+    popularity = contest.baselines.get("Popularity")
+    if not thresholds.beats_popularity or popularity is None:
+        return Verdict(gate, float("nan"), 0.0, not thresholds.beats_popularity, "not compared")
+    gap = _gap(contest, popularity, thresholds)
+    why = f"{thresholds.metric} minus popularity's is {_shown(gap)}"
+    return Verdict(gate, gap.mean, 0.0, gap.above_zero, why + _unless(gap.above_zero))
+
+
+def _baselines(contest: Contest, thresholds: Thresholds) -> Iterator[Verdict]:
+    """A baseline that is better after some pause, beyond the interval, refuses the model."""
+    for name, values in contest.baselines.items():
+        for bucket in BUCKETS:
+            chosen = in_pause(contest.requests, bucket)
+            gate = f"{contest.protocol}: not below {name} after {bucket}"
+            viewers = len(np.unique(contest.requests.user[chosen]))
+            if viewers < thresholds.least_viewers_in_bucket:
+                why = f"too little evidence: {viewers} viewers after such a pause"
+                yield Verdict(gate, float("nan"), 0.0, True, why)
+                continue
+            gap = _gap(contest, values, thresholds, chosen)
+            why = f"{thresholds.metric} minus {name}'s is {_shown(gap)}"
+            yield Verdict(gate, gap.mean, 0.0, not gap.below_zero, why + _settled(gap))
+
+
+def _champion(contest: Contest, thresholds: Thresholds) -> Verdict:
+    gate = f"{contest.protocol}: not below the model in production"
+    champion = contest.champion
+    if champion is None:
+        return Verdict(gate, float("nan"), 0.0, True, "there is no model in production")
+    duel = champion.duel
+    if duel is None:
+        moment = datetime.fromtimestamp(champion.seen, UTC).strftime("%Y-%m-%d %H:%M UTC")
+        why = f"left out: {champion.version} has seen the test period, up to {moment}"
+        return Verdict(gate, float("nan"), 0.0, thresholds.margin is None, why, left_out=True)
+    viewers, kept = len(np.unique(duel.requests.user)), len(duel.requests.target)
+    gone = duel.targets - kept
+    note = f"; {gone:,} of {duel.targets:,} targets are left out for what was shown" if gone else ""
+    if viewers < thresholds.least_viewers_in_bucket:
+        why = f"too little evidence: {viewers} viewers came after what {champion.version} has seen"
+        if gone:
+            why += ", and to something that no model showed them" + note
+        return Verdict(gate, float("nan"), 0.0, thresholds.margin is None, why, left_out=True)
+    gap = _difference(duel.ours, duel.theirs, duel.requests, thresholds)
+    why = f"{thresholds.metric} minus {champion.version}'s is {_shown(gap)}"
+    if thresholds.margin is None:
+        why += _settled(gap) + note
+        return Verdict(gate, gap.mean, 0.0, not gap.below_zero, why)
+    passed = gap.low >= -thresholds.margin
+    ruled = "rules out" if passed else "does not rule out"
+    why += f", which {ruled} a loss of more than {thresholds.margin:g}" + note
+    return Verdict(gate, gap.mean, -thresholds.margin, passed, why)
+
+
+def _gap(
+    contest: Contest,
+    theirs: Mapping[str, Values],
+    thresholds: Thresholds,
+    chosen: Mask | slice = slice(None),
+) -> Interval:
+    return _difference(contest.values, theirs, contest.requests, thresholds, chosen)
+
+
+def _difference(
+    ours: Mapping[str, Values],
+    theirs: Mapping[str, Values],
+    requests: Requests,
+    thresholds: Thresholds,
+    chosen: Mask | slice = slice(None),
+) -> Interval:
+    return difference(
+        ours[thresholds.metric][chosen],
+        theirs[thresholds.metric][chosen],
+        requests.user[chosen],
+        level=thresholds.level,
+        seed=thresholds.seed,
+    )
+
+
+def _interval(values: Values, requests: Requests, thresholds: Thresholds) -> Interval:
+    return interval(values, requests.user, level=thresholds.level, seed=thresholds.seed)
+
+
+def _shown(seen: Interval) -> str:
+    return f"{seen.mean:.4f} [{seen.low:.4f}, {seen.high:.4f}] over {seen.viewers:,} viewers"
+
+
+def _unless(shown: bool) -> str:
+    return "" if shown else ": the events do not show that it learnt anything"
+
+
+def _settled(gap: Interval) -> str:
+    if gap.below_zero:
+        return ": worse"
+    return ": better" if gap.above_zero else ": no difference is shown"

@@ -1,0 +1,1 @@
+"""What is fitted: towers, item-to-item tables, ranker and blends, and the bundle made of them."""

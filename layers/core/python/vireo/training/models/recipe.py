@@ -1,0 +1,300 @@
+"""The whole recipe: from a log to a bundle, the same for the state machine and for a backtest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vireo.bundles.files import Bundle
+from vireo.jobs.artifacts import group
+from vireo.recommender.candidates import Retrieval
+from vireo.recommender.tower import HOUR
+from vireo.training.data.activity import Activity, weighed
+from vireo.training.data.log import Log
+from vireo.training.data.requests import Requests, asked_between
+from vireo.training.models import ranker as ranking
+from vireo.training.models import two_tower
+from vireo.training.models.assembly import Fitted, assemble
+from vireo.training.models.examples import Examples, Progress, collect
+from vireo.training.models.item_to_item import (
+    NeighboursConfig,
+    fit_neighbours,
+    openers,
+    successors,
+)
+from vireo.training.models.ranker import Ranker, RankerConfig
+from vireo.training.models.replay import Replay
+from vireo.training.models.tower_model import TowerConfig
+from vireo.viewers.viewer import HISTORY_CAP
+
+#: Rolling windows of the ranker: each begins at one of these shares of the log and ends at the
+#: next. The last window is not learned from; it stops the training and fits the blend.
+WINDOWS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+@dataclass(frozen=True)
+class RecipeConfig:
+    """Everything that can be set about training; a run document may override any of it."""
+
+    tower: TowerConfig | None = None  #: None: chosen by the log's density and size
+    neighbours: NeighboursConfig | None = None  #: likewise
+    ranker: RankerConfig | None = None  #: likewise
+    retrieval: Retrieval | None = None  #: likewise
+    windows: tuple[float, ...] = WINDOWS
+    requests: int = 1800  #: asked in each window that is learned from
+    judged: int = 3  #: times as many in the last one: what it decides must be told from chance
+    cap: int = 20  #: next events of one viewer that may be asked for in a window
+    #: Epochs of towers that go on from earlier ones: in every window after the first, and over all
+    #: events before a bundle is published; and how much smaller their learning rate is.
+    further_epochs: int = 2
+    further_rate: float = 0.33
+    #: Single settings of what is otherwise chosen by the log: "tower" → {"epochs": 5}.
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def towers(self, log: Log, *, further: bool = False) -> TowerConfig:
+        """How towers are fitted on a log; ``further``: going on from earlier ones."""
+        config = self.tower or self._overridden("tower", TowerConfig.for_log(log))
+        if not further:
+            return config
+        rate = config.learning_rate * self.further_rate
+        return replace(config, epochs=self.further_epochs, learning_rate=rate)
+
+    def item_to_item(self, log: Log) -> NeighboursConfig:
+        """Which item-to-item model a log gets."""
+        return self.neighbours or self._overridden("neighbours", NeighboursConfig.for_log(log))
+
+    def trees(self, log: Log) -> RankerConfig:
+        """How the ranker is fitted on a log."""
+        return self.ranker or self._overridden("ranker", RankerConfig.for_log(log))
+
+    def sources(self, log: Log) -> Retrieval:
+        """How many candidates each source proposes, and how much history neighbours hear of."""
+        small = log.n_videos <= NeighboursConfig().ease_videos
+        default = Retrieval(neighbour_history=HISTORY_CAP if small else 50)
+        return self.retrieval or self._overridden("retrieval", default)
+
+    def _overridden(self, name: str, chosen: Any) -> Any:
+        return replace(chosen, **self.overrides.get(name, {}))
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """The defaults but for these: {"requests": 500, "tower": {"epochs": 5}, …}.
+
+        Raises:
+            ValueError: there is no such setting.
+        """
+        nested = {name: settings[name] or {} for name in _CHOSEN_BY_LOG if name in settings}
+        plain = {name: value for name, value in settings.items() if name not in nested}
+        _refuse_unknown(plain, cls, "", hidden={"overrides"})
+        for name, of_it in nested.items():
+            _refuse_unknown(of_it, _CHOSEN_BY_LOG[name], f"{name}.")
+        return cls(**plain, overrides=nested)
+
+
+def fit_retrieval(
+    log: Log,
+    config: RecipeConfig,
+    *,
+    seed: int,
+    start: Mapping[str, NDArray[Any]] | None = None,
+    progress: Progress | None = None,
+) -> tuple[Fitted, two_tower.TwoTower]:
+    """All retrieval models of a log; the towers go on from ``start`` if given."""
+    towers = two_tower.fit(
+        log,
+        config.towers(log, further=start is not None),
+        seed=seed,
+        start=start,
+        progress=progress,
+    )
+    return fitted_with(log, towers, config), towers
+
+
+def fitted_with(log: Log, towers: two_tower.TwoTower, config: RecipeConfig) -> Fitted:
+    """Towers and, beside them, the models in closed form."""
+    return Fitted(
+        tower=towers.arrays(),
+        vectors=towers.item_vectors(),
+        neighbours=fit_neighbours(log, config.item_to_item(log)).arrays(),
+        successors=successors(log).arrays(),
+        opener_score=openers(log),
+    )
+
+
+def fit_ranker(
+    log: Log,
+    activity: Activity | None,
+    config: RecipeConfig,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+) -> Ranker:
+    """The ranker and the blends, by rolling windows over the log.
+
+    For each window the retrieval models know the events before it and none in it; the towers of the
+    next window go on from those of the one before, so that rolling costs little more than one fit.
+    """
+    cuts = [int(len(log) * share) for share in config.windows]
+    steps = len(cuts)
+    parts: list[Examples] = []
+    params: Mapping[str, NDArray[Any]] | None = None
+    for w, (begin, end) in enumerate(pairwise(cuts)):
+        prefix = f"window {w + 1}/{steps - 1}: "
+        seen = weighed(log.until(end), activity, float(log.time[begin]))
+        past = seen.until(begin)
+        fitted, towers = fit_retrieval(
+            past,
+            config,
+            seed=seed,
+            start=params,
+            progress=within(progress, w / steps, (w + 0.6) / steps, prefix),
+        )
+        params = towers.params
+        bundle = assemble(
+            past,
+            activity,
+            fitted,
+            version=f"window-{w}",
+            now=float(log.time[begin]),
+            retrieval=config.sources(log),
+        )
+        judges = w == steps - 2
+        parts.append(
+            collect(
+                Replay(bundle, seen, activity),
+                questions(
+                    seen,
+                    begin,
+                    end,
+                    requests=config.requests * (config.judged if judges else 1),
+                    cap=config.cap,
+                    seed=seed + w,
+                ),
+                progress=within(progress, (w + 0.6) / steps, (w + 1) / steps, prefix),
+            )
+        )
+    return ranking.fit(
+        Examples.joined(parts[:-1]),
+        parts[-1],
+        config.trees(log),
+        seed=seed,
+        progress=within(progress, 1 - 1 / steps, 1),
+    )
+
+
+def questions(
+    log: Log, begin: int, end: int, *, requests: int, cap: int | None, seed: int
+) -> Requests:
+    """What is asked about the events of positions [begin, end): three kinds of requests.
+
+    The next event in a session; the next event after a pause, which is rarer and drawn more often;
+    and, once per viewer at the window's start, everything that they watch in it.
+    """
+    following, returning = asked_between(log, begin, end, cap=cap, seed=seed)
+    paused = following.pause >= HOUR
+    kinds = (
+        following.take(np.flatnonzero(~paused)),
+        following.take(np.flatnonzero(paused)),
+        returning,
+    )
+    return Requests.joined(*(kind.sample(requests // 3, seed) for kind in kinds))
+
+
+def train(
+    log: Log,
+    activity: Activity | None,
+    config: RecipeConfig,
+    *,
+    version: str,
+    seed: int,
+    progress: Progress | None = None,
+) -> tuple[Bundle, Ranker, two_tower.TwoTower]:
+    """Everything that may be learned from a log, as the bundle that would serve after it."""
+    ranker = fit_ranker(
+        log, activity, config, seed=seed, progress=within(progress, 0, 0.5, "ranker, ")
+    )
+    now = moment_after(log)
+    fitted, towers = fit_retrieval(
+        weighed(log, activity, now),
+        config,
+        seed=seed,
+        progress=within(progress, 0.5, 1, "towers, "),
+    )
+    bundle = assemble(
+        log,
+        activity,
+        fitted,
+        version=version,
+        now=now,
+        retrieval=config.sources(log),
+        extra=ranker_arrays(ranker),
+    )
+    return bundle, ranker, towers
+
+
+def moment_after(log: Log) -> float:
+    """Unix seconds of the first moment at which all of a log has happened."""
+    return float(np.nextafter(log.time[-1], np.inf))
+
+
+def within(progress: Progress | None, start: float, stop: float, prefix: str = "") -> Progress:
+    """Progress of a part of the work, as progress of the whole from ``start`` to ``stop``."""
+
+    def told(share: float, what: str) -> None:
+        if progress is not None:
+            progress(start + (stop - start) * share, prefix + what)
+
+    return told
+
+
+def arrays_of(fitted: Fitted) -> dict[str, NDArray[Any]]:
+    """Name to array, for an artifact."""
+    return {
+        "vectors": fitted.vectors,
+        "opener_score": fitted.opener_score,
+        **{f"tower/{name}": array for name, array in fitted.tower.items()},
+        **{f"neighbours/{name}": array for name, array in fitted.neighbours.items()},
+        **{f"successors/{name}": array for name, array in fitted.successors.items()},
+    }
+
+
+def fitted_of(arrays: Mapping[str, NDArray[Any]]) -> Fitted:
+    """The inverse of `arrays_of`."""
+    return Fitted(
+        tower=group(arrays, "tower"),
+        vectors=arrays["vectors"],
+        neighbours=group(arrays, "neighbours"),
+        successors=group(arrays, "successors"),
+        opener_score=arrays["opener_score"],
+    )
+
+
+def ranker_arrays(ranker: Ranker) -> dict[str, NDArray[Any]]:
+    """What a bundle holds of a ranker."""
+    return {
+        **{f"ranker/{name}": array for name, array in ranker.arrays.items()},
+        "blend": ranker.blend,
+        "retrieval_blend": ranker.retrieval_blend,
+    }
+
+
+_CHOSEN_BY_LOG: Mapping[str, type[Any]] = {
+    "tower": TowerConfig,
+    "neighbours": NeighboursConfig,
+    "ranker": RankerConfig,
+    "retrieval": Retrieval,
+}
+
+
+def _refuse_unknown(
+    settings: Mapping[str, Any], kind: type[Any], where: str, hidden: Collection[str] = ()
+) -> None:
+    known = sorted({f.name for f in fields(kind)} - set(hidden))
+    for name in settings:
+        if name not in known:
+            raise ValueError(f"no setting {where}{name}; there are {known}")

@@ -1,0 +1,184 @@
+"""A log asked of the serving code: its candidates, features and lists, as a viewer would get them.
+
+Training and evaluation go through the very stages that serve, over a bundle that knows only what
+came before; so there is nothing that a model meets when serving and did not meet here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vireo.bundles.files import Bundle
+from vireo.recommender.candidates import candidates
+from vireo.recommender.filtering import Filtering
+from vireo.recommender.ordering import Ordering
+from vireo.recommender.ranking import Ranking, rank
+from vireo.recommender.slate import Request, Slate
+from vireo.recommender.snapshot import Model, Snapshot
+from vireo.recommender.tuning import Tuning
+from vireo.training.data.activity import Activity, Watching
+from vireo.training.data.log import Log
+from vireo.training.data.requests import Requests
+from vireo.viewers.profile import Profile
+from vireo.viewers.viewer import HISTORY_CAP, WATCHED_CAP, Viewer
+
+#: How far a slate goes: what retrieval returned, what the filters left, all of that ranked (without
+#: asking the ranker, or with it), or what the viewer gets in the end.
+Stage = Literal["retrieval", "filtered", "unranked", "ranked", "final"]
+#: Availability is judged anew this often over the replayed time, as a serving process polls.
+REFRESHES = 50
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One bundle and one log. The bundle may be older and know other videos than the log."""
+
+    bundle: Bundle
+    log: Log
+    activity: Activity | None = None
+    tuning: Tuning = field(default_factory=lambda: Tuning(explore_slots=0))
+    _retrieved: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def slates(
+        self, requests: Requests, stage: Stage, *, limit: int = 20
+    ) -> Iterator[tuple[Request, Slate]]:
+        """Every request and its slate after that stage, in the order of ``requests``.
+
+        What retrieval returned is remembered until other requests are asked, as evaluations ask
+        for one stage after the other.
+        """
+        if self._retrieved.get("requests") is not requests:
+            found = [(r, candidates(r)) for r in self._asked(requests, limit)]
+            self._retrieved.update(requests=requests, slates=found)
+        for request, slate in self._retrieved["slates"]:
+            asked = replace(request, limit=limit)
+            yield asked, _go_on(asked, slate, stage)
+
+    def lists(self, requests: Requests, stage: Stage, k: int) -> NDArray[np.int32]:
+        """Rows of the log's videos, best first, -1 where a list has ended: int32 [r, k]."""
+        lists = np.full((len(requests), k), -1, np.int32)
+        for j, (_, slate) in enumerate(self.slates(requests, stage, limit=min(k, 100))):
+            rows = slate.rows if stage == "final" else slate.top(k).rows
+            rows = self._log_rows[rows[:k]]
+            rows = rows[rows >= 0]
+            lists[j, : len(rows)] = rows
+        return lists
+
+    def candidates(
+        self, requests: Requests, stage: Stage
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """All candidates after a stage, best first, with their scores: [r, most of any request].
+
+        Rows of the log's videos, -1 where a list has ended or the log does not know one; NaN there.
+        """
+        slates = [slate.top(len(slate)) for _, slate in self.slates(requests, stage)]
+        width = max((len(s) for s in slates), default=0)
+        rows = np.full((len(slates), width), -1, np.int32)
+        scores = np.full((len(slates), width), np.nan, np.float32)
+        for j, slate in enumerate(slates):
+            rows[j, : len(slate)] = self._log_rows[slate.rows]
+            scores[j, : len(slate)] = slate.score
+        scores[rows < 0] = np.nan
+        return rows, scores
+
+    def rows_of(self, log_rows: NDArray[np.integer]) -> NDArray[np.int32]:
+        """The bundle's rows of the log's videos, -1 for those it does not know."""
+        rows: NDArray[np.int32] = self._bundle_rows[log_rows]
+        return rows
+
+    @cached_property
+    def _model(self) -> Model:
+        return Model(self.bundle)
+
+    @cached_property
+    def _bundle_rows(self) -> NDArray[np.int32]:
+        return self.bundle.columns.rows(self.log.videos.keys)
+
+    @cached_property
+    def _log_rows(self) -> NDArray[np.int32]:
+        return self.log.videos.rows(self.bundle.columns.keys)
+
+    @cached_property
+    def _watching(self) -> Watching | None:
+        return None if self.activity is None else Watching.of(self.activity, self.log.n_users)
+
+    def _asked(self, requests: Requests, limit: int) -> Iterator[Request]:
+        """The requests as serving would see them: profiles, histories, and what is available."""
+        if not len(requests):
+            return
+        histories = requests.histories(self.log)
+        keys, words = self.log.videos.keys, self.log.vocabulary
+        order, _ = self.log.histories()
+        first, last = float(requests.time.min()), float(requests.time.max())
+        period = max((last - first) / REFRESHES, 1.0)
+        snapshots: dict[int, Snapshot] = {}
+        for j in range(len(requests)):
+            now = float(requests.time[j])
+            tick = int((now - first) // period)
+            if tick not in snapshots:
+                snapshots[tick] = Snapshot.of(self._model, at=first + tick * period)
+            past = slice(histories.offsets[j], histories.offsets[j + 1])
+            user, device = int(requests.user[j]), self._device(order, requests, j)
+            viewer = self._viewer(user, keys[histories.video[past]], histories.time[past], now)
+            yield Request.of(
+                snapshots[tick],
+                viewer,
+                now,
+                limit=limit,
+                device=words.devices[device - 1] if device else None,
+                tuning=self.tuning,
+                user=snapshots[tick].user(self.log.people.ids[user].decode(), viewer),
+            )
+
+    def _device(self, order: NDArray[np.int64], requests: Requests, j: int) -> int:
+        """The device of the viewer's latest event: the one they most likely hold now."""
+        if requests.stop[j] == requests.start[j]:
+            return 0
+        return int(self.log.device[order[requests.stop[j] - 1]])
+
+    def _viewer(
+        self, user: int, keys: NDArray[np.uint64], times: NDArray[np.float64], now: float
+    ) -> Viewer:
+        people, words = self.log.people, self.log.vocabulary
+        age, country, language = (
+            int(people.age[user]),
+            int(people.country[user]),
+            int(people.language[user]),
+        )
+        watches, seconds = (
+            (len(keys), 0.0) if self._watching is None else self._watching.before(user, now)
+        )
+        return Viewer(
+            profile=Profile.model_construct(
+                age=None if age < 0 else age,
+                country=words.countries[country - 1] if country else None,
+                language=words.languages[language - 1] if language else None,
+                joined_at=None,
+            ),
+            keys=keys[-HISTORY_CAP:],
+            times=times[-HISTORY_CAP:],
+            watched=keys[-WATCHED_CAP:],
+            watches=watches,
+            seconds=seconds,
+        )
+
+
+def _go_on(request: Request, slate: Slate, stage: Stage) -> Slate:
+    """From what retrieval returned to the asked stage."""
+    if stage == "retrieval":
+        return slate
+    slate = Filtering()(request, slate)
+    if stage == "filtered":
+        return slate
+    if stage == "unranked":
+        tuning = request.tuning.model_copy(update={"use_ranker": False})
+        return rank(replace(request, tuning=tuning), slate)
+    if stage == "ranked":
+        return rank(request, slate)
+    return Ordering()(request, Ranking()(request, slate))
