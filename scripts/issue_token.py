@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from vireo.homes.local import home as local_home
-from vireo.homes.local_tokens import LocalTokens
+from vireo.homes.local.tokens import LocalTokens
 from vireo.identity import SCOPES
 
 

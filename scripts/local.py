@@ -26,11 +26,11 @@ from services import build
 from tracking.app import follower
 from vireo.bundles import pointer
 from vireo.homes import local
-from vireo.homes.local_delivery import Delivery
-from vireo.homes.local_gateway import Gateway, serve
-from vireo.homes.local_loop import Loop, Retention
-from vireo.homes.local_mapping import EventSourceMapping
-from vireo.homes.local_tokens import LocalTokens
+from vireo.homes.local.delivery import Delivery
+from vireo.homes.local.gateway import Gateway, serve
+from vireo.homes.local.loop import Loop, Retention
+from vireo.homes.local.mapping import EventSourceMapping
+from vireo.homes.local.tokens import LocalTokens
 from vireo.identity import SCOPES
 from vireo.jobs.terminal import Progress
 from vireo.ports import Blobs, Execution, Missing, Ports

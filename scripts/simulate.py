@@ -26,8 +26,8 @@ from vireo.events.models import BATCH
 from vireo.events.parquet import as_parquet
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome
-from vireo.homes.local_delivery import Delivery
-from vireo.homes.local_mapping import EventSourceMapping
+from vireo.homes.local.delivery import Delivery
+from vireo.homes.local.mapping import EventSourceMapping
 from vireo.ports import Blobs, Ports, Table
 from vireo.recommender.models import RecommendRequest
 from vireo.recommender.service import Recommender

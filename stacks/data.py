@@ -70,7 +70,7 @@ class DataStack(Stack):
         CfnOutput(self, "NoticesArn", value=self.notices.topic_arn)
 
     def _table(self, table: Table) -> dynamodb.Table:
-        """Key and expiry are those of `vireo.homes.aws_records`."""
+        """Key and expiry are those of `vireo.homes.aws.records`."""
         capacity = self._environment.capacity
         made = dynamodb.Table(
             self,

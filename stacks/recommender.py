@@ -20,7 +20,7 @@ from stacks.network import NetworkStack
 from stacks.packages import Packages
 from vireo.ports import Table
 
-#: What the API calls; `vireo.homes.aws_releases` moves it.
+#: What the API calls; `vireo.homes.aws.releases` moves it.
 ALIAS = "live"
 #: How requests are shifted to a new version, by the name that CodeDeploy has for it.
 CANARY = codedeploy.LambdaDeploymentConfig.CANARY_10_PERCENT_5_MINUTES

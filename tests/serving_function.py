@@ -11,7 +11,7 @@ import boto3
 import pytest
 from moto.awslambda.models import LambdaFunction
 
-from vireo.homes.aws_releases import ALIAS
+from vireo.homes.aws.releases import ALIAS
 
 #: For ``mock_aws``: functions are not run.
 CONFIG: Any = {"lambda": {"use_docker": False}}

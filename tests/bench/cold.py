@@ -22,7 +22,7 @@ IMPORTS = {
     "request path": "import gc; gc.disable(); import recommend.app, vireo.homes.local",
     "request path in AWS": "import gc; gc.disable(); import recommend.app, vireo.homes.aws",
     "request path in AWS, with a cache": (
-        "import gc; gc.disable(); import recommend.app, vireo.homes.aws, vireo.homes.aws_sign_in"
+        "import gc; gc.disable(); import recommend.app, vireo.homes.aws, vireo.homes.aws.sign_in"
     ),
 }
 #: As functions have it: bytecode as in the layers, and no search for plugins.

@@ -28,9 +28,9 @@ from tracking.app import follower
 from vireo.events.parquet import as_parquet
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome
-from vireo.homes.local_delivery import Delivery
-from vireo.homes.local_loop import Position
-from vireo.homes.local_mapping import EventSourceMapping
+from vireo.homes.local.delivery import Delivery
+from vireo.homes.local.loop import Position
+from vireo.homes.local.mapping import EventSourceMapping
 from vireo.ports import Blobs
 from vireo.projection import Arrival, DeadLetters
 

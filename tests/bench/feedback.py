@@ -16,7 +16,7 @@ from vireo.events.tracking import Tracking
 from vireo.homes.clock import MovableClock
 from vireo.homes.items import pack
 from vireo.homes.local import LocalHome
-from vireo.homes.local_mapping import EventSourceMapping
+from vireo.homes.local.mapping import EventSourceMapping
 from vireo.ports import Ports, Table
 from vireo.projection import WINDOW, Arrival
 from vireo.viewers.rows import SETTLE, whole

@@ -17,10 +17,11 @@ import pytest
 from moto import mock_aws
 
 from tests.contract import second_dynamodb
-from vireo.homes.aws import AwsHome, Clients
+from vireo.homes.aws import AwsHome
+from vireo.homes.aws.clients import Clients
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import home as local_home
-from vireo.homes.local_meter import LocalMeter
+from vireo.homes.meter import LocalMeter
 from vireo.ports import Home, Ports, Table
 from vireo.settings import Settings
 

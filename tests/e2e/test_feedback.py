@@ -11,8 +11,8 @@ import pytest
 from scripts.simulate import Simulation
 from tests.e2e.conftest import SIZE, Client, Laptop, serving
 from tracking.app import follower
-from vireo.homes.local_loop import Loop
-from vireo.homes.local_mapping import EventSourceMapping
+from vireo.homes.local.loop import Loop
+from vireo.homes.local.mapping import EventSourceMapping
 from vireo.projection import DeadLetters
 from vireo.training.data.collected import read_home
 

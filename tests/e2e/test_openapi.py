@@ -30,7 +30,7 @@ from schemathesis.specs.openapi import checks as openapi
 from services import build
 from tests.e2e.conftest import TENANT, TRAINED_AT, Answer, Client, Laptop, serving
 from vireo.homes import local
-from vireo.homes.local_tokens import ISSUER
+from vireo.homes.local.tokens import ISSUER
 from vireo.identity import SCOPES
 
 #: How many requests are made up for every operation.

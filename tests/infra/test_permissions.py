@@ -31,8 +31,8 @@ from vireo.bundles import files as bundles
 from vireo.bundles import pointer
 from vireo.events.parquet import as_parquet
 from vireo.homes import aws
-from vireo.homes.local_mapping import kinesis_record
-from vireo.homes.local_stream import StreamRecord
+from vireo.homes.local.mapping import kinesis_record
+from vireo.homes.local.stream import StreamRecord
 from vireo.identity import register_client
 from vireo.keys import key_of
 from vireo.ports import Home, Ports, Table

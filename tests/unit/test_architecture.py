@@ -129,7 +129,7 @@ def test_what_is_not_loaded(root: str) -> None:
     """In a process of its own: what tests import here says nothing."""
     wanted = request_path()
     if root == "laptop":
-        wanted = ["vireo.homes.local", "vireo.homes.local_tokens", "vireo.homes.local_gateway"]
+        wanted = ["vireo.homes.local", "vireo.homes.local.tokens", "vireo.homes.local.gateway"]
     program = "import importlib, sys\n"
     program += f"for name in {wanted!r}: importlib.import_module(name)\n"
     program += "print(*sorted({m.partition('.')[0] for m in sys.modules}))"

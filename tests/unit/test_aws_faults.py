@@ -12,7 +12,7 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from vireo.homes.aws import AwsHome
-from vireo.homes.local_meter import LocalMeter
+from vireo.homes.meter import LocalMeter
 from vireo.ports import Conflict, Ports, Put, Refused, Table, Unavailable
 from vireo.settings import Settings
 

@@ -22,7 +22,7 @@ from vireo.api import ErrorBody
 from vireo.bundles import files as bundles
 from vireo.bundles import pointer
 from vireo.homes.local import home
-from vireo.homes.local_gateway import Gateway
+from vireo.homes.local.gateway import Gateway
 from vireo.identity import register_client
 
 SCOPES = "catalogue.read catalogue.write users.read users.write recommend"

@@ -10,7 +10,7 @@ from tests.worlds import bundle
 from vireo.bundles import files as bundles
 from vireo.bundles import pointer
 from vireo.homes import local
-from vireo.homes.local_meter import LocalMeter
+from vireo.homes.meter import LocalMeter
 from vireo.ports import Ports
 from vireo.training.deployment import in_production
 

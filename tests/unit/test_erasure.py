@@ -16,7 +16,7 @@ from tests.worlds import catalogue
 from tracking.app import follower
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome
-from vireo.homes.local_mapping import EventSourceMapping
+from vireo.homes.local.mapping import EventSourceMapping
 from vireo.ports import Missing, Ports, Table
 from vireo.projection import Arrival, DeadLetters
 from vireo.recommender.campaigns import cap_key

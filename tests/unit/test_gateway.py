@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from vireo.homes.local import LocalHome
 from vireo.homes.local import home as local_home
-from vireo.homes.local_gateway import BODY_BYTES, Gateway, serve
-from vireo.homes.local_tokens import ISSUER, LocalTokens
+from vireo.homes.local.gateway import BODY_BYTES, Gateway, serve
+from vireo.homes.local.tokens import ISSUER, LocalTokens
 from vireo.identity import RECOMMEND, Forbidden, Identity, Unauthenticated, require
 
 BLOB = bytes(range(256))

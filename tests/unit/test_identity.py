@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome
 from vireo.homes.local import home as local_home
-from vireo.homes.local_tokens import LocalTokens
+from vireo.homes.local.tokens import LocalTokens
 from vireo.identity import (
     RECOMMEND,
     Caller,

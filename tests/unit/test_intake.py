@@ -17,7 +17,7 @@ from vireo.events.intake import Intake
 from vireo.events.models import BATCH, COLUMNS, EARLY, LATE, EventRow, Refusal, checked
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome, home
-from vireo.homes.local_meter import LocalMeter
+from vireo.homes.meter import LocalMeter
 from vireo.identity import register_client
 from vireo.ports import Unavailable
 from vireo.viewers.viewer import Event, EventType

@@ -21,9 +21,9 @@ from tracking.app import follower
 from vireo.events.parquet import SCHEMA, as_parquet
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome
-from vireo.homes.local_delivery import ROWS, SECONDS, Delivery
-from vireo.homes.local_loop import Loop, Position, Retention
-from vireo.homes.local_mapping import EventSourceMapping
+from vireo.homes.local.delivery import ROWS, SECONDS, Delivery
+from vireo.homes.local.loop import Loop, Position, Retention
+from vireo.homes.local.mapping import EventSourceMapping
 from vireo.ports import Blobs, Ports, Unavailable
 from vireo.projection import Arrival, DeadLetters
 from vireo.training.data.collected import put_videos, read_home
@@ -112,7 +112,7 @@ def test_a_record_of_no_tenant_is_a_dead_letter_of_nobody(home: LocalHome) -> No
 
 
 def test_a_loop_goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vireo.homes.local_loop.AGAIN", 0.01)
+    monkeypatch.setattr("vireo.homes.local.loop.AGAIN", 0.01)
     enough = threading.Event()
     steps = 0
 
@@ -185,7 +185,7 @@ def test_a_file_waits_for_a_minute_or_for_many(
     arrivals = fill(home, 50, rate=100.0, late=0.0, repeats=0.0)
     due = delivery(home, tmp_path / "p", rows=20)
     assert due.step() == (0, False)
-    monkeypatch.setattr("vireo.homes.local_delivery.BYTES", 1000)
+    monkeypatch.setattr("vireo.homes.local.delivery.BYTES", 1000)
     assert due.step()[0] > 0
     monkeypatch.undo()
     clock.advance(SECONDS)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from vireo.homes.aws import AwsHome
-from vireo.homes.aws_meter import EmfMeter
+from vireo.homes.aws.meter import EmfMeter
 from vireo.homes.clock import MovableClock
-from vireo.homes.local_meter import LocalMeter
+from vireo.homes.meter import LocalMeter
 from vireo.ports import Table
 from vireo.settings import Settings
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.worlds import NOW, bundle, catalogue, viewer
 from vireo.homes.clock import MovableClock
-from vireo.homes.local_meter import LocalMeter
+from vireo.homes.meter import LocalMeter
 from vireo.patience import Patience
 from vireo.ports import Unavailable
 from vireo.recommender.candidates import Candidates

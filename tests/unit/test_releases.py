@@ -20,7 +20,7 @@ from vireo.bundles import files as bundles
 from vireo.bundles import pointer as pointers
 from vireo.homes.aws import AwsHome
 from vireo.homes.local import home as local_home
-from vireo.homes.local_meter import LocalMeter
+from vireo.homes.meter import LocalMeter
 from vireo.ports import Ports, Refused, Table, Withdrawn
 from vireo.recommender.serving import NoModel
 from vireo.settings import Settings

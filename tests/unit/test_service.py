@@ -19,7 +19,7 @@ from vireo.catalogue.models import VideoBody
 from vireo.catalogue.store import UnknownVideo
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome, home
-from vireo.homes.local_meter import LocalMeter
+from vireo.homes.meter import LocalMeter
 from vireo.keys import keys_of
 from vireo.ports import Ports, Table, Unavailable
 from vireo.recommender import serving

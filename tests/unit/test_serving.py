@@ -20,7 +20,7 @@ from vireo.catalogue.store import Catalogue, UnknownVideo
 from vireo.catalogue.updates import Changes
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import home
-from vireo.homes.local_meter import LocalMeter
+from vireo.homes.meter import LocalMeter
 from vireo.ports import Ports, Record, Table, Unavailable
 from vireo.recommender import serving
 from vireo.recommender.serving import NoModel, Serving

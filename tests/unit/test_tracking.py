@@ -18,7 +18,7 @@ from vireo.catalogue import counters
 from vireo.events.tracking import Tracking
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome
-from vireo.homes.local_meter import LocalMeter
+from vireo.homes.meter import LocalMeter
 from vireo.keys import key_of
 from vireo.ports import Ports, Table, Unavailable
 from vireo.projection import WINDOW, Arrival, DeadLetters

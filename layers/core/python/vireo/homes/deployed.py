@@ -12,7 +12,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from vireo.homes.aws import AwsHome
-from vireo.homes.local_meter import LocalMeter
+from vireo.homes.meter import LocalMeter
 from vireo.ports import Missing, Ports, Table
 from vireo.settings import Settings
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vireo.homes.local_loop import Position
-from vireo.homes.local_stream import StreamLog, StreamRecord
+from vireo.homes.local.loop import Position
+from vireo.homes.local.stream import StreamLog, StreamRecord
 
 BATCH = 500
 

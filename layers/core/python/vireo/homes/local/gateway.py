@@ -21,7 +21,7 @@ from uuid import uuid4
 import orjson
 import uvicorn
 
-from vireo.homes.documentation import page
+from vireo.homes.local.documentation import page
 from vireo.identity import Unauthenticated
 
 _LOG = logging.getLogger("vireo.access")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from vireo.homes.local_stream import StreamLog
+from vireo.homes.local.stream import StreamLog
 from vireo.ports import Clock
 
 log = logging.getLogger("vireo.loop")

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from botocore.exceptions import WaiterError
 
-from vireo.homes.aws_errors import translated
+from vireo.homes.aws.errors import translated
 from vireo.ports import Refused, Withdrawn
 from vireo.settings import Settings
 

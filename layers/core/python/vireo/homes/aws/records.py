@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vireo.homes.aws_errors import Contended, translated
+from vireo.homes.aws.errors import Contended, translated
 from vireo.homes.items import (
     checked_amounts,
     checked_number,

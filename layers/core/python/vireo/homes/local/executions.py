@@ -93,7 +93,7 @@ class Machines:
 
     def _run(self, machine: str, name: str, definition: str, state: _State, lock: int) -> None:
         # Imported here: moto and boto3 take a second, and serving alone needs neither.
-        from vireo.homes.moto_interpreter import interpret  # noqa: PLC0415
+        from vireo.homes.local.interpreter import interpret  # noqa: PLC0415
 
         try:
             end = interpret(machine, name, definition, state.document, self._functions)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from vireo.homes.clock import SystemClock
-from vireo.homes.local_blobs import LocalBlobs
-from vireo.homes.local_cache import LocalCache, Memory
-from vireo.homes.local_executions import LocalExecutions, Machines
-from vireo.homes.local_meter import LocalMeter
-from vireo.homes.local_records import RecordFile
-from vireo.homes.local_stream import StreamLog
+from vireo.homes.local.blobs import LocalBlobs
+from vireo.homes.local.cache import LocalCache, Memory
+from vireo.homes.local.executions import LocalExecutions, Machines
+from vireo.homes.local.records import RecordFile
+from vireo.homes.local.stream import StreamLog
+from vireo.homes.meter import LocalMeter
 from vireo.homes.names import checked_tenant
 from vireo.ports import Cache, Clock, Meter, Ports
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vireo.homes.local_loop import Position
-from vireo.homes.local_stream import StreamLog, StreamRecord
+from vireo.homes.local.loop import Position
+from vireo.homes.local.stream import StreamLog, StreamRecord
 from vireo.ports import Blobs, Clock
 
 #: A file is written of so many bytes of the log or after so many seconds, and has so many rows.
