@@ -30,10 +30,11 @@ import orjson
 
 from vireo.bundles import files as bundles
 from vireo.jobs.terminal import Progress
+from vireo.recommender.pauses import PAUSE_NAMES
 from vireo.training.data import preprocess, requests
 from vireo.training.data.activity import Activity
 from vireo.training.data.log import Log
-from vireo.training.data.metrics import BUCKETS, FINE
+from vireo.training.data.metrics import FINE
 from vireo.training.data.prepared import Prepared
 from vireo.training.judging import baselines
 from vireo.training.judging.backtest import (
@@ -209,7 +210,7 @@ def _interval(found: dict[str, Any]) -> str:
 def _by_pause(figures: dict[str, Any], metric: str, width: int) -> list[str]:
     """One metric, a column per length of the pause before the request."""
     asked = figures["systems"][0]["by_pause"]
-    pauses = [p for p in dict.fromkeys(("all", *FINE, *BUCKETS)) if p in asked]
+    pauses = [p for p in dict.fromkeys(("all", *FINE, *PAUSE_NAMES)) if p in asked]
     counts = " ".join(f"{int(asked[p]['requests']):10,}" for p in pauses)
     lines = [
         f"{metric + ' after a pause':{width}} " + " ".join(f"{p:>10}" for p in pauses),

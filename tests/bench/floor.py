@@ -12,7 +12,8 @@ import numpy as np
 import orjson
 
 from vireo.recommender.candidates import Retrieval
-from vireo.recommender.slate import Floats, Request
+from vireo.recommender.request import Request
+from vireo.recommender.slate import Floats
 
 #: The kernels, by the names of the table.
 KERNELS = ("user tower", "FAISS search", "catboost.predict", "orjson.dumps")
@@ -46,7 +47,7 @@ class Floor:
     def encode(self) -> Floats:
         """The user tower over vectors that are there already."""
         r = self.request
-        tower = r.snapshot.model.user_tower
+        tower = r.snapshot.loaded.user_tower
         assert tower is not None
         return tower.encode(
             self.vectors,

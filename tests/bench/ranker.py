@@ -18,7 +18,7 @@ from vireo.bundles.files import Bundle
 from vireo.recommender.candidates import candidates
 from vireo.recommender.features import CATEGORICAL, features
 from vireo.recommender.filtering import Filtering
-from vireo.recommender.slate import Request
+from vireo.recommender.request import Request
 from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.trees import pack
 from vireo.training.models.ranker import frame

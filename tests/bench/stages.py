@@ -24,8 +24,9 @@ from vireo.recommender.filtering import Filtering
 from vireo.recommender.ordering import Ordering
 from vireo.recommender.ranking import Ranking
 from vireo.recommender.reasons import reasons
+from vireo.recommender.request import Request
 from vireo.recommender.serving import Serving
-from vireo.recommender.slate import Request, Slate
+from vireo.recommender.slate import Slate
 from vireo.viewers.viewer import Viewer
 
 T = TypeVar("T")
@@ -126,7 +127,7 @@ class Bench:
         lap("eligible", lambda: request.eligible)
         slate = lap("candidates", lambda: candidates(request))
         query = lap("  user tower", lambda: encode_viewer(request))
-        index, trees = self.snapshot.index, self.snapshot.model.ranker
+        index, trees = self.snapshot.index, self.snapshot.loaded.ranker
         assert query is not None
         assert index is not None
         assert trees is not None

@@ -16,6 +16,7 @@ from vireo.recommender.candidates import (
     candidates,
     encode_viewer,
 )
+from vireo.recommender.request import Request
 from vireo.recommender.slate import (
     FRESH,
     NEIGHBOURS,
@@ -24,7 +25,6 @@ from vireo.recommender.slate import (
     SOURCES,
     SUCCESSORS,
     TOWER,
-    Request,
     Slate,
     standardised,
 )
@@ -95,7 +95,7 @@ def test_every_source_proposes_its_best(snapshot: Snapshot) -> None:
         )
         assert proposed(slate, source) == set(best[:k])
     for source, array, k in ((OPENERS, arrays["openers"], 10), (POPULARITY, None, 15)):
-        listed = snapshot.model.popular_in(request.country) if array is None else array
+        listed = snapshot.loaded.popular_in(request.country) if array is None else array
         assert proposed(slate, source) == set([r for r in listed.tolist() if r in free][:k])
     assert proposed(slate, FRESH) == {snapshot.row("v900")}
     assert slate.rows.tolist() == sorted(set(slate.rows.tolist()))
@@ -157,12 +157,12 @@ def test_without_a_tower_the_rest_goes_on() -> None:
 
 
 def test_popularity_only(snapshot: Snapshot) -> None:
-    watched = snapshot.model.popular_in(1)[:3]
+    watched = snapshot.loaded.popular_in(1)[:3]
     (ids,) = snapshot.take(watched, "ids")
     who = viewer(*(int(i[1:]) for i in ids), country="DE")
     request = ask(snapshot, who, tuning=Tuning(popularity_only=True))
     slate = Candidates()(request, Slate.empty())
-    germany, world = snapshot.model.popular_in(1).tolist(), snapshot.model.popular_in(0).tolist()
+    germany, world = snapshot.loaded.popular_in(1).tolist(), snapshot.loaded.popular_in(0).tolist()
     gone = {*watched.tolist(), snapshot.row("v8")}
     expected = [r for r in dict.fromkeys([*germany, *world]) if r not in gone]
     assert slate.top(999).rows.tolist() == expected

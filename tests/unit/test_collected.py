@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vireo.catalogue.store import Catalogue
-from vireo.catalogue.updates import Changes
+from vireo.catalogue.updates import Updates
 from vireo.homes.local import LocalHome
 from vireo.jobs.lines import DatasetError
 from vireo.keys import key_of
@@ -164,7 +164,7 @@ def test_what_is_put_in_is_what_serving_reads(data: Dataset, ports: Ports) -> No
     assert read.pack() == viewers[name].pack()
     assert read.profile == data.users[name]
     assert Catalogue(ports).get(data.videos[5].video_id) == data.videos[5]
-    news = Changes(ports.records, since=ports.clock.now() - 60)
+    news = Updates(ports.records, since=ports.clock.now() - 60)
     news.poll(ports.clock.now())
     assert len(news.videos) == len(news.texts) == len(data.videos)
 

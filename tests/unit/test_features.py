@@ -12,7 +12,8 @@ from tests.worlds import NOW, VOCABULARY, bundle, catalogue, moment, video, view
 from vireo.catalogue.columns import encode
 from vireo.recommender.candidates import candidates
 from vireo.recommender.features import CATEGORICAL, FEATURES, MOOD, NUMBERS, TASTE, features
-from vireo.recommender.slate import SOURCES, Request, Slate
+from vireo.recommender.request import Request
+from vireo.recommender.slate import SOURCES, Slate
 from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.video_features import VIDEO_FEATURES, video_features
 from vireo.viewers.viewer import Viewer
@@ -127,7 +128,7 @@ def test_retrieval(snapshot: Snapshot, asked: tuple[Request, Slate, dict[str, An
             assert float(given[name][j]) == pytest.approx(expected, rel=1e-5, nan_ok=True)
     tower = slate.scores[SOURCES.index("tower")]
     np.testing.assert_allclose(given["tower_z"], (tower - tower.mean()) / tower.std(), atol=1e-5)
-    popular = snapshot.model.popular_in(request.country).tolist()
+    popular = snapshot.loaded.popular_in(request.country).tolist()
     for row, place in zip(slate.rows.tolist(), given["country_place"].tolist(), strict=True):
         expected = math.log1p(popular.index(row)) if row in popular else math.nan
         assert place == pytest.approx(expected, rel=1e-5, nan_ok=True)

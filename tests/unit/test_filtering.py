@@ -10,7 +10,8 @@ import pytest
 from tests.worlds import NOW, bundle, catalogue, moment, video, viewer
 from vireo.keys import keys_of
 from vireo.recommender.filtering import RULES, Filtering
-from vireo.recommender.slate import SOURCES, Request, Slate
+from vireo.recommender.request import Request
+from vireo.recommender.slate import SOURCES, Slate
 from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.tuning import Tuning
 from vireo.viewers.viewer import Viewer

@@ -12,8 +12,10 @@ from vireo.catalogue.counters import Counts, added, click_rate, rows
 from vireo.keys import key_of, keys_of
 from vireo.recommender import listings
 from vireo.recommender.hot import MANY, Hot
-from vireo.recommender.slate import Request
-from vireo.recommender.snapshot import Model, Overlay, Snapshot
+from vireo.recommender.loaded import Loaded
+from vireo.recommender.overlay import Overlay
+from vireo.recommender.request import Request
+from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.video_features import VIDEO_FEATURES
 from vireo.training.data.activity import Activity, counters
 from vireo.viewers.viewer import Viewer
@@ -28,7 +30,7 @@ def counts(given: Given) -> Counts:
 
 
 def snapshot(hot: Hot) -> Snapshot:
-    model = Model(bundle(catalogue(60)))
+    model = Loaded(bundle(catalogue(60)))
     return Snapshot(model, Overlay.of(model, [video(900), video(901)], {}), NOW, hot)
 
 

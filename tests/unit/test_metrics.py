@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import oracles_evaluation as oracle
+from vireo.recommender.pauses import PAUSE_NAMES
 from vireo.training.data import metrics
 from vireo.training.data.requests import Requests, successive, temporal
 
@@ -98,7 +99,7 @@ def test_coverage_is_a_share_of_the_catalogue() -> None:
 def test_groups_by_pause_cover_everything_once() -> None:
     log = oracle.random_log(4, n=2000)
     requests = successive(log, cap=None, least_history=0).test
-    for names in (metrics.BUCKETS, metrics.FINE):
+    for names in (PAUSE_NAMES, metrics.FINE):
         groups = np.array([metrics.in_pause(requests, n) for n in names])
         assert (groups.sum(0) == 1).all()
     edges = replace(requests.take(slice(6)), pause=np.array([0, 1, 60, 3600, 604800, np.inf]))

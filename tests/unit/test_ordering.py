@@ -20,7 +20,8 @@ from vireo.keys import keys_of
 from vireo.ports import Ports, Table
 from vireo.recommender.campaigns import Budgets, Campaign
 from vireo.recommender.ordering import Ordering, boosted, diverse
-from vireo.recommender.slate import EXPLORE, ORGANIC, PROMOTED, SOURCES, Request, Slate
+from vireo.recommender.request import Request
+from vireo.recommender.slate import EXPLORE, ORGANIC, PROMOTED, SOURCES, Slate
 from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.tuning import Tuning
 from vireo.viewers.viewer import Viewer

@@ -19,7 +19,8 @@ from vireo.recommender.filtering import RULES, Filtering
 from vireo.recommender.ordering import Ordering
 from vireo.recommender.pipeline import Outcome, Stage, run
 from vireo.recommender.ranking import Ranking
-from vireo.recommender.slate import Request, Slate
+from vireo.recommender.request import Request
+from vireo.recommender.slate import Slate
 from vireo.recommender.snapshot import Snapshot
 
 

@@ -15,7 +15,8 @@ from tests.worlds import NOW, bundle, viewer
 from vireo.recommender.candidates import candidates
 from vireo.recommender.features import CATEGORICAL, FEATURES, features
 from vireo.recommender.ranking import Ranking, rank
-from vireo.recommender.slate import Request, standardised
+from vireo.recommender.request import Request
+from vireo.recommender.slate import standardised
 from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.trees import pack
 from vireo.recommender.tuning import Tuning

@@ -17,7 +17,7 @@ from vireo.bundles import pointer
 from vireo.catalogue import updates
 from vireo.catalogue.models import Status, VideoBody
 from vireo.catalogue.store import Catalogue, UnknownVideo
-from vireo.catalogue.updates import Changes
+from vireo.catalogue.updates import Updates
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import home
 from vireo.homes.meter import LocalMeter
@@ -300,7 +300,7 @@ def test_changes_may_come_twice_and_out_of_order(ports: Ports) -> None:
     ]
     for row in rows:
         ports.records.write([row])
-    seen = Changes(ports.records, NOW - 100)
+    seen = Updates(ports.records, NOW - 100)
     for row in rows:
         seen._take(Record(row.key, row.sort, row.item, 1))
     assert seen.videos["v1"].title == "new"
@@ -315,7 +315,7 @@ def test_the_last_of_two_changes_in_one_millisecond_counts(ports: Ports) -> None
     store = Catalogue(ports)
     body = VideoBody.model_validate(video(1).model_dump(exclude={"video_id"}))
     store.put("v1", body)
-    seen = Changes(ports.records, NOW - 10)
+    seen = Updates(ports.records, NOW - 10)
     seen.poll(NOW)
     store.delete("v1")  # the clock stands still
     seen.poll(NOW)
@@ -327,7 +327,7 @@ def test_a_batch_is_stored_whole(ports: Ports) -> None:
     many = catalogue(120)
     assert store.put_all(many) == 120
     assert [store.get(v.video_id) for v in many] == many
-    seen = Changes(ports.records, NOW - 10)
+    seen = Updates(ports.records, NOW - 10)
     seen.poll(NOW)
     assert seen.videos == {v.video_id: v for v in many}
     assert seen.texts.keys() == seen.videos.keys()

@@ -14,7 +14,8 @@ from vireo.bundles.files import Bundle
 from vireo.catalogue.columns import encode
 from vireo.catalogue.models import Status, Video
 from vireo.keys import keys_of
-from vireo.recommender.snapshot import NEWEST, Model, Snapshot
+from vireo.recommender.loaded import NEWEST, Loaded
+from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.tower import ContentTower
 from vireo.recommender.video_features import VIDEO_FEATURES
 from vireo.vectors import has
@@ -113,7 +114,7 @@ def test_new_videos_have_the_vectors_of_their_content(snapshot: Snapshot) -> Non
 
 
 def test_given_texts_are_used() -> None:
-    model, new = Model(bundle(catalogue(10))), video(99)
+    model, new = Loaded(bundle(catalogue(10))), video(99)
     given = text.embed("something else")
     one = Snapshot.of(model, [new], at=NOW, texts={"v99": given})
     two = Snapshot.of(model, [new.model_copy(update={"title": "something else"})], at=NOW)
@@ -150,7 +151,7 @@ def test_the_newest_of_many(known: float) -> None:
     published = np.where(rng.random(n) < known, NOW - 86_400.0 * rng.integers(0, 90, n), np.nan)
     made = bundle(catalogue(n))
     arrays = {**made.arrays, "columns/published": published}
-    found = Model(Bundle(made.manifest, arrays, made.index)).newest.tolist()
+    found = Loaded(Bundle(made.manifest, arrays, made.index)).newest.tolist()
     rows = [row for row in range(n) if not np.isnan(published[row])]
     assert found == sorted(rows, key=lambda row: (-published[row], row))[:NEWEST]
 
@@ -163,7 +164,7 @@ def test_an_empty_bundle_takes_new_videos() -> None:
 
 
 def test_places_among_the_popular(snapshot: Snapshot) -> None:
-    model = snapshot.model
+    model = snapshot.loaded
     germany = VOCABULARY.code("countries", "DE")
     popular = model.popular_in(germany)
     everyone = np.arange(60, dtype=np.int32)

@@ -13,16 +13,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.planted import ring_log
-from vireo.recommender.tower import (
+from vireo.recommender.pauses import (
     HISTORY_PAUSE_BUCKETS,
-    ContentTower,
-    UserTower,
-    age_bucket,
-    duration_buckets,
     history_pause_buckets,
     pause_bucket,
     pause_buckets,
 )
+from vireo.recommender.tower import ContentTower, UserTower, age_bucket, duration_buckets
 from vireo.training.models.tower_model import (
     Content,
     Positions,

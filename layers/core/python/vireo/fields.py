@@ -14,12 +14,8 @@ from pydantic import (
 
 #: 1–128 visible characters without blanks: what a URL path and a log line take unharmed.
 Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[!-.0-~]+$")]
-
-
 #: ISO 3166-1 alpha-2.
 Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$", examples=["DE"])]
-
-
 #: BCP 47, the language and at most one subtag.
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$", examples=["en"])]
 

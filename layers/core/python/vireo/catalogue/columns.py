@@ -85,6 +85,10 @@ class Columns:
         at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.where(self.keys[at] == keys, at, -1).astype(np.int32)
 
+    def take(self, which: NDArray[Any]) -> Self:
+        """The videos at those rows, or of that mask; `rows` needs them in order of key."""
+        return type(self)(**{name: array[which] for name, array in self.arrays().items()})
+
     def row(self, video_id: str) -> int:
         """Row of one video id, -1 when it is not there."""
         return int(self.rows(keys_of([video_id]))[0])

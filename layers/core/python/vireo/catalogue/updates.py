@@ -42,7 +42,7 @@ def entry(change: dict[str, Any], now: float) -> Put:
     return Put(Table.OVERLAY, str(int(now // HOUR)), sort, change, expires=now + KEPT)
 
 
-class Changes:
+class Updates:
     """What one process has seen of the changes since a moment."""
 
     def __init__(self, records: Records, since: float) -> None:

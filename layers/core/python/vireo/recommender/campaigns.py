@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from vireo.fields import Country, Identifier, Language, Moment
 from vireo.keys import Keys, keys_of
 from vireo.ports import Cache, Records, Table
-from vireo.recommender.slate import Request
+from vireo.recommender.request import Request
 
 Age = Annotated[int, Field(ge=0, le=120)]
 

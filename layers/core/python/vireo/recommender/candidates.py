@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from vireo.recommender.neighbours import Neighbours, Votes
+from vireo.recommender.request import Request
 from vireo.recommender.slate import (
     FRESH,
     NEIGHBOURS,
@@ -20,7 +21,6 @@ from vireo.recommender.slate import (
     SUCCESSORS,
     TOWER,
     Floats,
-    Request,
     Slate,
     standardised,
 )
@@ -75,7 +75,7 @@ def candidates(request: Request, retrieval: Retrieval | None = None) -> Slate:
 
     A row appears once, in ascending order; `Slate.score` is the blend of the retrieval scores.
     """
-    snapshot, model = request.snapshot, request.snapshot.model
+    snapshot, model = request.snapshot, request.snapshot.loaded
     eligible = request.eligible
     if request.tuning.popularity_only:
         return popular_only(request)
@@ -117,7 +117,7 @@ def _votes(
 
 def encode_viewer(request: Request) -> Floats | None:
     """The viewer's query vector [d + 1]; None when the bundle has no tower."""
-    tower, index = request.snapshot.model.user_tower, request.snapshot.index
+    tower, index = request.snapshot.loaded.user_tower, request.snapshot.index
     if tower is None or index is None:
         return None
     read = slice(-tower.length - 1, None)  # one more, for the pause before the first
@@ -135,7 +135,7 @@ def encode_viewer(request: Request) -> Floats | None:
 
 def popular_only(request: Request) -> Slate:
     """The popular of the viewer's country in order of popularity, then those of the world."""
-    model = request.snapshot.model
+    model = request.snapshot.loaded
     rows = np.concatenate([model.popular_in(request.country), model.popular_in(0)])
     rows = rows[np.sort(np.unique(rows, return_index=True)[1])]
     rows = _first(rows, request.eligible, len(rows))
@@ -192,7 +192,7 @@ def _scores(
     snapshot: Snapshot, rows: Rows, query: Floats | None, tables: Mapping[int, Votes | None]
 ) -> Floats:
     """What each source says of every row: [len(SOURCES), k]."""
-    model, n = snapshot.model, snapshot.n
+    model, n = snapshot.loaded, snapshot.n
     scores = np.full((len(SOURCES), len(rows)), np.nan, np.float32)
     if query is not None and snapshot.index is not None:
         scores[TOWER] = snapshot.index.take(rows) @ query

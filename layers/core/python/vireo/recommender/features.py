@@ -15,15 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.recommender.slate import (
-    NEIGHBOURS,
-    OPENERS,
-    POPULARITY,
-    SUCCESSORS,
-    TOWER,
-    Request,
-    Slate,
-)
+from vireo.recommender.request import Request
+from vireo.recommender.slate import NEIGHBOURS, OPENERS, POPULARITY, SUCCESSORS, TOWER, Slate
 from vireo.recommender.video_features import VIDEO_FEATURES
 
 Floats = NDArray[np.float32]
@@ -191,7 +184,7 @@ NUMBERS: dict[str, Callable[[Facts], Any]] = {
     "successors_rank": lambda f: f.rank(SUCCESSORS),
     "popularity_place": lambda f: f.rank(POPULARITY),
     "country_place": lambda f: np.log1p(
-        f.request.snapshot.model.places(f.request.country, f.slate.rows)
+        f.request.snapshot.loaded.places(f.request.country, f.slate.rows)
     ),
     "proposals": _proposals,
 }

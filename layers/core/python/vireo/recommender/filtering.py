@@ -10,7 +10,8 @@ import numpy as np
 
 from vireo.catalogue.columns import STATUS_CODES
 from vireo.catalogue.models import Status
-from vireo.recommender.slate import Mask, Request, Slate
+from vireo.recommender.request import Request
+from vireo.recommender.slate import Mask, Slate
 from vireo.vectors import Rows, has
 
 Rule = Callable[[Request, Slate], Mask]  #: True keeps the candidate

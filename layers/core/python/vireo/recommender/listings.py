@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from vireo.recommender.filtering import Filtering
-from vireo.recommender.slate import SOURCES, Floats, Request, Slate, standardised
+from vireo.recommender.request import Request
+from vireo.recommender.slate import SOURCES, Floats, Slate, standardised
 from vireo.vectors import Rows, best, clear, distinct, has
 
 #: How many videos each of the two ways proposes.
@@ -14,7 +15,7 @@ _PROPOSED = 100
 
 def similar(request: Request, row: int) -> Slate:
     """The videos whose vectors point the same way, and those watched by the same viewers."""
-    snapshot, table = request.snapshot, request.snapshot.model.neighbours
+    snapshot, table = request.snapshot, request.snapshot.loaded.neighbours
     eligible = request.eligible.copy()
     clear(eligible, np.array([row], np.int32))
     proposals: list[Rows] = []
@@ -43,7 +44,7 @@ def similar(request: Request, row: int) -> Slate:
 
 def trending(request: Request, category: str | None) -> Slate:
     """What many watch now, then the bundle's trending and popular videos, if they may be shown."""
-    snapshot, model = request.snapshot, request.snapshot.model
+    snapshot, model = request.snapshot, request.snapshot.loaded
     listed = [snapshot.most_watched(request.country), model.trending[model.trending >= 0]]
     listed += [model.popular_in(request.country), model.popular_in(0)]
     rows = np.concatenate(listed)

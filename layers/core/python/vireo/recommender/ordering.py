@@ -12,16 +12,8 @@ from typing import ClassVar
 import numpy as np
 
 from vireo.recommender.campaigns import Campaign, Reserve
-from vireo.recommender.slate import (
-    EXPLORE,
-    FRESH,
-    ORGANIC,
-    PROMOTED,
-    SOURCES,
-    Floats,
-    Request,
-    Slate,
-)
+from vireo.recommender.request import Request
+from vireo.recommender.slate import EXPLORE, FRESH, ORGANIC, PROMOTED, SOURCES, Floats, Slate
 from vireo.vectors import has
 
 DAY = 86400.0

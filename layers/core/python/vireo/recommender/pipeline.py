@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from vireo.ports import Clock, Meter
-from vireo.recommender.slate import Request, Slate
+from vireo.recommender.request import Request
+from vireo.recommender.slate import Slate
 
 log = logging.getLogger(__name__)
 

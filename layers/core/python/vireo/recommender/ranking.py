@@ -9,7 +9,8 @@ import numpy as np
 
 from vireo.recommender.candidates import blend_weights, retrieval_score
 from vireo.recommender.features import features
-from vireo.recommender.slate import Floats, Request, Slate
+from vireo.recommender.request import Request
+from vireo.recommender.slate import Floats, Slate
 
 
 def blended(request: Request, slate: Slate, ranker: Floats | None) -> Floats:
@@ -25,7 +26,7 @@ def rank(request: Request, slate: Slate) -> Slate:
     """The whole slate with its features and final scores, in the order it came."""
     if request.tuning.popularity_only:
         return slate
-    trees = request.snapshot.model.ranker if request.tuning.use_ranker else None
+    trees = request.snapshot.loaded.ranker if request.tuning.use_ranker else None
     if trees is None or not len(slate):
         return replace(slate, score=blended(request, slate, None))
     matrix = features(request, slate)

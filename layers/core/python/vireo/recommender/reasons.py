@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vireo.recommender.slate import EXPLORE, ORGANIC, PROMOTED, TOWER, Request, Slate
+from vireo.recommender.request import Request
+from vireo.recommender.slate import EXPLORE, ORGANIC, PROMOTED, TOWER, Slate
 from vireo.vectors import Rows
 
 DAY = 86400.0
@@ -19,8 +20,8 @@ def reasons(request: Request, slate: Slate) -> list[str]:
     because = _because(request, slate.rows)
     (published,) = snapshot.take(slate.rows, "published")
     new = (published >= request.now - DAY * request.tuning.fresh_days).tolist()
-    popular = (snapshot.model.places(request.country, slate.rows) < POPULAR).tolist()
-    country = request.country and snapshot.model.has_popular(request.country)
+    popular = (snapshot.loaded.places(request.country, slate.rows) < POPULAR).tolist()
+    country = request.country and snapshot.loaded.has_popular(request.country)
     here = snapshot.bundle.vocabulary.countries[request.country - 1] if country else None
     picked = ((slate.proposed >> TOWER & 1) & (len(request.history) > 0)).tolist()
     slots = [ORGANIC] * len(slate) if slate.slots is None else slate.slots.tolist()
@@ -41,7 +42,7 @@ def reasons(request: Request, slate: Slate) -> list[str]:
 
 def _because(request: Request, rows: Rows) -> list[str | None]:
     """Title of the video of the recent history that speaks most for each row, if one does."""
-    table, n = request.snapshot.model.neighbours, request.snapshot.n
+    table, n = request.snapshot.loaded.neighbours, request.snapshot.n
     history = request.history[-RECALLED:]
     history = history[history < n]
     if request.tuning.popularity_only or table is None or not len(history) or not len(rows):

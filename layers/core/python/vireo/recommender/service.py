@@ -31,8 +31,9 @@ from vireo.recommender.ordering import Ordering
 from vireo.recommender.pipeline import Outcome, run
 from vireo.recommender.ranking import Ranking
 from vireo.recommender.reasons import reasons
+from vireo.recommender.request import Request
 from vireo.recommender.serving import Serving, View
-from vireo.recommender.slate import SLOTS, Request, Slate
+from vireo.recommender.slate import SLOTS, Slate
 from vireo.recommender.users import Viewers
 from vireo.viewers.profile import Profile
 from vireo.viewers.viewer import Event, EventType, Viewer, merge_session

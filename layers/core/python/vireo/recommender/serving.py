@@ -12,13 +12,15 @@ from vireo.bundles import files
 from vireo.bundles import pointer as pointers
 from vireo.bundles.files import BundleRefused
 from vireo.catalogue.counters import Reader
-from vireo.catalogue.updates import Changes
+from vireo.catalogue.updates import Updates
 from vireo.patience import Patience
 from vireo.ports import Ports, Records, Unavailable
 from vireo.recommender import controls
 from vireo.recommender.controls import Controls
 from vireo.recommender.hot import Hot
-from vireo.recommender.snapshot import Model, Overlay, Snapshot
+from vireo.recommender.loaded import Loaded
+from vireo.recommender.overlay import Overlay
+from vireo.recommender.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -43,20 +45,22 @@ class View:
 
 
 class _Track:
-    """A model, the changes since with the overlay that they make, and what was counted since."""
+    """A loaded bundle, the overlay of the changes since, and what was counted since."""
 
-    def __init__(self, model: Model, records: Records) -> None:
-        self.model = model
-        self.changes = Changes(records, model.bundle.manifest.watermark)
+    def __init__(self, loaded: Loaded, records: Records) -> None:
+        self.loaded = loaded
+        self.updates = Updates(records, loaded.bundle.manifest.watermark)
         self.counts = Reader(records)
         self._overlay: Overlay | None = None
         self._seen = 0
 
     def overlay(self) -> Overlay:
         """Encoded anew only when there are news."""
-        if self._overlay is None or self._seen < self.changes.news:
-            self._seen = self.changes.news
-            self._overlay = Overlay.of(self.model, self.changes.videos.values(), self.changes.texts)
+        if self._overlay is None or self._seen < self.updates.news:
+            self._seen = self.updates.news
+            self._overlay = Overlay.of(
+                self.loaded, self.updates.videos.values(), self.updates.texts
+            )
         return self._overlay
 
 
@@ -125,7 +129,7 @@ class Serving:
     def _follow(self) -> None:
         """Load the bundle that is wanted, if it is another; then let go of the old."""
         wanted = self._wanted()
-        served = self._track.model.bundle.version if self._track else None
+        served = self._track.loaded.bundle.version if self._track else None
         if wanted is None or wanted in (served, self._refused):
             return
         try:
@@ -135,7 +139,7 @@ class Serving:
             self._ports.meter.count("BundleRefused")
             self._refused = wanted
             return
-        track = _Track(Model(found), self._ports.records)
+        track = _Track(Loaded(found), self._ports.records)
         self._view = self._poll(track)
         self._track = track
         keep = {wanted, served or wanted}  # the old one may be needed again
@@ -151,13 +155,13 @@ class Serving:
     def _poll(self, track: _Track) -> View:
         clock = self._ports.clock
         checked, now = clock.monotonic(), clock.now()
-        track.changes.poll(now)
+        track.updates.poll(now)
         switches = controls.read(self._ports.records)
         for name in switches.problems:
             log.warning("setting %s is not valid and was left out", name)
             self._ports.meter.count("SettingRefused")
         track.counts.poll(now)
-        hot = Hot.of(track.counts, track.model.bundle.manifest.watermark, now)
-        snapshot = Snapshot(track.model, track.overlay(), now, hot)
+        hot = Hot.of(track.counts, track.loaded.bundle.manifest.watermark, now)
+        snapshot = Snapshot(track.loaded, track.overlay(), now, hot)
         snapshot.prepare()
         return View(snapshot, switches, checked)

@@ -16,16 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vireo.keys import Keys, key_of
+from vireo.recommender.pauses import HISTORY_PAUSE_BUCKETS, HISTORY_PAUSE_EDGES, pause_bucket
 
 Floats = NDArray[np.float32]
 
-HOUR, DAY, WEEK = 3600.0, 86400.0, 604800.0
-#: Pause before a request: in session, the same day, the same week, later (or no history at all).
-PAUSE_EDGES = (HOUR, DAY, WEEK)
-PAUSE_BUCKETS = len(PAUSE_EDGES) + 1
-#: Pause before an event within the history; the first event of a viewer is in the last bucket.
-HISTORY_PAUSE_EDGES = (1.0, 15.0, 60.0, 300.0, HOUR, DAY)
-HISTORY_PAUSE_BUCKETS = len(HISTORY_PAUSE_EDGES) + 1
 #: Years; bucket 0 stands for "unknown".
 AGE_EDGES = (13, 18, 25, 35, 45, 55, 65)
 AGE_BUCKETS = len(AGE_EDGES) + 2
@@ -40,21 +34,6 @@ DECAYS = (0.5, 0.8, 0.95, 0.99)
 #: Which of the running sums forms the attention's query, beside the last item.
 QUERY_DECAY = 1
 NORM_EPSILON = 1e-5
-
-
-def pause_bucket(pause: float | None) -> int:
-    """Bucket of the seconds before a request; None: the viewer has no history."""
-    return PAUSE_BUCKETS - 1 if pause is None else bisect_right(PAUSE_EDGES, pause)
-
-
-def pause_buckets(pauses: NDArray[np.float64]) -> NDArray[np.int8]:
-    """`pause_bucket` of many; NaN stands for no history."""
-    return np.searchsorted(PAUSE_EDGES, pauses, side="right").astype(np.int8)
-
-
-def history_pause_buckets(pauses: NDArray[np.float64]) -> NDArray[np.int8]:
-    """Bucket of the seconds between an event and the one before; NaN: there is none before."""
-    return np.searchsorted(HISTORY_PAUSE_EDGES, pauses, side="right").astype(np.int8)
 
 
 def age_bucket(age: int) -> int:

@@ -167,7 +167,7 @@ def check(bundle: Bundle, challenger: Challenger, prepared: Prepared) -> None:
     for request, slate in replay.slates(following.sample(CHECKED, 0), "ranked"):
         if not len(slate) or not np.isfinite(slate.score).all():
             raise Unfit("a viewer of the log got no list, or scores that are no numbers")
-        trees = request.snapshot.model.ranker
+        trees = request.snapshot.loaded.ranker
         if (trees is None) != (model is None):
             raise Unfit("the ranker is missing, or is not the one that was judged")
         if trees is not None and model is not None:

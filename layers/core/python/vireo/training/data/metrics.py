@@ -7,12 +7,14 @@ are the only relevant videos. Formulas: Järvelin & Kekäläinen (2002) for NDCG
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from vireo.intervals import Values
+from vireo.recommender.pauses import PAUSE_EDGES, PAUSE_NAMES
 from vireo.training.data.requests import Mask, Requests
 
 Lists = NDArray[np.int32]
@@ -24,13 +26,9 @@ PAUSES: Mapping[str, tuple[float, float]] = {
     "1–60 s": (1, 60),
     "1 min–1 h": (60, 3600),
     "≥ 1 h": (3600, np.inf),
-    "< 1 h": (0, 3600),
-    "1 h–1 day": (3600, 86400),
-    "1–7 days": (86400, 604800),
-    "≥ 7 days": (604800, np.inf),
+    # Those that the model itself tells apart; a viewer without a history is in the last.
+    **dict(zip(PAUSE_NAMES, pairwise((0, *PAUSE_EDGES, np.inf)), strict=True)),
 }
-#: The four buckets that the model itself tells apart; a viewer without a history is in the last.
-BUCKETS = ("< 1 h", "1 h–1 day", "1–7 days", "≥ 7 days")
 #: With the first bucket split: events within a second are often one form being filled in.
 FINE = ("0 s", "1–60 s", "1 min–1 h", "≥ 1 h")
 

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from vireo.intervals import Interval, Values, difference
+from vireo.recommender.pauses import PAUSE_NAMES
 from vireo.training.data.log import Log
 from vireo.training.data.metrics import (
-    BUCKETS,
     FINE,
     PAUSES,
     Lists,
@@ -166,7 +166,7 @@ def evaluate(
     log: Log,
     *,
     references: Iterable[str] = REFERENCES,
-    pauses: Iterable[str] = ("all", *BUCKETS, *FINE),
+    pauses: Iterable[str] = ("all", *PAUSE_NAMES, *FINE),
     draws: int = 2000,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,

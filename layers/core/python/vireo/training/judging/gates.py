@@ -14,7 +14,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from vireo.intervals import Interval, Values, difference, interval
-from vireo.training.data.metrics import BUCKETS, in_pause
+from vireo.recommender.pauses import PAUSE_NAMES
+from vireo.training.data.metrics import in_pause
 from vireo.training.data.requests import Mask, Requests
 from vireo.training.judging.duel import Duel
 
@@ -175,7 +176,7 @@ def _popularity(contest: Contest, thresholds: Thresholds) -> Verdict:
 def _baselines(contest: Contest, thresholds: Thresholds) -> Iterator[Verdict]:
     """A baseline that is better after some pause, beyond the interval, refuses the model."""
     for name, values in contest.baselines.items():
-        for bucket in BUCKETS:
+        for bucket in PAUSE_NAMES:
             chosen = in_pause(contest.requests, bucket)
             gate = f"{contest.protocol}: not below {name} after {bucket}"
             viewers = len(np.unique(contest.requests.user[chosen]))

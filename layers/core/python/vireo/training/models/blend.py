@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-PAUSE_BUCKETS = 4
+from vireo.recommender.pauses import PAUSE_BUCKETS
+
 #: Pulls the weights of a bucket towards those of all requests, as so many requests would.
 SHRINKAGE = 50.0
 #: A small pull to zero, so that a source that says nothing gets nothing.

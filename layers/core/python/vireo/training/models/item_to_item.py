@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
-from vireo.recommender.tower import HOUR
+from vireo.recommender.pauses import HOUR
 from vireo.training.data.log import Log
 
 #: Rows that are worked on at a time, so that no n × n matrix is needed where n is large.

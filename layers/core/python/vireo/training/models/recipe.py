@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vireo.bundles.files import Bundle
 from vireo.jobs.artifacts import group
 from vireo.recommender.candidates import Retrieval
-from vireo.recommender.tower import HOUR
+from vireo.recommender.pauses import HOUR
 from vireo.training.data.activity import Activity, weighed
 from vireo.training.data.log import Log
 from vireo.training.data.requests import Requests, asked_between

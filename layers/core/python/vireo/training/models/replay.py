@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from vireo.bundles.files import Bundle
 from vireo.recommender.candidates import candidates
 from vireo.recommender.filtering import Filtering
+from vireo.recommender.loaded import Loaded
 from vireo.recommender.ordering import Ordering
 from vireo.recommender.ranking import Ranking, rank
-from vireo.recommender.slate import Request, Slate
-from vireo.recommender.snapshot import Model, Snapshot
+from vireo.recommender.request import Request
+from vireo.recommender.slate import Slate
+from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.tuning import Tuning
 from vireo.training.data.activity import Activity, Watching
 from vireo.training.data.log import Log
@@ -93,8 +95,8 @@ class Replay:
         return rows
 
     @cached_property
-    def _model(self) -> Model:
-        return Model(self.bundle)
+    def _model(self) -> Loaded:
+        return Loaded(self.bundle)
 
     @cached_property
     def _bundle_rows(self) -> NDArray[np.int32]:

@@ -8,12 +8,8 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.recommender.tower import (
-    HISTORY_PAUSE_BUCKETS,
-    age_bucket,
-    history_pause_buckets,
-    pause_buckets,
-)
+from vireo.recommender.pauses import HISTORY_PAUSE_BUCKETS, history_pause_buckets, pause_buckets
+from vireo.recommender.tower import age_bucket
 from vireo.training.data.log import Log
 from vireo.training.models.tower_model import Batch, Positions, TowerConfig
 

@@ -16,14 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from vireo.recommender.pauses import HISTORY_PAUSE_BUCKETS, PAUSE_BUCKETS
 from vireo.recommender.tower import (
     AGE_BUCKETS,
     DECAYS,
     DURATION_BUCKETS,
-    HISTORY_PAUSE_BUCKETS,
     INPUT_SCALE,
     NORM_EPSILON,
-    PAUSE_BUCKETS,
     QUERY_DECAY,
     decay_weights,
     duration_buckets,

@@ -1,0 +1,117 @@
+"""A bundle made ready to serve, once for all requests."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vireo.bundles.files import Bundle
+from vireo.catalogue.columns import STATUS_CODES
+from vireo.catalogue.models import Status
+from vireo.recommender.neighbours import Neighbours
+from vireo.recommender.tower import ContentTower, UserTower
+from vireo.recommender.trees import Trees
+from vireo.vectors import Bits, LiveIndex, Rows, best, bits_of
+
+#: How many of a bundle's newest videos may be proposed as fresh.
+NEWEST = 500
+PUBLIC = STATUS_CODES[Status.PUBLIC]
+
+
+def _table(bundle: Bundle, name: str) -> Neighbours | None:
+    arrays = bundle.group(name)
+    return Neighbours.from_arrays(arrays) if arrays else None
+
+
+class Loaded:
+    """A bundle made ready: towers, ranker, tables, and bitmaps of what may be shown to whom."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.columns = bundle.columns
+        self.features: NDArray[np.float32] = bundle.arrays["features"]
+        tower = bundle.group("tower")
+        self.user_tower = UserTower.from_arrays(tower) if tower else None
+        self.content_tower = ContentTower.from_arrays(tower) if tower else None
+        vectors = bundle.arrays.get("vectors")
+        self.index = None if vectors is None else LiveIndex.of(vectors, bundle.index)
+        self.neighbours = _table(bundle, "neighbours")
+        self.successors = _table(bundle, "successors")
+        ranker = bundle.group("ranker")
+        self.ranker = Trees(ranker) if ranker else None
+        self.popular: Rows = bundle.arrays["popular"]
+        none = np.zeros(0, np.int32)
+        self.openers: Rows = bundle.arrays.get("openers", none)
+        self.trending: Rows = bundle.arrays.get("trending", self.popular[0])
+        self._bits: dict[tuple[str, int], Bits] = {}
+        self._places: dict[int, tuple[Rows, Rows]] = {}
+
+    @cached_property
+    def windowed(self) -> Rows:
+        """Rows that are available for a limited time only."""
+        c = self.columns
+        limited = (c.available_from > -np.inf) | (c.available_until < np.inf)
+        return np.flatnonzero(limited).astype(np.int32)
+
+    @cached_property
+    def newest(self) -> Rows:
+        """Rows of the latest known publishing times, newest first."""
+        published = self.columns.published
+        known = np.isfinite(published)
+        if len(published) > NEWEST:  # of a million few are sorted, and nothing is copied twice
+            times = np.where(known, published, -np.inf)
+            times.partition(-NEWEST)
+            known &= published >= times[-NEWEST]
+        rows = np.flatnonzero(known).astype(np.int32)
+        return best(rows, published[rows], NEWEST)[0]
+
+    def in_country(self, country: int) -> Bits:
+        """Bitmap of the rows that country code may see."""
+        countries = self.columns.countries
+        return self._cached("country", country, lambda: in_country(countries, country))
+
+    def rated_up_to(self, rating: int) -> Bits:
+        """Bitmap of the public rows with at most that age rating."""
+        c = self.columns
+        return self._cached(
+            "rating", rating, lambda: (c.status == PUBLIC) & (c.age_rating <= rating)
+        )
+
+    def _cached(self, kind: str, value: int, mask: Any) -> Bits:
+        bits = self._bits.get((kind, value))
+        if bits is None:
+            bits = self._bits[kind, value] = bits_of(mask())
+        return bits
+
+    def has_popular(self, country: int) -> bool:
+        """Whether it is known what is popular there."""
+        return country < len(self.popular) and bool((self.popular[country] >= 0).any())
+
+    def popular_in(self, country: int) -> Rows:
+        """Rows most popular there, best first; worldwide where the country has none."""
+        rows: Rows = self.popular[country] if country < len(self.popular) else self.popular[0]
+        rows = rows[rows >= 0]
+        if not len(rows):
+            rows = self.popular[0][self.popular[0] >= 0]
+        return rows
+
+    def places(self, country: int, rows: Rows) -> NDArray[np.float32]:
+        """Place (0 is best) of rows among the popular of a country, NaN outside."""
+        if country not in self._places:
+            popular = self.popular_in(country)
+            order = np.argsort(popular, kind="stable").astype(np.int32)
+            self._places[country] = (popular[order], order)
+        popular, order = self._places[country]
+        if not len(popular):
+            return np.full(len(rows), np.nan, np.float32)
+        at = np.minimum(np.searchsorted(popular, rows), len(popular) - 1)
+        return np.where(popular[at] == rows, order[at], np.float32(np.nan)).astype(np.float32)
+
+
+def in_country(countries: NDArray[np.uint8], country: int) -> NDArray[np.bool_]:
+    """Mask of the videos that country code may see, of a `Columns.countries`: bool [n]."""
+    inside: NDArray[np.bool_] = countries[:, country >> 3] & np.uint8(1 << (country & 7)) != 0
+    return inside
