@@ -8,8 +8,15 @@ from numpy.typing import NDArray
 from vireo.catalogue.columns import Vocabulary, encode
 from vireo.catalogue.models import Video
 from vireo.keys import keys_of
+from vireo.recommender.candidates import Retrieval
 from vireo.text import embed_all
+from vireo.training.data.activity import Activity
+from vireo.training.data.event_table import TYPES
 from vireo.training.data.log import Log, People
+from vireo.training.models import ranker as ranking
+from vireo.training.models.item_to_item import NeighboursConfig
+from vireo.training.models.recipe import RecipeConfig
+from vireo.training.models.tower_model import TowerConfig
 
 VOCABULARY = Vocabulary(
     categories=("a", "b", "c"),
@@ -87,4 +94,33 @@ def ring_log(
             time.append(now)
     return log_of(
         np.array(user), np.array(video), np.array(time), n_users=n_users, n_videos=n_videos
+    )
+
+
+RETRIEVAL = Retrieval(tower=30, neighbours=20, openers=10, popularity=10, fresh=0)
+
+
+QUICK = RecipeConfig(
+    tower=TowerConfig(hidden=16, content_hidden=16, dimension=8, length=10, rows=8, epochs=2),
+    neighbours=NeighboursConfig.for_log(ring_log(20, 30, 5)),
+    ranker=ranking.RankerConfig(iterations=12, depth=3),
+    retrieval=RETRIEVAL,
+    requests=120,
+)
+
+
+def happenings(log: Log, seed: int = 0) -> Activity:
+    """Impressions before some events, and the watches themselves."""
+    rng = np.random.default_rng(seed)
+    kind = rng.choice([TYPES.index(t) for t in ("watch", "impression", "click", "like")], len(log))
+    return Activity(
+        user=log.user,
+        video=log.video,
+        type=kind.astype(np.int8),
+        time=log.time,
+        seconds=rng.uniform(1, 300, len(log)).astype(np.float32),
+        fraction=rng.random(len(log)).astype(np.float32),
+        place=rng.integers(-1, 20, len(log)).astype(np.int32),
+        recommended=np.zeros(len(log), bool),
+        n_videos=log.n_videos,
     )

@@ -18,11 +18,11 @@ from tests import serving_function
 from tests.contract.conftest import make_tables
 from tests.infra.account import REGION, Account
 from tests.infra.recording import Recorder, recording
+from tests.sources import ROOT
 from vireo.homes import aws
 from vireo.identity import SCOPES
 from vireo.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[2]
 Handler = Callable[[Any, Any], Any]
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
 from tests.infra.templates import Resource, Templates, as_list, text
+from tests.sources import ROOT
 from vireo.ports import Table
 from vireo.settings import Settings, WrongSettings
 
-ROOT = Path(__file__).parents[2]
 FUNCTIONS = {f"{n}Function" for n in ("Recommend", "Events", "Tracking", "Delivery", "Training")}
 #: Those that API Gateway calls, by an alias.
 ALIASED = {"RecommendFunction", "EventsFunction"}

@@ -6,11 +6,11 @@ import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, get_args
 
 from stacks.metrics import EMITTED
 from tests.infra.templates import Templates
+from tests.sources import ROOT
 from vireo.events.intake import Fate
 from vireo.recommender.candidates import Candidates
 from vireo.recommender.filtering import Filtering
@@ -18,7 +18,6 @@ from vireo.recommender.ordering import Ordering
 from vireo.recommender.ranking import Ranking
 from vireo.training.run import Run
 
-ROOT = Path(__file__).parents[2]
 RUNBOOK = ROOT / "docs" / "operations.md"
 
 

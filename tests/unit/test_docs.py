@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.sources import ROOT
 from vireo.recommender.features import FEATURES
 from vireo.recommender.video_features import VIDEO_FEATURES
 from vireo.training.run import Run
 from vireo.training.steps import STEPS
 
-ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 
 

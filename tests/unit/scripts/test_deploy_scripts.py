@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.sources import ROOT
+
 #: Answers what the scripts ask of Python, and notes the rest; fails where $FAILS says.
 STUB = """#!/usr/bin/env bash
 case "$0 $*" in

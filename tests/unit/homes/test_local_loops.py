@@ -15,13 +15,13 @@ import pytest
 
 from delivery.app import transform
 from tests.oracles_events import assert_followed
-from tests.streams import BAD, START, stream
+from tests.streams import BAD, START, delivery, files, fill, logged
 from tests.worlds import catalogue
 from tracking.app import follower
 from vireo.events.parquet import SCHEMA, as_parquet
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome
-from vireo.homes.local.delivery import ROWS, SECONDS, Delivery
+from vireo.homes.local.delivery import SECONDS, Delivery
 from vireo.homes.local.loop import Loop, Position, Retention
 from vireo.homes.local.mapping import EventSourceMapping
 from vireo.ports import Blobs, Ports, Unavailable
@@ -33,25 +33,6 @@ from vireo.training.data.prepared import Prepared
 @pytest.fixture
 def home(tmp_path: Path) -> LocalHome:
     return LocalHome(tmp_path, clock=MovableClock(START))
-
-
-def fill(home: LocalHome, n: int, tenant: str = "default", **more: Any) -> list[Arrival]:
-    """A stream on the log, each record at its time of arrival; the clock stands at the end."""
-    clock = home.clock
-    assert isinstance(clock, MovableClock)
-    for key, data, arrived in stream(n, seed=n, videos=40, **more):
-        clock.advance(max(0.0, arrived - clock.now()))
-        assert home.open(tenant).stream.publish([(key, data)]) == [None]
-    return logged(home, tenant)
-
-
-def logged(home: LocalHome, tenant: str = "default") -> list[Arrival]:
-    return [
-        Arrival(r.key, r.payload, f"shardId-{shard:012d}", r.sequence, r.arrived)
-        for shard in range(home.log.shards)
-        for r in home.log.read(shard, limit=10**6)
-        if r.tenant == tenant
-    ]
 
 
 def drained(mapping: EventSourceMapping) -> int:
@@ -129,28 +110,6 @@ def test_a_loop_goes_on_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None
     loop.start()
     assert enough.wait(10)
     loop.stop()
-
-
-def delivery(home: LocalHome, folder: Path, rows: int = ROWS) -> Delivery:
-    def blobs(tenant: str) -> Blobs:
-        return home.open(tenant).blobs
-
-    return Delivery(
-        home.log,
-        folder,
-        transform=transform,
-        convert=as_parquet,
-        blobs=blobs,
-        clock=home.clock,
-        rows=rows,
-    )
-
-
-def files(ports: Ports) -> dict[str, list[dict[str, Any]]]:
-    return {
-        name: pq.read_table(BytesIO(ports.blobs.read(name))).to_pylist()
-        for name in ports.blobs.names("events/")
-    }
 
 
 def ids(ports: Ports) -> list[str]:

@@ -10,8 +10,7 @@ import numpy as np
 import orjson
 import pytest
 
-from tests.planted import DAY, ring_log
-from tests.unit.test_future import QUICK, RETRIEVAL, happenings
+from tests.planted import DAY, QUICK, RETRIEVAL, happenings, ring_log
 from vireo.bundles.files import Bundle
 from vireo.recommender.slate import SOURCES
 from vireo.training.data.log import Log

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from events.app import build
-from tests.unit.test_routes import call, claims
+from tests.calls import call, claims
 from vireo.api import Api
 from vireo.events.intake import Intake
 from vireo.events.models import BATCH, COLUMNS, EARLY, LATE, EventRow, Refusal, checked

@@ -11,9 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.streams import START
-from tests.unit.test_tracking import deliver, one, viewer
-from tests.unit.test_viewer import EVENTS
+from tests.streams import EVENTS, START, deliver, one, stored
 from vireo.events.models import EventRow
 from vireo.events.tracking import Tracking, read
 from vireo.events.tracking import Viewers as Events
@@ -102,7 +100,7 @@ def test_a_record_stays_small_and_an_event_s_cost_flat(ports: Ports) -> None:
             whole_past.append(sum(weighed.written))
     assert len(whole_past) == 4
     assert max(whole_past) < 110_000
-    assert viewer(ports).watches == 10**6 + 1000 + 4 * SETTLE
+    assert stored(ports).watches == 10**6 + 1000 + 4 * SETTLE
 
 
 def test_a_record_of_before_there_were_rows_of_events(ports: Ports) -> None:
@@ -117,10 +115,10 @@ def test_a_record_of_before_there_were_rows_of_events(ports: Ports) -> None:
     Viewers(ports).put_profile("anna", Profile(age=31))
     batch = [one(1), one(9, event_id="e1"), one(2), one(3, timestamp=START - 6)]
     assert Tracking(ports).follow(batch) is None
-    assert viewer(ports).watches == 2
-    assert viewer(ports).profile.age == 31
+    assert stored(ports).watches == 2
+    assert stored(ports).profile.age == 31
     assert Tracking(ports).follow([one(4, timestamp=START - 6)]) is None
-    assert viewer(ports).watches == 2
+    assert stored(ports).watches == 2
 
 
 def test_half_of_a_transaction_is_not_believed(ports: Ports) -> None:
@@ -132,7 +130,7 @@ def test_half_of_a_transaction_is_not_believed(ports: Ports) -> None:
     tracking.follow([one(SETTLE)])
     after = {r.sort: r for r in ports.records.query(*key).records}
     assert (set(before), set(after)) == ({NOW}, {PAST, NOW, SEEN})
-    expected = viewer(ports)
+    expected = stored(ports)
 
     class Torn:
         """The first query sees one row of before."""
@@ -160,7 +158,7 @@ def test_half_of_a_transaction_is_not_believed(ports: Ports) -> None:
     for old in (SEEN, NOW):
         shaky = replace(ports, records=Torn(old))
         assert Tracking(shaky).follow([one(SETTLE + 9, event_id="e5")]) is None
-        assert viewer(ports).pack() == expected.pack()
+        assert stored(ports).pack() == expected.pack()
 
 
 @pytest.mark.parametrize("known", [0, 1, SETTLE - 1])
@@ -175,4 +173,4 @@ def test_who_is_erased_while_an_event_is_followed_is_forgotten(ports: Ports, kno
             Viewers(ports).erase("anna")
 
     deliver(ports, [one(known + 1)], 1, meanwhile)
-    assert viewer(ports).pack() == Viewer().pack()
+    assert stored(ports).pack() == Viewer().pack()

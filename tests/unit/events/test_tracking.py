@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.oracles_events import assert_followed, payload, stored_viewers
-from tests.streams import BAD, START, stream
+from tests.streams import BAD, START, Died, Fragile, deliver, one, stored, stream
 from vireo.catalogue import counters
 from vireo.events.tracking import Tracking
 from vireo.homes.clock import MovableClock
@@ -35,17 +34,6 @@ def arrivals(n: int, **more: Any) -> list[Arrival]:
     ]
 
 
-def one(position: int, key: str = "anna", **more: Any) -> Arrival:
-    row = {
-        "event_id": f"e{position}",
-        "user_id": key,
-        "video_id": f"v{position}",
-        "type": "watch",
-        "timestamp": START + position,
-    } | more
-    return Arrival(key, payload(row), "shard-0", position, START + position)
-
-
 @pytest.fixture
 def home(tmp_path: Path) -> LocalHome:
     return LocalHome(tmp_path, clock=MovableClock(START + 3600), meter=LocalMeter())
@@ -54,51 +42,6 @@ def home(tmp_path: Path) -> LocalHome:
 @pytest.fixture
 def ports(home: LocalHome) -> Ports:
     return home.open("default")
-
-
-def viewer(ports: Ports, user: str = "anna") -> Viewer:
-    return stored_viewers(ports.records, [user])[user]
-
-
-class Died(BaseException):
-    """The process is gone."""
-
-
-class Fragile:
-    """Records that do what ``fate`` says before and after each call: nothing, or raise."""
-
-    def __init__(self, records: Any, fate: Callable[[str, str], None]) -> None:
-        self._records, self._fate = records, fate
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._records, name)
-
-        def call(*given: Any, **named: Any) -> Any:
-            self._fate("before", name)
-            result = method(*given, **named)
-            self._fate("after", name)
-            return result
-
-        return call
-
-
-def deliver(ports: Ports, records: Sequence[Arrival], size: int, fate: Any = None) -> int:
-    """As Lambda does: batches in order, again from the first failure; returns deaths."""
-    deaths, start = 0, 0
-    fragile = ports if fate is None else replace(ports, records=Fragile(ports.records, fate))
-    tracking = Tracking(fragile)
-    while start < len(records):
-        batch = records[start : start + size]
-        try:
-            failed = tracking.follow(batch)
-        except Died:
-            deaths, tracking = deaths + 1, Tracking(fragile)
-            continue
-        if failed is None:
-            start += len(batch)
-        else:
-            start += [a.position for a in batch].index(failed)
-    return deaths
 
 
 @pytest.mark.parametrize("size", [1, 7, 500])
@@ -156,12 +99,12 @@ def test_writers_in_turns(home: LocalHome) -> None:
             Viewers(ports).put_profile("anna", Profile(age=30))
 
     deliver(ports, [one(1), one(2)], 2, meanwhile)
-    found = viewer(ports)
+    found = stored(ports)
     assert found.profile.age == 30
     assert found.watches == 2
     Viewers(ports).put_profile("anna", Profile(age=31))
     assert Tracking(ports).follow([one(1), one(2)]) is None
-    assert viewer(ports).watches == 2, "a profile does not make the consumer forget"
+    assert stored(ports).watches == 2, "a profile does not make the consumer forget"
     Tracking(ports).follow([one(j + 1) for j in range(SETTLE - 1)])
     ages = iter([32])
 
@@ -171,14 +114,14 @@ def test_writers_in_turns(home: LocalHome) -> None:
 
     deliver(ports, [one(SETTLE)], 1, while_settling)
     assert next(ages, None) is None
-    assert (viewer(ports).profile.age, viewer(ports).watches) == (32, SETTLE)
+    assert (stored(ports).profile.age, stored(ports).watches) == (32, SETTLE)
 
 
 def test_late_events_find_their_place_in_time(ports: Ports) -> None:
     times = [30, 10, 20, -86_400, 5]
     batch = [one(j + 1, timestamp=START + t) for j, t in enumerate(times)]
     assert Tracking(ports).follow(batch) is None
-    found = viewer(ports)
+    found = stored(ports)
     assert found.times.tolist() == sorted(START + t for t in times)
     assert found.keys.tolist() == [key_of(f"v{j}") for j in (4, 5, 2, 3, 1)]
 
@@ -188,17 +131,17 @@ def test_a_repeat_counts_once_within_the_window(ports: Ports) -> None:
     batch = [one(j, event_id=f"e{j % 400}", type="like") for j in range(1, 801)]
     for start in range(0, 800, 100):
         tracking.follow(batch[start : start + 100])
-    assert viewer(ports).likes == 400
+    assert stored(ports).likes == 400
     for start in range(0, 2 * WINDOW, 256):
         tracking.follow([one(1000 + start + j) for j in range(256)])
     kept = ports.records.get(Table.VIEWERS, "anna", SEEN)
     assert kept is not None
     assert len(kept.item["seen"]) == 16 * WINDOW
     # What lies further back is not known any more: a counter moves, history and watched do not.
-    before = viewer(ports)
+    before = stored(ports)
     tracking.follow([one(10_000, event_id="e1", video_id="v1", type="like")])
-    assert viewer(ports).likes == before.likes + 1
-    assert viewer(ports).keys.tolist() == before.keys.tolist()
+    assert stored(ports).likes == before.likes + 1
+    assert stored(ports).keys.tolist() == before.keys.tolist()
 
 
 def test_a_batch_that_comes_long_after_its_window_changes_nothing(ports: Ports) -> None:
@@ -207,15 +150,15 @@ def test_a_batch_that_comes_long_after_its_window_changes_nothing(ports: Ports) 
     tracking.follow(old)
     for start in range(0, 2000, 400):
         tracking.follow([one(1000 + start + j) for j in range(400)])
-    before = viewer(ports).pack()
+    before = stored(ports).pack()
     assert tracking.follow(old) is None
-    assert viewer(ports).pack() == before
+    assert stored(ports).pack() == before
 
 
 def test_what_cannot_be_read_holds_up_nothing(ports: Ports) -> None:
     bad = [Arrival("anna", data, "shard-0", j + 1, START) for j, data in enumerate(BAD)]
     assert Tracking(ports).follow([*bad, one(100)]) is None
-    assert viewer(ports).watches == 1
+    assert stored(ports).watches == 1
     letters = {a.position: (a, reason) for _, a, reason in DeadLetters(ports.blobs).all()}
     assert [letters[a.position][0] for a in bad] == bad
     assert letters[1][1].startswith("not JSON")
@@ -224,9 +167,9 @@ def test_what_cannot_be_read_holds_up_nothing(ports: Ports) -> None:
 
 
 def test_a_viewer_s_record_that_cannot_be_read_holds_up_nobody_else(ports: Ports) -> None:
-    ports.records.put(Table.VIEWERS, "anna", "", {"viewer": b"of another version"})
+    ports.records.put(Table.VIEWERS, "anna", "", {"stored": b"of another version"})
     assert Tracking(ports).follow([one(1), one(2, "boris")]) is None
-    assert viewer(ports, "boris").watches == 1
+    assert stored(ports, "boris").watches == 1
     [(_, arrival, reason)] = DeadLetters(ports.blobs).all()
     assert arrival == one(1)
     assert "cannot be read" in reason
@@ -277,10 +220,10 @@ def test_an_erased_person_stays_forgotten(home: LocalHome) -> None:
     assert list(DeadLetters(ports.blobs).all()) == []
     # What was under way, and what a phone sends later, of the time before.
     tracking.follow([one(1), one(5), one(6, timestamp=erased - 1)])
-    assert viewer(ports).pack() == Viewer().pack()
+    assert stored(ports).pack() == Viewer().pack()
     tracking.follow([replace(one(7, timestamp=erased + 1), arrived=erased + 1)])
     tracking.follow([one(8, timestamp=erased - 2)])
-    assert viewer(ports).times.tolist() == [erased + 1]
+    assert stored(ports).times.tolist() == [erased + 1]
 
 
 def test_exposures_are_no_viewer_s_doing(ports: Ports) -> None:

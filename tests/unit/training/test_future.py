@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.planted import DAY, ring_log
-from vireo.recommender.candidates import Retrieval
+from tests.planted import DAY, QUICK, RETRIEVAL, happenings, ring_log
 from vireo.training.data import requests as protocols
 from vireo.training.data.activity import Activity, weighed
 from vireo.training.data.event_table import TYPES
@@ -21,37 +20,9 @@ from vireo.training.models import ranker as ranking
 from vireo.training.models import recipe
 from vireo.training.models.assembly import Fitted, assemble
 from vireo.training.models.examples import Examples, collect
-from vireo.training.models.item_to_item import NeighboursConfig
-from vireo.training.models.recipe import RecipeConfig
 from vireo.training.models.replay import Replay
-from vireo.training.models.tower_model import TowerConfig
 
 CUT = 0.7  #: of the events: the moment before which everything is fixed
-RETRIEVAL = Retrieval(tower=30, neighbours=20, openers=10, popularity=10, fresh=0)
-QUICK = RecipeConfig(
-    tower=TowerConfig(hidden=16, content_hidden=16, dimension=8, length=10, rows=8, epochs=2),
-    neighbours=NeighboursConfig.for_log(ring_log(20, 30, 5)),
-    ranker=ranking.RankerConfig(iterations=12, depth=3),
-    retrieval=RETRIEVAL,
-    requests=120,
-)
-
-
-def happenings(log: Log, seed: int = 0) -> Activity:
-    """Impressions before some events, and the watches themselves."""
-    rng = np.random.default_rng(seed)
-    kind = rng.choice([TYPES.index(t) for t in ("watch", "impression", "click", "like")], len(log))
-    return Activity(
-        user=log.user,
-        video=log.video,
-        type=kind.astype(np.int8),
-        time=log.time,
-        seconds=rng.uniform(1, 300, len(log)).astype(np.float32),
-        fraction=rng.random(len(log)).astype(np.float32),
-        place=rng.integers(-1, 20, len(log)).astype(np.int32),
-        recommended=np.zeros(len(log), bool),
-        n_videos=log.n_videos,
-    )
 
 
 def another_future(log: Log, activity: Activity, begin: int) -> tuple[Log, Activity]:

@@ -11,7 +11,7 @@ import pytest
 from scripts import purge as purging
 from scripts import replay
 from tests.oracles_events import payload, stored_viewers
-from tests.unit.test_local_loops import delivery, files, fill
+from tests.streams import delivery, files, fill
 from tests.worlds import catalogue
 from tracking.app import follower
 from vireo.homes.clock import MovableClock

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.streams import EVENTS
 from vireo.viewers import viewer as module
 from vireo.viewers.profile import Profile
 from vireo.viewers.viewer import (
@@ -25,14 +26,6 @@ from vireo.viewers.viewer import (
     merge_session,
 )
 
-EVENTS = st.builds(
-    Event,
-    st.sampled_from(list(EventType)),
-    st.integers(0, 30) | st.integers(2**63, 2**64 - 1),
-    st.floats(0, 4e9),
-    st.just(math.nan) | st.floats(0, 1e5),
-    st.just(math.nan) | st.floats(0, 1),
-)
 PROFILES = st.builds(
     Profile,
     age=st.none() | st.integers(0, 120),

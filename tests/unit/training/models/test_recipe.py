@@ -15,11 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.planted import ring_log
+from tests.planted import QUICK, RETRIEVAL, ring_log
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import home
 from vireo.ports import Ports
-from vireo.recommender.candidates import Retrieval
 from vireo.recommender.features import CATEGORICAL, FEATURES
 from vireo.recommender.slate import SOURCES
 from vireo.recommender.trees import Trees
@@ -35,16 +34,6 @@ from vireo.training.models.recipe import RecipeConfig
 from vireo.training.models.replay import Replay
 from vireo.training.models.tower_model import TowerConfig
 from vireo.training.run import Run
-
-RETRIEVAL = Retrieval(tower=30, neighbours=20, openers=10, popularity=10, fresh=0)
-QUICK = RecipeConfig(
-    tower=TowerConfig(hidden=16, content_hidden=16, dimension=8, length=10, rows=8, epochs=2),
-    neighbours=NeighboursConfig.for_log(ring_log(20, 30, 5)),
-    ranker=ranking.RankerConfig(iterations=12, depth=3),
-    retrieval=RETRIEVAL,
-    requests=120,
-)
-
 
 # -- the blend -----------------------------------------------------------------------------------
 

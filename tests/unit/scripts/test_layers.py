@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from scripts import build_layers
-from tests.unit.test_architecture import PACKAGE, ROOT, imports, modules, pins
+from tests.sources import PACKAGE, ROOT, imports, modules, pins
 
 #: Lambda's runtime brings these, and layers that repeat them would only be larger.
 RUNTIME = {"boto3", "botocore"}

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 from tests.biased import Biased, collected
-from tests.planted import ring_log
-from tests.unit.test_recipe import QUICK, RETRIEVAL
+from tests.planted import QUICK, RETRIEVAL, ring_log
 from vireo.recommender.features import FEATURES
 from vireo.recommender.slate import SOURCES
 from vireo.training.data import requests as protocols
