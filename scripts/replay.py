@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from vireo.homes.chosen import add_options, chosen
-from vireo.ports import Ports
-from vireo.projection import Arrival, DeadLetters
+from vireo.letters import DeadLetters
+from vireo.ports import Arrival, Ports
 
 
 def main(arguments: list[str] | None = None) -> None:

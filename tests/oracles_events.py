@@ -11,8 +11,7 @@ import orjson
 
 from vireo.catalogue.counters import BUCKET, COUNTS
 from vireo.events.models import EventRow
-from vireo.ports import Records, Table
-from vireo.projection import Arrival
+from vireo.ports import Arrival, Records, Table
 from vireo.viewers import rows
 from vireo.viewers.viewer import Event, EventType, Viewer, apply, is_positive
 

@@ -20,8 +20,7 @@ from vireo.events.tracking import Tracking
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome
 from vireo.homes.local.delivery import ROWS, Delivery
-from vireo.ports import Blobs, Ports
-from vireo.projection import Arrival
+from vireo.ports import Arrival, Blobs, Ports
 from vireo.viewers.viewer import (
     Event,
     EventType,

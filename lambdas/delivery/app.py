@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vireo.events.tracking import read
-from vireo.projection import Arrival, Poison
+from vireo.ports import Arrival
+from vireo.projection import Poison
 
 
 def transform(event: Mapping[str, Any], context: object) -> dict[str, Any]:

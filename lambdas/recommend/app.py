@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from threading import Lock
 
 from recommend.routes import routes
 from vireo.api import Api
@@ -13,6 +12,7 @@ from vireo.recommender.models import Health
 from vireo.recommender.service import Recommender
 from vireo.recommender.serving import NoModel
 from vireo.recommender.users import UnknownUser
+from vireo.tenants import Tenants
 
 MEANINGS: dict[type[Exception], tuple[int, str]] = {
     NoModel: (503, "no_model"),
@@ -23,21 +23,16 @@ MEANINGS: dict[type[Exception], tuple[int, str]] = {
 
 def include(api: Api, home: Home, loaded: Iterable[str] = ()) -> None:
     """Put the recommender's routes into an API; see `build`."""
-    tenants = {tenant: Recommender(home.open(tenant)) for tenant in loaded}
-    for recommender in tenants.values():
-        recommender.load()
-    lock = Lock()
+    tenants = Tenants(home, Recommender)
+    for tenant in loaded:
+        tenants(tenant).load()
 
     def service(user_id: str | None) -> Recommender:
-        tenant = api.caller(user_id).tenant
-        with lock:
-            if tenant not in tenants:
-                tenants[tenant] = Recommender(home.open(tenant))
-            return tenants[tenant]
+        return tenants(api.caller(user_id).tenant)
 
     def health() -> Health:
         """Healthy once a model was loaded; asks no store."""
-        ready = any(recommender.ready for recommender in list(tenants.values()))
+        ready = any(recommender.ready for recommender in tenants.made())
         return Health(status="ok" if ready else "starting")
 
     api.include_router(routes(service, lambda: api.request_id, health))

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vireo.events.tracking import Tracking
-from vireo.ports import Home, Refused
-from vireo.projection import Arrival, DeadLetters
+from vireo.letters import DeadLetters
+from vireo.ports import Arrival, Home, Refused
+from vireo.tenants import Tenants
 
 SYSTEM = "_system"
 
@@ -19,12 +20,7 @@ def follower(home: Home) -> Callable[[Mapping[str, Any], object], dict[str, Any]
     A record's tenant stands before ``#`` in its partition key, where `vireo.ports.Stream` puts it.
     The mapping must run one batch of a shard at a time (a parallelisation factor of 1).
     """
-    tenants: dict[str, Tracking] = {}
-
-    def tracking(tenant: str) -> Tracking:
-        if tenant not in tenants:
-            tenants[tenant] = Tracking(home.open(tenant))
-        return tenants[tenant]
+    tracking = Tenants(home, Tracking)
 
     def handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
         batches: dict[str, list[Arrival]] = {}

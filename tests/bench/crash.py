@@ -31,8 +31,8 @@ from vireo.homes.local import LocalHome
 from vireo.homes.local.delivery import Delivery
 from vireo.homes.local.loop import Position
 from vireo.homes.local.mapping import EventSourceMapping
-from vireo.ports import Blobs
-from vireo.projection import Arrival, DeadLetters
+from vireo.letters import DeadLetters
+from vireo.ports import Arrival, Blobs
 
 TENANT = "default"
 

@@ -17,8 +17,8 @@ from vireo.homes.clock import MovableClock
 from vireo.homes.items import pack
 from vireo.homes.local import LocalHome
 from vireo.homes.local.mapping import EventSourceMapping
-from vireo.ports import Ports, Table
-from vireo.projection import WINDOW, Arrival
+from vireo.ports import Arrival, Ports, Table
+from vireo.projection import WINDOW
 from vireo.viewers.rows import SETTLE, whole
 from vireo.viewers.viewer import Event, EventType, Viewer, apply
 

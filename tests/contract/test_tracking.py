@@ -15,8 +15,8 @@ from tracking.app import follower
 from vireo.homes.aws import AwsHome
 from vireo.homes.local import LocalHome
 from vireo.homes.local.mapping import BATCH, kinesis_record
-from vireo.ports import Home, Ports, Unavailable
-from vireo.projection import Arrival, DeadLetters
+from vireo.letters import DeadLetters
+from vireo.ports import Arrival, Home, Ports, Unavailable
 
 Records = list[dict[str, Any]]
 

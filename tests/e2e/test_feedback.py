@@ -13,7 +13,7 @@ from tests.e2e.conftest import SIZE, Client, Laptop, serving
 from tracking.app import follower
 from vireo.homes.local.loop import Loop
 from vireo.homes.local.mapping import EventSourceMapping
-from vireo.projection import DeadLetters
+from vireo.letters import DeadLetters
 from vireo.training.data.collected import read_home
 
 #: What is promised is two seconds; a loaded test machine gets more.
@@ -143,13 +143,13 @@ def test_an_erased_person_s_events_under_way(loop: Client) -> None:
 def test_a_day_of_simulated_viewers_goes_all_the_way(laptop: Laptop) -> None:
     """Served, told, followed, collected, and reported from what was collected."""
     world = Simulation(laptop.home, laptop.clock, SIZE, bias=0.6)
-    before = read_home(laptop.ports, lambda user: None).report
+    before = read_home(laptop.ports).report
     trial = world.serve(1, 60)
     assert sum(arm.requests for arm in trial.arms) == 60
     assert sum(arm.impressions for arm in trial.arms) == 60 * 20
     clicks = sum(arm.clicks for arm in trial.arms)
     assert clicks > 20
-    after = read_home(laptop.ports, lambda user: None).report
+    after = read_home(laptop.ports).report
     assert after.types["click"] - before.types["click"] == clicks
     assert after.types["watch"] - before.types["watch"] == clicks
     assert laptop.meter.total("EventsFollowed") == 60 * 20 + 2 * clicks

@@ -35,8 +35,8 @@ from vireo.homes.local.mapping import kinesis_record
 from vireo.homes.local.stream import StreamRecord
 from vireo.identity import register_client
 from vireo.keys import key_of
-from vireo.ports import Home, Ports, Table
-from vireo.projection import Arrival, DeadLetters
+from vireo.letters import DeadLetters
+from vireo.ports import Arrival, Home, Ports, Table
 from vireo.training import generator
 
 #: Of the environments, the one that has everything, with a cache.

@@ -13,7 +13,7 @@ from tests.sources import PACKAGE, ROOT, imports, modules, pins
 
 #: Modules of the root, which import one another and nothing above them.
 ROOTS = {"fields", "identity", "intervals", "keys", "patience", "ports", "projection", "settings"}
-ROOTS |= {"text", "vectors"}
+ROOTS |= {"letters", "tenants", "text", "vectors"}
 #: What every part of the domain may import of ours: the root and three packages upon it.
 SHARED = ROOTS | {"bundles", "catalogue", "viewers"}
 DOMAINS = {

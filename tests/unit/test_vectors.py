@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import faiss
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vireo import vectors
-from vireo.homes.local import home
 from vireo.vectors import (
     LiveIndex,
     best,
@@ -115,15 +112,6 @@ def test_changes_make_a_new_index() -> None:
     index.add(clustered(5)).remove(np.array([3], np.int32))
     assert len(index) == 50
     assert len(index.search(clustered(1)[0], 99)[0]) == 50
-
-
-def test_saved_is_loaded(tmp_path: Path) -> None:
-    blobs = home(tmp_path).open("default").blobs
-    index = LiveIndex.of(clustered(50)).add(clustered(5, 1)).remove(np.array([7], np.int32))
-    index.save(blobs, "some/index")
-    loaded, query = LiveIndex.load(blobs, "some/index"), clustered(1, 9)[0]
-    for ours, theirs in zip(index.search(query, 60), loaded.search(query, 60), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_bitmaps() -> None:

@@ -19,8 +19,9 @@ from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome
 from vireo.homes.meter import LocalMeter
 from vireo.keys import key_of
-from vireo.ports import Ports, Table, Unavailable
-from vireo.projection import WINDOW, Arrival, DeadLetters
+from vireo.letters import DeadLetters
+from vireo.ports import Arrival, Ports, Table, Unavailable
+from vireo.projection import WINDOW
 from vireo.recommender.users import Viewers
 from vireo.viewers.profile import Profile
 from vireo.viewers.rows import SEEN, SETTLE

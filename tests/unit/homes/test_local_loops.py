@@ -18,15 +18,16 @@ from tests.oracles_events import assert_followed
 from tests.streams import BAD, START, delivery, files, fill, logged
 from tests.worlds import catalogue
 from tracking.app import follower
+from vireo.catalogue.store import Catalogue
 from vireo.events.parquet import SCHEMA, as_parquet
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome
 from vireo.homes.local.delivery import SECONDS, Delivery
 from vireo.homes.local.loop import Loop, Position, Retention
 from vireo.homes.local.mapping import EventSourceMapping
-from vireo.ports import Blobs, Ports, Unavailable
-from vireo.projection import Arrival, DeadLetters
-from vireo.training.data.collected import put_videos, read_home
+from vireo.letters import DeadLetters
+from vireo.ports import Arrival, Blobs, Ports, Unavailable
+from vireo.training.data.collected import read_home
 from vireo.training.data.prepared import Prepared
 
 
@@ -192,14 +193,14 @@ def test_a_store_that_is_down_is_tried_again(home: LocalHome, tmp_path: Path) ->
 
 
 def prepared(home: LocalHome) -> Prepared:
-    return read_home(home.open("default"), lambda user: None)
+    return read_home(home.open("default"))
 
 
 def test_repeats_and_what_is_malformed_in_the_files_change_no_training_count(
     home: LocalHome, tmp_path: Path
 ) -> None:
     ports = home.open("default")
-    put_videos(catalogue(40), ports)
+    Catalogue(ports).put_all(catalogue(40))
     fill(home, 500, repeats=0.0, poison=0.0)
     delivery(home, tmp_path / "p").step(flush=True)
     clean = prepared(home)

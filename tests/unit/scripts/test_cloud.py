@@ -19,8 +19,8 @@ from vireo.bundles import files as bundles
 from vireo.bundles import pointer as pointers
 from vireo.homes.deployed import deployed, outputs
 from vireo.identity import SCOPES
-from vireo.ports import Missing, Table
-from vireo.projection import Arrival, DeadLetters
+from vireo.letters import DeadLetters
+from vireo.ports import Arrival, Missing, Table
 
 #: Ends as its document says.
 MACHINE = {

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts import import_dataset, seed
+from vireo.catalogue.store import Catalogue
 from vireo.homes.local import LocalHome
 from vireo.training.data import collected, dataset
 
@@ -62,8 +63,8 @@ def test_import_into_a_home(tmp_path: Path) -> None:
     assert import_dataset.main([str(source), "--home", str(state), "--tenant", "acme"]) == 0
     home = LocalHome(state)
     ports = home.open("acme")
-    assert {v.video_id for v in collected.catalogue(ports.records)} == {"1", "2"}
-    prepared = collected.read_home(ports, lambda u: collected.stored_viewer(ports.records, u))
+    assert {v.video_id for v in Catalogue(ports).all()} == {"1", "2"}
+    prepared = collected.read_home(ports)
     assert len(prepared.log) == 2
     assert list(home.open("default").blobs.names()) == []
     home.close()

@@ -18,8 +18,8 @@ from vireo.events.tracking import Viewers as Events
 from vireo.homes.clock import MovableClock
 from vireo.homes.items import pack
 from vireo.homes.local import LocalHome
-from vireo.ports import Page, Ports, Table
-from vireo.projection import Arrival, Change, Memory, advance
+from vireo.ports import Arrival, Page, Ports, Table
+from vireo.projection import Change, Memory, advance
 from vireo.recommender.users import Viewers
 from vireo.viewers import rows
 from vireo.viewers.profile import Profile

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,3 +23,15 @@ def key_of(identifier: str) -> int:
 def keys_of(identifiers: Iterable[str]) -> Keys:
     """Keys of many ids, uint64 [n]."""
     return np.array([key_of(i) for i in identifiers], dtype=np.uint64)
+
+
+def find(ordered: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.int64]:
+    """Places of ``wanted`` in ``ordered``, which ascends; -1 where it is not: shape of ``wanted``.
+
+    >>> find(np.array([2, 3, 5]), np.array([5, 4, 2])).tolist()
+    [2, -1, 0]
+    """
+    if not len(ordered):
+        return np.full(np.shape(wanted), -1, np.int64)
+    at = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
+    return np.where(ordered[at] == wanted, at, -1)

@@ -214,6 +214,17 @@ class Stream(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """A record of a stream as a consumer gets it."""
+
+    key: str
+    payload: bytes
+    shard: str
+    position: int  #: grows within a key, whatever becomes of the shards
+    arrived: float  #: unix seconds
+
+
+@dataclass(frozen=True, slots=True)
 class Execution:
     """How one run of a state machine stands."""
 

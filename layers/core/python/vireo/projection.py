@@ -10,17 +10,17 @@ follows the same stream further down (counters, say) needs a position of its own
 
 from __future__ import annotations
 
-import base64
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
-import orjson
 
 from vireo.keys import Keys, key_of
-from vireo.ports import Blobs, Conflict, Item, Put, Records, Refused, Unavailable
+from vireo.letters import DeadLetters
+from vireo.ports import Arrival, Conflict, Item, Put, Records, Refused, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,6 @@ WINDOW = 1024
 _ATTEMPTS = 10
 #: After so many states that a store did not take, the rest of a batch is not tried.
 _GIVE_UP = 3
-LETTERS = "dead-letters/"
 
 S = TypeVar("S")
 C = TypeVar("C")
@@ -41,23 +40,24 @@ class Poison(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """A record of a stream as a consumer gets it."""
-
-    key: str
-    payload: bytes
-    shard: str
-    position: int  #: grows within a key, whatever becomes of the shards
-    arrived: float  #: unix seconds
-
-
-@dataclass(frozen=True, slots=True)
 class Change(Generic[C]):
     """What a record says."""
 
     arrival: Arrival
     identity: str | None  #: another record of the same identity says the same again
     what: C
+
+
+class Standing(Enum):
+    """How a change stands to what a state has followed already."""
+
+    NEW = "new"  #: not followed yet
+    COUNTED = "counted"  #: followed: this record is the one that counts of its identity
+    REPEAT = "repeat"  #: another record of the same identity counts
+
+
+def _standing(counts: bool) -> Standing:
+    return Standing.COUNTED if counts else Standing.REPEAT
 
 
 def _pairs(packed: bytes) -> Keys:
@@ -84,20 +84,20 @@ class Memory:
             return cls()
         return cls(int(item["position"]), _pairs(item["seen"]), _pairs(older))
 
-    def knows(self, change: Change[Any]) -> bool | None:
-        """None for a change that is new; else whether this record is the one that counted."""
+    def standing(self, change: Change[Any]) -> Standing:
+        """Whether a change is new, the one that counted, or a repeat of the one that did."""
         position = change.arrival.position
         if change.identity is None:
-            return None if position > self.position else True
+            return Standing.NEW if position > self.position else Standing.COUNTED
         identity, mark = key_of(change.identity), key_of(str(position))
         if identity in self.new:
-            return self.new[identity] == mark
+            return _standing(self.new[identity] == mark)
         older = self.older[max(0, len(self.older) + len(self.recent) - WINDOW) :]
         for seen in (self.recent, older):
             known = np.flatnonzero(seen[:, 0] == np.uint64(identity))
             if len(known):
-                return bool(seen[known[-1], 1] == np.uint64(mark))
-        return None if position > self.position else False
+                return _standing(bool(seen[known[-1], 1] == np.uint64(mark)))
+        return Standing.NEW if position > self.position else Standing.REPEAT
 
     def remember(self, change: Change[Any]) -> None:
         """This record is the one that counts."""
@@ -144,47 +144,6 @@ class Projection(Protocol[S, C]):
         Raises as `read` does.
         """
         ...
-
-
-class DeadLetters:
-    """What could not be followed, of one tenant: a blob each, named by the key and the place."""
-
-    def __init__(self, blobs: Blobs) -> None:
-        self._blobs = blobs
-
-    def bury(self, arrival: Arrival, reason: str) -> None:
-        """Keep a record with its reason; the same record again changes nothing."""
-        letter = {
-            "key": arrival.key,
-            "shard": arrival.shard,
-            "position": str(arrival.position),
-            "arrived": arrival.arrived,
-            "reason": reason[:1000],
-            "payload": base64.b64encode(arrival.payload).decode(),
-        }
-        name = f"{_folder(arrival.key)}{arrival.shard}-{arrival.position}.json"
-        self._blobs.write(name, orjson.dumps(letter))
-
-    def all(self) -> Iterator[tuple[str, Arrival, str]]:
-        """Name, record and reason of every letter."""
-        for name in self._blobs.names(LETTERS):
-            letter = orjson.loads(self._blobs.read(name))
-            payload = base64.b64decode(letter["payload"])
-            place = letter["shard"], int(letter["position"]), letter["arrived"]
-            yield name, Arrival(letter["key"], payload, *place), letter["reason"]
-
-    def remove(self, name: str) -> None:
-        """Throw a letter away."""
-        self._blobs.delete(name)
-
-    def forget(self, key: str) -> None:
-        """Throw away all letters of a key."""
-        for name in list(self._blobs.names(_folder(key))):
-            self._blobs.delete(name)
-
-
-def _folder(key: str) -> str:
-    return f"{LETTERS}{key_of(key):016x}/"
 
 
 @dataclass(frozen=True)
@@ -297,8 +256,8 @@ def _moved(
     judged: list[tuple[Change[C], bool]] = []
     moved = False
     for change in changes:
-        counts = memory.knows(change)
-        if counts is None:
+        standing = memory.standing(change)
+        if standing is Standing.NEW:
             try:
                 state = projection.apply(state, change)
             except (ValueError, ArithmeticError, LookupError, TypeError) as error:
@@ -306,8 +265,8 @@ def _moved(
                 bury(change.arrival, f"cannot be applied: {error!r}")
                 continue
             memory.remember(change)
-            counts = moved = True
-        judged.append((change, counts))
+            standing, moved = Standing.COUNTED, True
+        judged.append((change, standing is Standing.COUNTED))
     return state, judged, moved
 
 

@@ -9,8 +9,6 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.ports import Blobs
-
 Vectors = NDArray[np.float32]  #: float32 [n, d]
 Bits = NDArray[np.uint8]  #: uint8 [ceil(n / 8)], bit r & 7 of byte r >> 3 is row r
 Rows = NDArray[np.int32]
@@ -237,22 +235,3 @@ class LiveIndex:
         )[1][0]
         rows: Rows = found[found >= 0].astype(np.int32)
         return rows
-
-    def save(self, blobs: Blobs, prefix: str) -> None:
-        """Write the whole index under ``prefix/``, the small files last."""
-        blobs.write(f"{prefix}/index.faiss", faiss.serialize_index(self.base).tobytes())
-        blobs.write(f"{prefix}/vectors.f4", self.vectors.astype(np.float32).tobytes())
-        blobs.write(f"{prefix}/added.f4", self.added.tobytes())
-        blobs.write(f"{prefix}/removed.i4", self.removed.tobytes())
-
-    @classmethod
-    def load(cls, blobs: Blobs, prefix: str) -> Self:
-        """What `save` wrote. Raises `vireo.ports.Missing`."""
-        base = faiss.deserialize_index(np.frombuffer(blobs.read(f"{prefix}/index.faiss"), np.uint8))
-        vectors, added = (
-            np.frombuffer(blobs.read(f"{prefix}/{name}.f4"), np.float32).reshape(-1, base.d)
-            for name in ("vectors", "added")
-        )
-        return cls(
-            base, vectors, added, np.frombuffer(blobs.read(f"{prefix}/removed.i4"), np.int32)
-        )

@@ -22,6 +22,7 @@ from vireo.training import generator
 from vireo.training.data import collected, preprocess
 from vireo.training.data import event_table as event_rows
 from vireo.training.data.dataset import Dataset
+from vireo.viewers import rows
 from vireo.viewers.viewer import Event, EventType, Viewer, apply
 
 SMALL = generator.Settings(viewers=40, videos=150, events=4000, days=12)
@@ -100,7 +101,7 @@ def test_a_home_gives_the_log_that_the_data_set_gives(data: Dataset, ports: Port
 
     now = ports.clock.now()
     direct = preprocess.from_dataset(data, now=now)
-    stored = collected.read_home(ports, lambda u: collected.stored_viewer(ports.records, u))
+    stored = collected.read_home(ports)
     for name in ("video", "time", "device", "weight", "text"):
         np.testing.assert_array_equal(getattr(stored.log, name), getattr(direct.log, name))
     # A home lists no viewers: those who never did anything are not in its log.
@@ -134,14 +135,14 @@ def test_repeated_ids_reach_a_viewer_once(data: Dataset, ports: Ports) -> None:
     collected.into_home(twice, ports)
     once = dict(collected.viewers_of(event_rows.by_time(data.events), data.users))
     for name in list(once)[:10]:
-        stored = collected.stored_viewer(ports.records, name)
+        stored = rows.read(ports.records, name)
         assert stored is not None
         assert stored.pack() == once[name].pack()
 
 
 def test_the_catalogue_is_sharded_and_in_the_overlay(data: Dataset, ports: Ports) -> None:
     collected.into_home(data, ports)
-    listed = sorted(collected.catalogue(ports.records), key=lambda v: v.video_id)
+    listed = sorted(Catalogue(ports).all(), key=lambda v: v.video_id)
     assert listed == list(data.videos)
     one = data.videos[0]
     record = ports.records.get(Table.VIDEOS, f"s{key_of(one.video_id) % 64:02d}", one.video_id)
@@ -180,7 +181,7 @@ def test_what_an_erased_person_did_is_not_learned_from(data: Dataset, ports: Por
     buffer = BytesIO()
     pq.write_table(table, buffer)
     ports.blobs.write("events/date=2026-01-01/new.parquet", buffer.getvalue())
-    read = collected.read_home(ports, lambda u: collected.stored_viewer(ports.records, u))
+    read = collected.read_home(ports)
     log, rows = read.log, np.flatnonzero(read.log.people.ids == name.encode())
     # Only what they did when they came back is there.
     assert log.time[np.isin(log.user, rows)].tolist() == [moment]
@@ -189,11 +190,11 @@ def test_what_an_erased_person_did_is_not_learned_from(data: Dataset, ports: Por
 
 def test_nothing_collected_is_said_so(ports: Ports) -> None:
     with pytest.raises(DatasetError, match="no collected events"):
-        collected.read_home(ports, lambda user: None)
+        collected.read_home(ports)
 
 
 def test_a_damaged_file_is_named(data: Dataset, ports: Ports) -> None:
     collected.into_home(data, ports)
     ports.blobs.write("events/date=2026-01-01/broken.parquet", b"not parquet")
     with pytest.raises(DatasetError, match="broken"):
-        collected.read_home(ports, lambda user: None)
+        collected.read_home(ports)

@@ -14,15 +14,16 @@ from tests.oracles_events import payload, stored_viewers
 from tests.streams import delivery, files, fill
 from tests.worlds import catalogue
 from tracking.app import follower
+from vireo.catalogue.store import Catalogue
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome
 from vireo.homes.local.mapping import EventSourceMapping
-from vireo.ports import Missing, Ports, Table
-from vireo.projection import Arrival, DeadLetters
+from vireo.letters import DeadLetters
+from vireo.ports import Arrival, Missing, Ports, Table
 from vireo.recommender.campaigns import cap_key
 from vireo.recommender.users import Viewers
 from vireo.training.data import purge
-from vireo.training.data.collected import put_videos, read_home
+from vireo.training.data.collected import read_home
 
 START = 1_700_000_000.0
 
@@ -44,7 +45,7 @@ def users(ports: Ports) -> set[str]:
 def test_the_rows_of_erased_people_leave_the_files(
     home: LocalHome, ports: Ports, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    put_videos(catalogue(40), ports)
+    Catalogue(ports).put_all(catalogue(40))
     fill(home, 400, users=10, repeats=0.0, poison=0.0)
     delivery(home, tmp_path / "p").step(flush=True)
     before = sum(map(len, files(ports).values()))
@@ -71,7 +72,7 @@ def test_the_rows_of_erased_people_leave_the_files(
     clock.advance(1)
     assert purge.purge(ports).rows == 0
     assert [one["rows"] for one in purge.history(ports.records)] == [len(theirs) + 1, 0]
-    assert b"u3" not in read_home(ports, lambda user: None).log.people.ids.tolist()
+    assert b"u3" not in read_home(ports).log.people.ids.tolist()
     purging.main(["--state", str(home.folder)])
     assert f"{len(theirs) + 1} rows gone" in capsys.readouterr().out
 

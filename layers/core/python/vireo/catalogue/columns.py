@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vireo.catalogue.models import Status, Video
-from vireo.keys import Keys, key_of, keys_of
+from vireo.keys import Keys, find, key_of, keys_of
 
 STATUS_CODES = {Status.PUBLIC: 0, Status.PRIVATE: 1, Status.DELETED: 2}
 
@@ -80,10 +80,7 @@ class Columns:
 
     def rows(self, keys: Keys) -> NDArray[np.int32]:
         """Row of every key, -1 where there is none: int32, the shape of ``keys``."""
-        if not len(self.keys):
-            return np.full(keys.shape, -1, np.int32)
-        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[at] == keys, at, -1).astype(np.int32)
+        return find(self.keys, keys).astype(np.int32)
 
     def take(self, which: NDArray[Any]) -> Self:
         """The videos at those rows, or of that mask; `rows` needs them in order of key."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from vireo.catalogue import updates
 from vireo.catalogue.models import Status, Video, VideoBody
-from vireo.ports import Delete, Ports, Table
+from vireo.ports import Delete, Ports, Table, walk
 
 #: Two rows for each video, 100 in one atomic write.
 _TOGETHER = 50
@@ -29,13 +29,26 @@ class Catalogue:
         self._records.write(updates.writes(video, self._clock.now()))
         return video
 
-    def put_all(self, videos: Sequence[Video]) -> int:
-        """Store many, fifty in one atomic write; storing them again after a failure is no harm."""
+    def put_all(
+        self, videos: Sequence[Video], progress: Callable[[int, int], None] | None = None
+    ) -> int:
+        """Store many, fifty in one atomic write; storing them again after a failure is no harm.
+
+        ``progress`` is called with how many are stored, and of how many.
+        """
         now = self._clock.now()
         for start in range(0, len(videos), _TOGETHER):
             part = videos[start : start + _TOGETHER]
             self._records.write([write for v in part for write in updates.writes(v, now)])
+            if progress is not None:
+                progress(start + len(part), len(videos))
         return len(videos)
+
+    def all(self) -> Iterator[Video]:
+        """All videos, by shard and id."""
+        for shard in range(updates.SHARDS):
+            for record in walk(self._records, Table.VIDEOS, f"s{shard:02d}"):
+                yield Video.model_validate(record.item)
 
     def get(self, video_id: str) -> Video:
         """A stored video. Raises `UnknownVideo`."""

@@ -12,18 +12,11 @@ from vireo.catalogue.counters import COUNTS, PARTS
 from vireo.events.models import EventRow as Row
 from vireo.events.models import Exposure, Refusal, checked
 from vireo.keys import key_of
-from vireo.ports import Conflict, Item, Ports, Put, Record, Records, Table, Unavailable
-from vireo.projection import (
-    Arrival,
-    Change,
-    DeadLetters,
-    Followed,
-    Memory,
-    Poison,
-    advance,
-    follow,
-)
+from vireo.letters import DeadLetters
+from vireo.ports import Arrival, Conflict, Item, Ports, Put, Record, Records, Table, Unavailable
+from vireo.projection import Change, Followed, Memory, Poison, advance, follow
 from vireo.viewers import rows
+from vireo.viewers.erasure import erased_at
 from vireo.viewers.viewer import EventType, apply, is_positive
 
 
@@ -85,8 +78,7 @@ class Viewers:
         if past is not None and "position" in past.item:  # all in one row, as of version 1
             erased, memory = past.item["erased"], Memory.of(past.item)
         else:
-            note = self.records.get(Table.REGISTRY, "erased", f"{key_of(key):016x}")
-            erased, memory = None if note is None else float(note.item["at"]), Memory()
+            erased, memory = erased_at(self.records, key), Memory()
         return _Known(key, erased=erased, settled=rows.settled(past), past=past), memory
 
     def apply(self, state: _Known, change: Change[Row]) -> _Known:

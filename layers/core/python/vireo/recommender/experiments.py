@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from hashlib import blake2b
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vireo.fields import Identifier
+from vireo.keys import key_of
 from vireo.recommender.tuning import Tuning
 
 
@@ -44,8 +44,8 @@ class Experiment(BaseModel):
 
     def assign(self, user_id: str) -> Variant:
         """The variant of a user: independent of other experiments and of the order of calls."""
-        digest = blake2b(f"{self.name}\0{user_id}".encode(), digest_size=8).digest()
-        share = int.from_bytes(digest, "little") / 2**64 * sum(v.weight for v in self.variants)
+        drawn = key_of(f"{self.name}\0{user_id}") / 2**64
+        share = drawn * sum(v.weight for v in self.variants)
         for variant in self.variants:
             share -= variant.weight
             if share < 0:

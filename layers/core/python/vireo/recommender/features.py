@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vireo.keys import find
 from vireo.recommender.request import Request
 from vireo.recommender.slate import NEIGHBOURS, OPENERS, POPULARITY, SUCCESSORS, TOWER, Slate
 from vireo.recommender.video_features import VIDEO_FEATURES
@@ -70,9 +71,7 @@ class Facts:
         """Channels as small codes: of the history [h], of the candidates [k] (0: not seen)."""
         seen, codes = np.unique(self.past[1], return_inverse=True)
         theirs = self.columns[1]
-        at = np.minimum(np.searchsorted(seen, theirs), len(seen) - 1)
-        known = (seen[at] == theirs) & (theirs != 0)
-        return codes + 1, np.where(known, at + 1, 0), len(seen) + 1
+        return codes + 1, np.where(theirs != 0, find(seen, theirs) + 1, 0), len(seen) + 1
 
     def share(self, codes: Any, theirs: Any, weights: Any, size: int) -> Any:
         """How much of the (weighted) history has the same code as each candidate."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vireo.bundles.files import Bundle
 from vireo.catalogue.columns import STATUS_CODES
 from vireo.catalogue.models import Status
+from vireo.keys import find
 from vireo.recommender.neighbours import Neighbours
 from vireo.recommender.tower import ContentTower, UserTower
 from vireo.recommender.trees import Trees
@@ -105,10 +106,10 @@ class Loaded:
             order = np.argsort(popular, kind="stable").astype(np.int32)
             self._places[country] = (popular[order], order)
         popular, order = self._places[country]
-        if not len(popular):
-            return np.full(len(rows), np.nan, np.float32)
-        at = np.minimum(np.searchsorted(popular, rows), len(popular) - 1)
-        return np.where(popular[at] == rows, order[at], np.float32(np.nan)).astype(np.float32)
+        places = np.full(len(rows), np.nan, np.float32)
+        at = find(popular, rows)
+        places[at >= 0] = order[at[at >= 0]]
+        return places
 
 
 def in_country(countries: NDArray[np.uint8], country: int) -> NDArray[np.bool_]:

@@ -6,11 +6,11 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import ClassVar
 
 import numpy as np
 
+from vireo.keys import key_of
 from vireo.recommender.campaigns import Campaign, Reserve
 from vireo.recommender.request import Request
 from vireo.recommender.slate import EXPLORE, FRESH, ORGANIC, PROMOTED, SOURCES, Floats, Slate
@@ -84,8 +84,7 @@ def explored(request: Request, slate: Slate, chosen: list[int]) -> tuple[list[in
 
 
 def _draw(request: Request, nth: int, size: int) -> int:
-    seed = f"{request.user_id}\0{request.now // 3600}\0{nth}"
-    return int.from_bytes(blake2b(seed.encode(), digest_size=8).digest(), "little") % size
+    return key_of(f"{request.user_id}\0{request.now // 3600}\0{nth}") % size
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from vireo.keys import find
 from vireo.recommender.request import Request
 from vireo.recommender.slate import EXPLORE, ORGANIC, PROMOTED, TOWER, Slate
 from vireo.vectors import Rows
@@ -49,8 +50,9 @@ def _because(request: Request, rows: Rows) -> list[str | None]:
         return [None] * len(rows)
     targets, weights, counts = table.entries(history)
     order = np.argsort(rows)
-    at = order[np.minimum(np.searchsorted(rows, targets, sorter=order), len(rows) - 1)]
-    named = np.flatnonzero((rows[at] == targets) & (weights > 0))
+    found = find(rows[order], targets)
+    at = order[found]
+    named = np.flatnonzero((found >= 0) & (weights > 0))
     best = np.full(len(rows), -1)
     speakers = np.repeat(np.arange(len(history)), counts)[named]
     ascending = np.lexsort((speakers, weights[named]))  # the strongest is written last

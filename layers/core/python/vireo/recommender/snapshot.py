@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vireo.bundles.files import Bundle
 from vireo.catalogue.columns import Columns
 from vireo.catalogue.models import Video
-from vireo.keys import Keys, keys_of
+from vireo.keys import Keys, find, keys_of
 from vireo.recommender.hot import Hot
 from vireo.recommender.loaded import PUBLIC, Loaded, in_country
 from vireo.recommender.overlay import Overlay
@@ -95,8 +95,8 @@ class Snapshot:
         columns, overlay = self.loaded.columns, self.overlay
         if not len(overlay.rows):
             return tuple(getattr(columns, name)[rows] for name in names)
-        at = np.minimum(np.searchsorted(overlay.rows, rows), len(overlay.rows) - 1)
-        changed = np.flatnonzero(overlay.rows[at] == rows)
+        at = find(overlay.rows, rows)
+        changed = np.flatnonzero(at >= 0)
         if not self.n:
             return tuple(getattr(overlay.columns, name)[at] for name in names)
         base, at = np.minimum(rows, self.n - 1), at[changed]

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.keys import Keys, key_of
+from vireo.keys import Keys, find, keys_of
 from vireo.recommender.pauses import HISTORY_PAUSE_BUCKETS, HISTORY_PAUSE_EDGES, pause_bucket
 
 Floats = NDArray[np.float32]
@@ -63,9 +63,7 @@ class Users:
 
     def row(self, user_id: str) -> int:
         """The viewer's row of `vectors`."""
-        key = np.uint64(key_of(user_id))
-        at = int(np.searchsorted(self.keys, key))
-        return 1 + at if at < len(self.keys) and self.keys[at] == key else 0
+        return 1 + int(find(self.keys, keys_of([user_id]))[0])
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from vireo.keys import key_of
-from vireo.ports import Conflict, Ports, Put, Table
-from vireo.projection import DeadLetters
+from vireo.letters import DeadLetters
+from vireo.ports import Conflict, Ports, Table
 from vireo.recommender.campaigns import cap_key
 from vireo.recommender.controls import rows as settings
 from vireo.recommender.models import User
-from vireo.viewers import rows
+from vireo.viewers import erasure, rows
 from vireo.viewers.profile import Profile
 from vireo.viewers.viewer import Viewer
 
@@ -67,19 +66,12 @@ class Viewers:
     def erase(self, user_id: str) -> None:
         """Forget a person: all that is kept of them now, their collected events by a job.
 
-        The record goes first, with the note of the erasure (REGISTRY, ``erased``, hex key of the
-        id) by which consumers and training drop what this key did before that moment; then what
-        the cache counted, and dead letters. The rows in collected files go when
-        `vireo.training.data.purge` next runs. Erasing again, or someone unknown, is no error: their
-        events may exist without a record.
+        The record goes first, with the note (`vireo.viewers.erasure`) by which consumers and
+        training drop what they did before that moment; then what the cache counted, and dead
+        letters. The rows in collected files go when `vireo.training.data.purge` next runs. Erasing
+        again, or someone unknown, is no error: their events may exist without a record.
         """
-        note = {"at": self._clock.now()}
-        self._records.write(
-            [
-                *rows.gone(user_id),
-                Put(Table.REGISTRY, "erased", f"{key_of(user_id):016x}", note),
-            ]
-        )
+        self._records.write([*rows.gone(user_id), erasure.note(user_id, self._clock.now())])
         for campaign_id, _ in settings(self._records, "campaigns"):
             self._cache.delete(cap_key(campaign_id, user_id))
         self._letters.forget(user_id)

@@ -17,7 +17,7 @@ from vireo.jobs import artifacts
 from vireo.ports import Missing, Ports, Withdrawn
 from vireo.training import deployment, generator
 from vireo.training.data.activity import weighed
-from vireo.training.data.collected import EVENTS, into_home, read_home, stored_viewer
+from vireo.training.data.collected import EVENTS, into_home, read_home
 from vireo.training.data.log import Log
 from vireo.training.data.prepared import Prepared, load_prepared, save_prepared
 from vireo.training.data.purge import purge
@@ -46,7 +46,7 @@ def preprocess(run: Run, ports: Ports, progress: Progress) -> Run:
     purge(ports)
     read_at = ports.clock.now()
     progress(0.4, "reading events, catalogue and viewers")
-    prepared = read_home(ports, lambda user: stored_viewer(ports.records, user))
+    prepared = read_home(ports)
     save_prepared(ports.blobs, run.prefix("prepared"), prepared)
     least = Thresholds.model_validate(run.gates).least_share_since
     cut = evaluation.cut_of(prepared.log, deployment.in_production(ports), least)

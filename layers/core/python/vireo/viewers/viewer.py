@@ -19,7 +19,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.keys import Keys
+from vireo.keys import Keys, find
 from vireo.viewers.profile import Profile
 
 #: Since 2 a record may have a row of later events beside it (vireo.viewers.rows).
@@ -228,11 +228,8 @@ class _History:
 
 def _known(viewer: Viewer, videos: Collection[int]) -> set[int]:
     """Those of the videos that are in the watched set."""
-    if not len(viewer.watched):
-        return set()
-    wanted, ordered = np.fromiter(videos, np.uint64, len(videos)), np.sort(viewer.watched)
-    place = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
-    return set(wanted[ordered[place] == wanted].tolist())
+    wanted = np.fromiter(videos, np.uint64, len(videos))
+    return set(wanted[find(np.sort(viewer.watched), wanted) >= 0].tolist())
 
 
 def _counted(viewer: Viewer, events: Iterable[Event]) -> Viewer:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -12,17 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vireo.catalogue import updates
-from vireo.catalogue.models import Video
+from vireo.catalogue.store import Catalogue
 from vireo.jobs.lines import DatasetError
 from vireo.keys import key_of, keys_of
-from vireo.ports import Blobs, Delete, Ports, Put, Records, Table, walk
+from vireo.ports import Blobs, Delete, Ports, Put
 from vireo.training.data import event_table as event_rows
 from vireo.training.data.dataset import Dataset
 from vireo.training.data.event_table import TYPES
 from vireo.training.data.prepared import Prepared
 from vireo.training.data.preprocess import Settings, connect, prepare
 from vireo.viewers import rows
+from vireo.viewers.erasure import erased
 from vireo.viewers.profile import Profile
 from vireo.viewers.viewer import (
     HISTORY_CAP,
@@ -34,8 +35,6 @@ from vireo.viewers.viewer import (
 
 #: Where collected events lie, as Firehose lays them: ``events/date=YYYY-MM-DD/<name>.parquet``.
 EVENTS = "events/"
-#: Two puts a video, and a record store writes at most 100 at once.
-_BATCH = 50
 #: A damaged file of the feed may hold nulls where the schema has none; they are judged later.
 _COLUMNS = pa.schema([pa.field(f.name, f.type) for f in event_rows.SCHEMA])
 Progress = Callable[[str, int, int], None]
@@ -50,39 +49,13 @@ def into_home(data: Dataset, ports: Ports, progress: Progress | None = None) -> 
     """
     report = progress or (lambda what, done, total: None)
     events = _once(event_rows.by_time(data.events))
-    put_videos(data.videos, ports, report)
+    Catalogue(ports).put_all(data.videos, partial(report, "videos"))
     _put_viewers(events, data.users, ports, report)
     _put_events(events, ports.blobs, report)
 
 
-def put_videos(
-    videos: Sequence[Video], ports: Ports, progress: Progress = lambda what, done, total: None
-) -> None:
-    """Write videos to the catalogue, each together with its row in the overlay."""
-    now = ports.clock.now()
-    for start in range(0, len(videos), _BATCH):
-        batch = videos[start : start + _BATCH]
-        ports.records.write([put for video in batch for put in updates.writes(video, now)])
-        progress("videos", start + len(batch), len(videos))
-
-
-def catalogue(records: Records) -> Iterator[Video]:
-    """All videos of a home's catalogue, by shard and id."""
-    for shard in range(updates.SHARDS):
-        for record in walk(records, Table.VIDEOS, f"s{shard:02d}"):
-            yield Video.model_validate(record.item)
-
-
-def read_home(
-    ports: Ports,
-    viewer_of: Callable[[str], Viewer | None],
-    *,
-    settings: Settings | None = None,
-) -> Prepared:
+def read_home(ports: Ports, *, settings: Settings | None = None) -> Prepared:
     """Preprocess what a home has collected, up to now, but for what erased people did.
-
-    Args:
-        viewer_of: a viewer by id, None for an unknown one.
 
     Raises `DatasetError` when nothing was collected.
     """
@@ -95,22 +68,16 @@ def read_home(
     table = without(table, erased(ports.records))
     users = {}
     for user_id in sorted(pc.unique(table.column("user_id").drop_null()).to_pylist()):
-        if (viewer := viewer_of(user_id)) is not None:
+        if (viewer := rows.read(ports.records, user_id)) is not None:
             users[user_id] = viewer.profile
     return prepare(
         engine,
         engine.create_table("events", table),
-        list(catalogue(ports.records)),
+        list(Catalogue(ports).all()),
         users,
         now=ports.clock.now(),
         settings=settings,
     )
-
-
-def erased(records: Records) -> dict[int, float]:
-    """Keys of the ids of erased people, and until when what they did is to be forgotten."""
-    notes = walk(records, Table.REGISTRY, "erased")
-    return {int(note.sort, 16): float(note.item["at"]) for note in notes}
 
 
 def without(table: pa.Table, erased: Mapping[int, float]) -> pa.Table:
@@ -122,11 +89,6 @@ def without(table: pa.Table, erased: Mapping[int, float]) -> pa.Table:
     until = pa.array([erased.get(key_of(name), -np.inf) for name in names], pa.float64())
     gone = pc.less_equal(table.column("timestamp"), until.take(users.indices))
     return table.filter(pc.invert(pc.fill_null(gone, False)))
-
-
-def stored_viewer(records: Records, user_id: str) -> Viewer | None:
-    """A viewer as they are now."""
-    return rows.read(records, user_id)
 
 
 def _once(table: pa.Table) -> pa.Table:

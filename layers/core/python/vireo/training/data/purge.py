@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from vireo.ports import Blobs, Missing, Ports, Records, Table
 from vireo.training.data import collected
+from vireo.viewers.erasure import erased
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,19 @@ def purge(ports: Ports) -> Purge:
     Doing it again changes nothing; a job that died half-way is done again. A file that cannot be
     read is left to preprocessing, which names it.
     """
-    erased = collected.erased(ports.records)
-    if not erased:
+    notes = erased(ports.records)
+    if not notes:
         return Purge(0, 0, 0, 0)
     files = rows = 0
     for name in list(ports.blobs.names(collected.EVENTS)):
-        gone = _rewrite(ports.blobs, name, erased)
+        gone = _rewrite(ports.blobs, name, notes)
         files, rows = files + bool(gone), rows + gone
-    done = Purge(len(erased), files, rows, _forget_prepared(ports.blobs))
+    done = Purge(len(notes), files, rows, _forget_prepared(ports.blobs))
     _log(ports.records, ports.clock.now(), done)
     return done
 
 
-def _rewrite(blobs: Blobs, name: str, erased: dict[int, float]) -> int:
+def _rewrite(blobs: Blobs, name: str, notes: dict[int, float]) -> int:
     """How many rows of a file are gone."""
     try:
         table = pq.read_table(BytesIO(blobs.read(name)))
@@ -50,7 +51,7 @@ def _rewrite(blobs: Blobs, name: str, erased: dict[int, float]) -> int:
         return 0
     if not {"user_id", "timestamp"} <= set(table.column_names):
         return 0
-    kept = collected.without(table, erased)
+    kept = collected.without(table, notes)
     if len(kept) == len(table):
         return 0
     if len(kept):

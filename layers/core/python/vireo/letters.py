@@ -1,0 +1,54 @@
+"""Dead letters: records of a stream that could not be followed, each with its reason."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+
+import orjson
+
+from vireo.keys import key_of
+from vireo.ports import Arrival, Blobs
+
+LETTERS = "dead-letters/"
+
+
+class DeadLetters:
+    """What could not be followed, of one tenant: a blob each, named by the key and the place."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    def bury(self, arrival: Arrival, reason: str) -> None:
+        """Keep a record with its reason; the same record again changes nothing."""
+        letter = {
+            "key": arrival.key,
+            "shard": arrival.shard,
+            "position": str(arrival.position),
+            "arrived": arrival.arrived,
+            "reason": reason[:1000],
+            "payload": base64.b64encode(arrival.payload).decode(),
+        }
+        name = f"{_folder(arrival.key)}{arrival.shard}-{arrival.position}.json"
+        self._blobs.write(name, orjson.dumps(letter))
+
+    def all(self) -> Iterator[tuple[str, Arrival, str]]:
+        """Name, record and reason of every letter."""
+        for name in self._blobs.names(LETTERS):
+            letter = orjson.loads(self._blobs.read(name))
+            payload = base64.b64decode(letter["payload"])
+            place = letter["shard"], int(letter["position"]), letter["arrived"]
+            yield name, Arrival(letter["key"], payload, *place), letter["reason"]
+
+    def remove(self, name: str) -> None:
+        """Throw a letter away."""
+        self._blobs.delete(name)
+
+    def forget(self, key: str) -> None:
+        """Throw away all letters of a key."""
+        for name in list(self._blobs.names(_folder(key))):
+            self._blobs.delete(name)
+
+
+def _folder(key: str) -> str:
+    return f"{LETTERS}{key_of(key):016x}/"
