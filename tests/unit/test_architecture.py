@@ -101,8 +101,11 @@ def test_handlers_are_short() -> None:
 
 
 def request_path() -> list[str]:
-    """The root's modules and the recommender's, as dotted names."""
+    """The root's modules, the shared packages' and the recommender's, as dotted names."""
     files = [*PACKAGE.glob("*.py"), *modules(PACKAGE / "recommender")]
+    files += [
+        path for room in ("bundles", "catalogue", "viewers") for path in modules(PACKAGE / room)
+    ]
     names = [".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts) for p in files]
     return sorted(n.removesuffix(".__init__") for n in names)
 

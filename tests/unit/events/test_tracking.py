@@ -168,7 +168,7 @@ def test_what_cannot_be_read_holds_up_nothing(ports: Ports) -> None:
 
 
 def test_a_viewer_s_record_that_cannot_be_read_holds_up_nobody_else(ports: Ports) -> None:
-    ports.records.put(Table.VIEWERS, "anna", "", {"stored": b"of another version"})
+    ports.records.put(Table.VIEWERS, "anna", "", {"viewer": b"of another version"})
     assert Tracking(ports).follow([one(1), one(2, "boris")]) is None
     assert stored(ports, "boris").watches == 1
     [(_, arrival, reason)] = DeadLetters(ports.blobs).all()

@@ -17,6 +17,8 @@ import pytest
 from scripts import build_layers
 from tests.sources import PACKAGE, ROOT, imports, modules, pins
 
+#: Packages that every part of the domain stands on.
+SHARED = ("bundles", "catalogue", "viewers")
 #: Lambda's runtime brings these, and layers that repeat them would only be larger.
 RUNTIME = {"boto3", "botocore"}
 BASE = "public.ecr.aws/lambda/python"
@@ -42,22 +44,23 @@ def test_the_lock_holds_what_is_required_and_one_hash_of_each(folder: Path) -> N
 
 
 def test_the_request_path_imports_what_the_layers_have() -> None:
-    files = [*PACKAGE.glob("*.py"), *modules(PACKAGE / "recommender")]
-    files += [*modules(PACKAGE / "events"), PACKAGE / "homes/redis_cache.py"]
+    files = [*PACKAGE.glob("*.py"), PACKAGE / "homes/redis_cache.py"]
+    for room in (*SHARED, "recommender", "events", "homes/aws"):
+        files += modules(PACKAGE / room)
     files.remove(PACKAGE / "events/parquet.py")  # of training, and of the laptop
     functions = ["recommend", "events", "tracking", "delivery"]
     files += [path for name in functions for path in modules(ROOT / "lambdas" / name)]
-    files += PACKAGE.glob("homes/aws*.py")
     names = {name.split(".")[0] for path in files for name in runtime_imports(path)}
     assert {"faiss", "numpy", "boto3", "redis"} <= names
     assert names <= importable(build_layers.SERVING) | RUNTIME | set(functions)
 
 
 def test_training_imports_what_its_image_has() -> None:
-    files = [*modules(PACKAGE / "training"), *PACKAGE.glob("*.py")]
+    files = [*PACKAGE.glob("*.py"), *modules(ROOT / "lambdas/training")]
     files.remove(PACKAGE / "api.py")  # of HTTP services
-    files += [*modules(PACKAGE / "recommender"), *modules(ROOT / "lambdas/training")]
-    files += [*PACKAGE.glob("homes/aws*.py")]
+    for room in (*SHARED, "recommender", "jobs", "training", "homes/aws"):
+        files += modules(PACKAGE / room)
+    files.remove(PACKAGE / "jobs/terminal.py")  # of the laptop
     names = {name.split(".")[0] for path in files for name in runtime_imports(path)}
     assert {"jax", "catboost", "ibis", "boto3"} <= names
     assert names <= importable(build_layers.TRAINING) | {"training"}
