@@ -29,7 +29,9 @@ import numpy as np
 import orjson
 
 from vireo.bundles import files as bundles
+from vireo.bundles.manifest import MANIFEST
 from vireo.jobs.terminal import Progress
+from vireo.recommender.contents import ModelBundle
 from vireo.recommender.pauses import PAUSE_NAMES
 from vireo.training.data import preprocess, requests
 from vireo.training.data.activity import Activity
@@ -126,8 +128,8 @@ def _ours(
     started, progress = time.process_time(), Progress()
     learnt = requests.known(log, split.fit)
     kept = options.bundles / _version(learnt, overrides, options.seed) if options.bundles else None
-    if kept is not None and (kept / bundles.MANIFEST).exists():
-        bundle = bundles.load(kept)
+    if kept is not None and (kept / MANIFEST).exists():
+        bundle = bundles.load(kept, ModelBundle)
     else:
         bundle, _, _ = recipe.train(
             learnt,

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from vireo.bundles import files as bundles
 from vireo.bundles import pointer
-from vireo.bundles.files import BundleRefused
+from vireo.bundles.manifest import BundleRefused
 from vireo.bundles.pointer import Pointer
 from vireo.homes.chosen import add_options, chosen
 from vireo.ports import Conflict, Missing, Ports, Table, Withdrawn
+from vireo.recommender.contents import ModelBundle
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -54,7 +55,7 @@ def roll_back(ports: Ports, version: str | None = None) -> tuple[Pointer, Pointe
     if ports.records.get(Table.REGISTRY, "models", wanted) is None:
         known = ", ".join(r.sort for r in ports.records.query(Table.REGISTRY, "models").records)
         raise Missing(f"the registry does not know {wanted}; it knows {known}")
-    bundles.fetch(ports.blobs, wanted, Path(ports.scratch))
+    bundles.fetch(ports.blobs, wanted, Path(ports.scratch), ModelBundle)
     return served, pointer.switch(ports.records, wanted, expect=served)
 
 

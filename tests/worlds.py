@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.bundles.files import Bundle
 from vireo.catalogue.columns import Columns, Vocabulary, encode
 from vireo.catalogue.models import Status, Video
 from vireo.keys import keys_of
+from vireo.recommender.contents import ModelBundle
 from vireo.recommender.video_features import video_features
 from vireo.viewers.profile import Profile
 from vireo.viewers.viewer import Viewer
@@ -125,12 +125,12 @@ def bundle(
     without: Sequence[str] = (),
     seed: int = 0,
     **more: Any,
-) -> Bundle:
+) -> ModelBundle:
     """A bundle of those videos (300 by default), without the arrays of those prefixes."""
     columns = encode(videos if videos is not None else catalogue(), VOCABULARY)
     arrays = arrays_of(columns, seed) | more
     kept = {k: v for k, v in arrays.items() if not any(k.startswith(p) for p in without)}
-    return Bundle.build(
+    return ModelBundle.build(
         version=version,
         created_at=NOW,
         watermark=NOW - 3600,

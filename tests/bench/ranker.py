@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from tests.bench import world
 from tests.bench.events import NOW, made_of
-from vireo.bundles.files import Bundle
 from vireo.recommender.candidates import candidates
+from vireo.recommender.contents import ModelBundle
 from vireo.recommender.features import CATEGORICAL, features
 from vireo.recommender.filtering import Filtering
 from vireo.recommender.request import Request
@@ -29,7 +29,7 @@ TWIN = f"ranker-twin-{made_of()}.cbm"
 _PACKED = f"ranker-{made_of()}.npz"
 
 
-def cached(cache: Path, bundle: Callable[[], tuple[Bundle, Any]]) -> dict[str, NDArray[Any]]:
+def cached(cache: Path, bundle: Callable[[], tuple[ModelBundle, Any]]) -> dict[str, NDArray[Any]]:
     """The packed trees, fitted on slates of that bundle if they are not in ``cache``."""
     if not (cache / _PACKED).exists():
         matrix, label = _examples(*bundle())
@@ -49,7 +49,7 @@ def twin(cache: Path) -> catboost.CatBoostRegressor:
 
 
 def _examples(
-    bundle: Bundle, clusters: NDArray[np.int64]
+    bundle: ModelBundle, clusters: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Features of real slates, and a label that every feature has some part in."""
     snapshot = Snapshot.of(bundle, [], at=NOW)

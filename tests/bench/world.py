@@ -20,12 +20,12 @@ from tests.bench import ranker
 from tests.bench.events import CLIENT, NOW, TENANT, VIEWERS, BenchClock, folder_of
 from vireo.bundles import files as bundles
 from vireo.bundles import pointer
-from vireo.bundles.files import Bundle
 from vireo.catalogue.columns import Columns, Vocabulary
 from vireo.homes.local import LocalHome, home
 from vireo.identity import register_client
 from vireo.keys import keys_of
 from vireo.ports import Table
+from vireo.recommender.contents import ModelBundle
 from vireo.recommender.tower import INPUT_SCALE, UserTower
 from vireo.recommender.video_features import video_features
 from vireo.vectors import build_index
@@ -78,11 +78,13 @@ def _publish(n: int, opened: LocalHome, trees: Mapping[str, NDArray[Any]]) -> No
     register_client(opened, CLIENT, TENANT)
     bundles.publish(bundle, ports.blobs)
     with tempfile.TemporaryDirectory(dir=opened.folder) as scratch:
-        bundles.fetch(ports.blobs, bundle.version, Path(scratch))  # what cannot be read is not used
+        bundles.fetch(
+            ports.blobs, bundle.version, Path(scratch), ModelBundle
+        )  # what cannot be read is not used
     pointer.switch(ports.records, bundle.version, expect=None)
 
 
-def _bundle(n: int, trees: Mapping[str, NDArray[Any]]) -> tuple[Bundle, NDArray[np.int64]]:
+def _bundle(n: int, trees: Mapping[str, NDArray[Any]]) -> tuple[ModelBundle, NDArray[np.int64]]:
     """The bundle of n videos, and the cluster of every video."""
     rng = np.random.default_rng(n)
     size = round(4 * np.sqrt(n))
@@ -90,7 +92,7 @@ def _bundle(n: int, trees: Mapping[str, NDArray[Any]]) -> tuple[Bundle, NDArray[
     columns, towers = _columns(n, clusters, rng), _towers(rng)
     views = (rng.pareto(1.0, n) * 20).astype(np.int64)
     vectors = _vectors(clusters, size, views, rng)
-    bundle = Bundle.build(
+    bundle = ModelBundle.build(
         version=f"world-{n}",
         created_at=NOW,
         watermark=NOW - 3600,

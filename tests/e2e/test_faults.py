@@ -16,6 +16,7 @@ from tests.e2e.conftest import Client, Laptop, Open, serving
 from vireo.bundles import files as bundles
 from vireo.bundles import pointer
 from vireo.ports import Ports, Table, Unavailable
+from vireo.recommender.contents import ModelBundle
 from vireo.recommender.service import VIEWER_SECONDS, Recommender
 
 KNOWN = "u00169"
@@ -176,7 +177,7 @@ def test_a_tenant_without_a_model(client: Client) -> None:
 
 def republish(laptop: Laptop, version: str) -> None:
     """The bundle that serves, under another version."""
-    bundle = bundles.fetch(laptop.ports.blobs, "first", Path(laptop.ports.scratch))
+    bundle = bundles.fetch(laptop.ports.blobs, "first", Path(laptop.ports.scratch), ModelBundle)
     manifest = bundle.manifest.model_copy(update={"version": version})
     bundles.publish(replace(bundle, manifest=manifest), laptop.ports.blobs)
 

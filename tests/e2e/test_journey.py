@@ -13,9 +13,9 @@ from scripts import rollback
 from tests.e2e.conftest import TENANT, Client, Laptop, Open, serving
 from vireo.bundles import files as bundles
 from vireo.bundles import pointer
-from vireo.bundles.files import Bundle
 from vireo.keys import keys_of
 from vireo.ports import Table
+from vireo.recommender.contents import ModelBundle
 from vireo.recommender.users import Viewers
 from vireo.viewers.viewer import Viewer
 
@@ -28,8 +28,8 @@ def viewer_of(laptop: Laptop, user: str = KNOWN) -> Viewer:
     return found
 
 
-def bundle_of(laptop: Laptop, version: str = "first") -> Bundle:
-    return bundles.load(laptop.folder / "scratch" / TENANT / "bundles" / version)
+def bundle_of(laptop: Laptop, version: str = "first") -> ModelBundle:
+    return bundles.load(laptop.folder / "scratch" / TENANT / "bundles" / version, ModelBundle)
 
 
 def test_health_says_when_there_is_a_model(client: Client) -> None:

@@ -16,7 +16,9 @@ from scripts import local
 from tests.e2e.conftest import END, LENIENT, QUICK, Laptop, Open
 from vireo.bundles import files as bundles
 from vireo.bundles import pointer as pointers
+from vireo.bundles.manifest import MANIFEST
 from vireo.ports import Conflict, Table
+from vireo.recommender.contents import ModelBundle
 from vireo.recommender.models import RecommendRequest
 from vireo.recommender.service import Recommender
 from vireo.training import deployment, generator, steps
@@ -156,7 +158,7 @@ def test_a_crash_in_the_middle_of_a_deployment(
 
     with monkeypatch.context() as patched:
         if moment == "before the manifest":
-            patched.setattr(bundles, "_blob", lambda v, n: crash() if n == bundles.MANIFEST else n)
+            patched.setattr(bundles, "_blob", lambda v, n: crash() if n == MANIFEST else n)
         else:
             patched.setattr(bundles, "switch", crash)
         with pytest.raises(Crash):
@@ -165,8 +167,10 @@ def test_a_crash_in_the_middle_of_a_deployment(
     laptop.clock.advance(600)
     assert laptop.step("deploy", document)["version"] == "second"
     assert laptop.serves == "second"
-    published = bundles.fetch(laptop.ports.blobs, "second", laptop.folder / "elsewhere")
-    here = bundles.fetch(laptop.ports.blobs, "second", Path(laptop.ports.scratch))
+    published = bundles.fetch(
+        laptop.ports.blobs, "second", laptop.folder / "elsewhere", ModelBundle
+    )
+    here = bundles.fetch(laptop.ports.blobs, "second", Path(laptop.ports.scratch), ModelBundle)
     assert published.manifest == here.manifest, "this machine serves what was published"
     assert laptop.step("deploy", document)["version"] == "second"
     pointer = pointers.current(laptop.ports.records)
@@ -224,7 +228,7 @@ def test_of_two_deployments_at_once_one_serves(
     assert sorted(ends.values()) in (["conflict", "left"], ["conflict", "right"])
     winner = next(name for name, end in ends.items() if end == name)
     assert laptop.serves == winner
-    whole = bundles.fetch(laptop.ports.blobs, winner, laptop.folder / "elsewhere")
+    whole = bundles.fetch(laptop.ports.blobs, winner, laptop.folder / "elsewhere", ModelBundle)
     assert whole.version == winner
     pointer = pointers.current(laptop.ports.records)
     assert pointer is not None

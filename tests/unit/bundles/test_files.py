@@ -16,10 +16,11 @@ import pytest
 from tests.worlds import NOW, bundle, catalogue
 from vireo.bundles import files as bundles
 from vireo.bundles import manifest, pointer
-from vireo.bundles.files import MANIFEST, Bundle, BundleRefused
+from vireo.bundles.manifest import MANIFEST, BundleRefused
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import home
 from vireo.ports import Blobs, Conflict, Missing, Ports
+from vireo.recommender.contents import ModelBundle
 
 #: Small files keep the tests fast; every kind of array is there.
 SMALL = catalogue(12)
@@ -42,7 +43,7 @@ def rewrite(folder: Path, **changes: Any) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest | changes))
 
 
-def assert_equal(ours: Bundle, theirs: Bundle) -> None:
+def assert_equal(ours: ModelBundle, theirs: ModelBundle) -> None:
     assert ours.arrays.keys() == theirs.arrays.keys()
     for name, array in ours.arrays.items():
         np.testing.assert_array_equal(array, theirs.arrays[name], err_msg=name)
@@ -54,7 +55,7 @@ def assert_equal(ours: Bundle, theirs: Bundle) -> None:
 
 
 def test_what_is_loaded_is_what_was_written(written: Path) -> None:
-    made, loaded = bundle(SMALL), bundles.load(written)
+    made, loaded = bundle(SMALL), bundles.load(written, ModelBundle)
     assert_equal(made, loaded)
     query = np.ones((1, 17), np.float32)
     np.testing.assert_array_equal(made.index.search(query, 5)[1], loaded.index.search(query, 5)[1])
@@ -62,7 +63,7 @@ def test_what_is_loaded_is_what_was_written(written: Path) -> None:
 
 def test_large_arrays_are_mapped(tmp_path: Path) -> None:
     bundles.write(bundle(catalogue(1200)), tmp_path)
-    vectors = bundles.load(tmp_path).arrays["vectors"]
+    vectors = bundles.load(tmp_path, ModelBundle).arrays["vectors"]
     assert isinstance(vectors.base, np.memmap)
 
 
@@ -74,9 +75,9 @@ def test_a_mapped_index_searches_as_one_in_memory(kind: str, tmp_path: Path) -> 
     index.train(vectors)
     index.add(vectors)
     whole = bundle(catalogue(3000))
-    made = Bundle(whole.manifest, {**whole.arrays, "vectors": vectors}, index)
+    made = ModelBundle(whole.manifest, {**whole.arrays, "vectors": vectors}, index)
     bundles.write(made, tmp_path / "one")
-    loaded = bundles.load(tmp_path / "one")
+    loaded = bundles.load(tmp_path / "one", ModelBundle)
     again = bundles.write(loaded, tmp_path / "two")
     assert again.files == loaded.manifest.files, "what was loaded can be written again"
     shutil.rmtree(tmp_path / "one")  # as when its successor serves
@@ -94,29 +95,29 @@ def test_the_same_bundle_has_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_flipped_byte_in_any_file_is_refused(written: Path) -> None:
-    for name in bundles.load(written).manifest.files:
+    for name in bundles.load(written, ModelBundle).manifest.files:
         data = (written / name).read_bytes()
         for at in (0, len(data) // 2, len(data) - 1):
             flipped = bytearray(data)
             flipped[at] ^= 1
             (written / name).write_bytes(flipped)
             with pytest.raises(BundleRefused) as refused:
-                bundles.load(written)
+                bundles.load(written, ModelBundle)
             assert refused.value.file == name
         (written / name).write_bytes(data)
-    bundles.load(written)
+    bundles.load(written, ModelBundle)
 
 
 def test_a_missing_or_cut_file_is_refused(written: Path) -> None:
-    for name in [*bundles.load(written).manifest.files, MANIFEST]:
+    for name in [*bundles.load(written, ModelBundle).manifest.files, MANIFEST]:
         data = (written / name).read_bytes()
         (written / name).write_bytes(data[:-1])
         with pytest.raises(BundleRefused) as refused:
-            bundles.load(written)
+            bundles.load(written, ModelBundle)
         assert refused.value.file == name
         (written / name).unlink()
         with pytest.raises(BundleRefused, match="missing") as refused:
-            bundles.load(written)
+            bundles.load(written, ModelBundle)
         assert refused.value.file == name
         (written / name).write_bytes(data)
 
@@ -135,7 +136,7 @@ def test_a_missing_or_cut_file_is_refused(written: Path) -> None:
 def test_other_manifests_are_refused(written: Path, change: dict[str, Any], reason: str) -> None:
     rewrite(written, **change)
     with pytest.raises(BundleRefused, match=reason):
-        bundles.load(written)
+        bundles.load(written, ModelBundle)
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
@@ -168,27 +169,27 @@ def test_published_is_fetched(ports: Ports, tmp_path: Path) -> None:
     bundles.publish(made, blobs)
     assert blobs.uploaded[-1] == "bundles/b1/manifest.json"
     for _ in range(2):  # from the blobs, then from the scratch folder
-        assert_equal(made, bundles.fetch(ports.blobs, "b1", tmp_path / "scratch"))
+        assert_equal(made, bundles.fetch(ports.blobs, "b1", tmp_path / "scratch", ModelBundle))
     with pytest.raises(BundleRefused, match=r"manifest\.json: missing"):
-        bundles.fetch(ports.blobs, "b2", tmp_path / "scratch")
+        bundles.fetch(ports.blobs, "b2", tmp_path / "scratch", ModelBundle)
 
 
 def test_a_damaged_scratch_folder_is_fetched_again(ports: Ports, tmp_path: Path) -> None:
     bundles.publish(bundle(SMALL), ports.blobs)
-    bundles.fetch(ports.blobs, "b1", tmp_path)
+    bundles.fetch(ports.blobs, "b1", tmp_path, ModelBundle)
     (tmp_path / "bundles/b1/vectors.npy").unlink()
-    assert len(bundles.fetch(ports.blobs, "b1", tmp_path).arrays["vectors"]) == 12
+    assert len(bundles.fetch(ports.blobs, "b1", tmp_path, ModelBundle).arrays["vectors"]) == 12
 
 
 def test_what_a_cut_short_publication_left_here_is_fetched_anew(
     ports: Ports, tmp_path: Path
 ) -> None:
     bundles.publish(bundle(SMALL), ports.blobs)
-    bundles.fetch(ports.blobs, "b1", tmp_path)
+    bundles.fetch(ports.blobs, "b1", tmp_path, ModelBundle)
     bundles.publish(bundle(SMALL, seed=1), ports.blobs)
     made = bundle(SMALL, seed=1)
-    assert_equal(made, bundles.fetch(ports.blobs, "b1", tmp_path, anew=True))
-    assert_equal(made, bundles.fetch(ports.blobs, "b1", tmp_path))
+    assert_equal(made, bundles.fetch(ports.blobs, "b1", tmp_path, ModelBundle, anew=True))
+    assert_equal(made, bundles.fetch(ports.blobs, "b1", tmp_path, ModelBundle))
 
 
 def test_the_manifest_of_another_bundle_is_refused(ports: Ports, tmp_path: Path) -> None:
@@ -196,7 +197,7 @@ def test_the_manifest_of_another_bundle_is_refused(ports: Ports, tmp_path: Path)
     for name in list(ports.blobs.names("bundles/b1/")):
         ports.blobs.write(name.replace("/b1/", "/b2/"), ports.blobs.read(name))
     with pytest.raises(BundleRefused, match=r"manifest\.json: that of b1, expected b2"):
-        bundles.fetch(ports.blobs, "b2", tmp_path)
+        bundles.fetch(ports.blobs, "b2", tmp_path, ModelBundle)
 
 
 def test_a_fetched_bundle_is_hashed_once(
@@ -211,18 +212,18 @@ def test_a_fetched_bundle_is_hashed_once(
 
     monkeypatch.setattr(manifest, "check", counted)
     bundles.publish(bundle(SMALL), ports.blobs)
-    files = set(bundles.fetch(ports.blobs, "b1", tmp_path).manifest.files)
+    files = set(bundles.fetch(ports.blobs, "b1", tmp_path, ModelBundle).manifest.files)
     assert sorted(hashed) == sorted(files)
-    bundles.fetch(ports.blobs, "b1", tmp_path)
+    bundles.fetch(ports.blobs, "b1", tmp_path, ModelBundle)
     assert len(hashed) == len(files)
     (tmp_path / "bundles/b1/.verified.json").write_text("[1, 2")  # cut by a full disk
-    bundles.fetch(ports.blobs, "b1", tmp_path)
+    bundles.fetch(ports.blobs, "b1", tmp_path, ModelBundle)
     assert sorted(hashed) == sorted([*files, *files])
 
 
 def test_whoever_writes_to_a_verified_file_is_noticed(ports: Ports, tmp_path: Path) -> None:
     bundles.publish(bundle(SMALL), ports.blobs)
-    made = bundles.fetch(ports.blobs, "b1", tmp_path)
+    made = bundles.fetch(ports.blobs, "b1", tmp_path, ModelBundle)
     path = tmp_path / "bundles/b1/vectors.npy"
     before, flipped = path.stat(), bytearray(path.read_bytes())
     flipped[-1] ^= 1
@@ -230,15 +231,15 @@ def test_whoever_writes_to_a_verified_file_is_noticed(ports: Ports, tmp_path: Pa
     path.write_bytes(flipped)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # and hides it
     with pytest.raises(BundleRefused, match="checksum"):
-        bundles.load(path.parent)
-    assert_equal(made, bundles.fetch(ports.blobs, "b1", tmp_path))
+        bundles.load(path.parent, ModelBundle)
+    assert_equal(made, bundles.fetch(ports.blobs, "b1", tmp_path, ModelBundle))
 
 
 def test_a_damaged_blob_is_refused_and_leaves_nothing_behind(ports: Ports, tmp_path: Path) -> None:
     bundles.publish(bundle(SMALL), ports.blobs)
     ports.blobs.write("bundles/b1/features.npy", b"no array")
     with pytest.raises(BundleRefused, match=r"features\.npy"):
-        bundles.fetch(ports.blobs, "b1", tmp_path / "scratch")
+        bundles.fetch(ports.blobs, "b1", tmp_path / "scratch", ModelBundle)
     assert list((tmp_path / "scratch/bundles").iterdir()) == []
 
 
@@ -252,7 +253,7 @@ def test_a_crash_before_the_switch_changes_nothing(ports: Ports, tmp_path: Path)
     shutil.rmtree(folder)
     assert pointer.current(ports.records) == first
     bundles.publish(bundle(SMALL, version="b2"), ports.blobs)  # and it can be done again
-    assert bundles.fetch(ports.blobs, "b2", tmp_path / "s").version == "b2"
+    assert bundles.fetch(ports.blobs, "b2", tmp_path / "s", ModelBundle).version == "b2"
 
 
 def test_the_pointer_moves_for_one_of_two_deployments(ports: Ports) -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from tests.worlds import NOW, VOCABULARY, D, bundle, catalogue, moment, video
 from vireo import text
-from vireo.bundles.files import Bundle
 from vireo.catalogue.columns import encode
 from vireo.catalogue.models import Status, Video
 from vireo.keys import keys_of
+from vireo.recommender.contents import ModelBundle
 from vireo.recommender.loaded import NEWEST, Loaded
 from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.tower import ContentTower
@@ -151,7 +151,7 @@ def test_the_newest_of_many(known: float) -> None:
     published = np.where(rng.random(n) < known, NOW - 86_400.0 * rng.integers(0, 90, n), np.nan)
     made = bundle(catalogue(n))
     arrays = {**made.arrays, "columns/published": published}
-    found = Loaded(Bundle(made.manifest, arrays, made.index)).newest.tolist()
+    found = Loaded(ModelBundle(made.manifest, arrays, made.index)).newest.tolist()
     rows = [row for row in range(n) if not np.isnan(published[row])]
     assert found == sorted(rows, key=lambda row: (-published[row], row))[:NEWEST]
 

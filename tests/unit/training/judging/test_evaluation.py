@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from tests.planted import DAY, QUICK, RETRIEVAL, happenings, ring_log
-from vireo.bundles.files import Bundle
+from vireo.recommender.contents import ModelBundle
 from vireo.recommender.slate import SOURCES
 from vireo.training.data.log import Log
 from vireo.training.data.prepared import Prepared, Report
@@ -34,7 +34,7 @@ NOWHERE = Report(0, 0, 0, {}, {}, 0, 0, 0.0, 0.0)
 
 
 @cache
-def champion(position: int, *, ahead: float = 0.0) -> Bundle:
+def champion(position: int, *, ahead: float = 0.0) -> ModelBundle:
     """Made of the events before a position; ``ahead``: of one with a clock that is fast, too."""
     past = LOG.until(position)
     fitted, _ = recipe.fit_retrieval(past, QUICK, seed=1)
@@ -82,7 +82,7 @@ def test_an_event_ahead_of_its_time_counts_as_seen() -> None:
     assert cut_of(LOG, fast, 0.001) > cut_of(LOG, exact, 0.001)
 
 
-def outcome(cut: float, bundle: Bundle) -> tuple[evaluation.Outcome, dict[str, Any]]:
+def outcome(cut: float, bundle: ModelBundle) -> tuple[evaluation.Outcome, dict[str, Any]]:
     run = Run(run_id="new", cut=cut, gates={"least_viewers_in_bucket": 5})
     learnt = LOG.until(period_begins(run, LOG))
     fitted, towers = recipe.fit_retrieval(learnt, QUICK, seed=1)

@@ -1,4 +1,4 @@
-"""The immutable, checksummed artifact that training makes and serving reads.
+"""The immutable, checksummed artifact that jobs make and the request path reads.
 
 A bundle is a manifest, named arrays and one FAISS index. The same object lives in memory without a
 folder, so that training can run the serving code on models that it has only just fitted.
@@ -9,10 +9,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, TypeVar
 
 import faiss
 import numpy as np
@@ -20,9 +19,7 @@ from numpy.typing import NDArray
 
 from vireo.bundles import manifest as manifests
 from vireo.bundles.manifest import INDEX, MANIFEST, BundleRefused, Manifest
-from vireo.catalogue.columns import Columns, Vocabulary
-from vireo.ports import Blobs, Conflict, Missing
-from vireo.vectors import build_index
+from vireo.ports import Blobs, Missing
 
 #: Arrays below this many bytes are read; mapping them would cost more than it saves.
 _MAP_FROM = 1 << 16
@@ -30,44 +27,16 @@ _MAP_FROM = 1 << 16
 _PARTIAL = ".partial-"
 
 
+B = TypeVar("B", bound="Bundle")
+
+
 @dataclass(frozen=True)
 class Bundle:
-    """A manifest, its arrays by name (see `architecture.md`), and the index of ``vectors``.
-
-    ``columns/*``, ``features`` and ``popular`` are always there; a bundle without ``vectors`` and
-    ``tower/*`` can serve popularity alone.
-    """
+    """A manifest, its arrays by name, and the index of ``vectors``; every kind is a subclass."""
 
     manifest: Manifest
     arrays: Mapping[str, NDArray[Any]]
     index: Any  #: faiss.Index, or None without vectors
-
-    @classmethod
-    def build(
-        cls,
-        *,
-        version: str,
-        created_at: float,
-        watermark: float,
-        vocabulary: Vocabulary,
-        columns: Columns,
-        arrays: Mapping[str, NDArray[Any]],
-        config: Mapping[str, Any],
-        index: Any = None,
-    ) -> Self:
-        """A bundle in memory. Without ``index`` one is built from ``arrays["vectors"]``."""
-        whole = {f"columns/{name}": a for name, a in columns.arrays().items()} | dict(arrays)
-        _check_shapes(whole)
-        if index is None and "vectors" in whole:
-            index = build_index(whole["vectors"])
-        manifest = Manifest(
-            version=version,
-            created_at=created_at,
-            watermark=watermark,
-            vocabulary=vocabulary.as_dict(),
-            config=dict(config),
-        )
-        return cls(manifest, whole, index)
 
     @property
     def version(self) -> str:
@@ -76,23 +45,20 @@ class Bundle:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Scalars that training chose: see `vireo.recommender.candidates.Retrieval`."""
+        """Scalars that whoever made the bundle chose."""
         return self.manifest.config
-
-    @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """What the categorical codes of the columns mean."""
-        return Vocabulary.from_dict(self.manifest.vocabulary)
-
-    @cached_property
-    def columns(self) -> Columns:
-        """The videos of this bundle."""
-        return Columns(**{f.name: self.arrays[f"columns/{f.name}"] for f in fields(Columns)})
 
     def group(self, prefix: str) -> dict[str, NDArray[Any]]:
         """The arrays under ``prefix/``, without the prefix."""
         start = prefix + "/"
         return {n.removeprefix(start): a for n, a in self.arrays.items() if n.startswith(start)}
+
+    def check(self) -> None:
+        """Raise `BundleRefused` for what must not serve; every kind adds what it needs."""
+        if ("vectors" in self.arrays) != (self.index is not None):
+            raise BundleRefused(INDEX, "vectors and index go together")
+        if self.index is not None and self.index.ntotal != len(self.arrays["vectors"]):
+            raise BundleRefused(INDEX, "holds another number of vectors than vectors.npy")
 
 
 def write(bundle: Bundle, folder: Path) -> Manifest:
@@ -112,24 +78,21 @@ def write(bundle: Bundle, folder: Path) -> Manifest:
     return manifest
 
 
-def load(folder: Path) -> Bundle:
+def load(folder: Path, kind: type[B]) -> B:
     """Verify every file against the manifest, then map the arrays and the index.
 
     What `fetch` has verified on this machine, and nobody has written to since, is not read again.
 
     Raises:
-        BundleRefused: other schema or embedder, a file missing, changed, or of the wrong shape.
+        BundleRefused: another schema, a file missing or changed, or what `Bundle.check` refuses.
     """
     manifest = manifests.read(folder)
     manifests.verify(folder, manifest)
     arrays = {n.removesuffix(".npy"): _array(folder / n) for n in manifest.files if n != INDEX}
-    _check_shapes(arrays)
     index = _index(folder / INDEX) if INDEX in manifest.files else None
-    if ("vectors" in arrays) != (index is not None):
-        raise BundleRefused(INDEX, "vectors and index go together")
-    if index is not None and index.ntotal != len(arrays["vectors"]):
-        raise BundleRefused(INDEX, "holds another number of vectors than vectors.npy")
-    return Bundle(manifest, arrays, index)
+    bundle = kind(manifest, arrays, index)
+    bundle.check()
+    return bundle
 
 
 def publish(bundle: Bundle, blobs: Blobs) -> Manifest:
@@ -145,13 +108,14 @@ def publish(bundle: Bundle, blobs: Blobs) -> Manifest:
     return manifest
 
 
-def fetch(blobs: Blobs, version: str, scratch: Path, *, anew: bool = False) -> Bundle:
+def fetch(blobs: Blobs, version: str, scratch: Path, kind: type[B], *, anew: bool = False) -> B:
     """The bundle of that version, from the scratch folder if it is whole there, else downloaded.
 
     Args:
         blobs: where it was published.
         version: of the bundle.
         scratch: a folder of this machine.
+        kind: of the bundle.
         anew: download it whatever is there, which may be left of a publication that was cut short.
 
     Raises:
@@ -162,21 +126,21 @@ def fetch(blobs: Blobs, version: str, scratch: Path, *, anew: bool = False) -> B
         shutil.rmtree(folder, ignore_errors=True)
     if folder.is_dir():
         try:
-            return load(folder)
+            return load(folder, kind)
         except BundleRefused:  # half a download of a process that died, or a damaged disk
             shutil.rmtree(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder.parent))
     try:
         _download(blobs, version, partial)
-        bundle = load(partial)
+        bundle = load(partial, kind)
         manifests.remember(partial, bundle.manifest)
         try:
             partial.rename(folder)
         except OSError:  # another process was first: share the files that it has mapped
             if not folder.is_dir():
                 raise
-            return load(folder)
+            return load(folder, kind)
         return bundle
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -226,33 +190,3 @@ def _array(path: Path) -> NDArray[Any]:
 def _index(path: Path) -> Any:
     """The index, mapped too: at a million videos, reading it took half the time of loading."""
     return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-
-
-def _check_shapes(arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Every per-video array has one row per video, and what every bundle needs is there."""
-    needed = [f"columns/{f.name}" for f in fields(Columns)] + ["features", "popular"]
-    for name in needed:
-        if name not in arrays:
-            raise BundleRefused(f"{name}.npy", "missing")
-    n = len(arrays["columns/keys"])
-    per_video = {*needed, "vectors", "opener_score"} - {"popular"}
-    for name in sorted(per_video & arrays.keys()):
-        if len(arrays[name]) != n:
-            raise BundleRefused(f"{name}.npy", f"{len(arrays[name])} rows, expected {n}")
-    for name in ("neighbours/indptr", "successors/indptr"):
-        if name in arrays and len(arrays[name]) != n + 1:
-            raise BundleRefused(f"{name}.npy", "another number of videos")
-
-
-__all__ = [
-    "MANIFEST",
-    "Bundle",
-    "BundleRefused",
-    "Conflict",
-    "Manifest",
-    "fetch",
-    "load",
-    "publish",
-    "tidy",
-    "write",
-]

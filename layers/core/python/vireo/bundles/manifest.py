@@ -9,8 +9,6 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vireo.text import EMBEDDER_ID
-
 #: Raised when the meaning of a file changes; a process refuses bundles of another schema.
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -46,7 +44,7 @@ class Manifest(BaseModel):
     version: str
     created_at: float  #: unix seconds
     watermark: float  #: catalogue changes up to this moment (unix seconds) are in the bundle
-    embedder_id: str = EMBEDDER_ID
+    embedder_id: str | None = None  #: of its vectors of texts; whose kind of bundle it is checks
     vocabulary: dict[str, list[str]]
     config: dict[str, Any]
     files: dict[str, FileEntry] = {}
@@ -63,8 +61,6 @@ def read(folder: Path) -> Manifest:
         raise BundleRefused(MANIFEST, f"not a manifest ({error.error_count()} errors)") from error
     if manifest.schema_version != SCHEMA:
         raise BundleRefused(MANIFEST, f"schema {manifest.schema_version}, expected {SCHEMA}")
-    if manifest.embedder_id != EMBEDDER_ID:
-        raise BundleRefused(MANIFEST, f"embedder {manifest.embedder_id}, expected {EMBEDDER_ID}")
     for name in manifest.files:
         if name.startswith("/") or ".." in Path(name).parts:
             raise BundleRefused(name, "leaves the bundle's folder")

@@ -1,10 +1,13 @@
-"""The pointer: which bundle serves, moved by a conditional write."""
+"""Pointers: which bundle of a kind serves, moved by a conditional write."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from vireo.ports import Missing, Records, Table
+
+#: The pointer to the recommender's models; other kinds of bundles have pointers of other names.
+SERVING = "serving"
 
 
 @dataclass(frozen=True)
@@ -16,15 +19,17 @@ class Pointer:
     record: int
 
 
-def current(records: Records) -> Pointer | None:
-    """The pointer, or None before the first deployment."""
-    found = records.get(Table.REGISTRY, "serving")
+def current(records: Records, name: str = SERVING) -> Pointer | None:
+    """The pointer of that name, or None before the first deployment."""
+    found = records.get(Table.REGISTRY, name)
     if found is None:
         return None
     return Pointer(found.item["version"], found.item.get("previous"), found.version)
 
 
-def switch(records: Records, version: str, *, expect: Pointer | None) -> Pointer:
+def switch(
+    records: Records, version: str, *, expect: Pointer | None, name: str = SERVING
+) -> Pointer:
     """Let ``version`` serve, if the pointer is still the one that the caller has seen.
 
     Raises:
@@ -33,7 +38,7 @@ def switch(records: Records, version: str, *, expect: Pointer | None) -> Pointer
     previous = None if expect is None else expect.version
     record = records.put(
         Table.REGISTRY,
-        "serving",
+        name,
         "",
         {"version": version, "previous": previous},
         expect=0 if expect is None else expect.record,
@@ -41,14 +46,14 @@ def switch(records: Records, version: str, *, expect: Pointer | None) -> Pointer
     return Pointer(version, previous, record)
 
 
-def rollback(records: Records) -> Pointer:
+def rollback(records: Records, name: str = SERVING) -> Pointer:
     """Let the bundle serve again that served before.
 
     Raises:
         Missing: there is none.
         Conflict: a deployment moved the pointer meanwhile.
     """
-    pointer = current(records)
+    pointer = current(records, name)
     if pointer is None or pointer.previous is None:
         raise Missing("no earlier bundle to go back to")
-    return switch(records, pointer.previous, expect=pointer)
+    return switch(records, pointer.previous, expect=pointer, name=name)

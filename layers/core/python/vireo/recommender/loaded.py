@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.bundles.files import Bundle
 from vireo.catalogue.columns import STATUS_CODES
 from vireo.catalogue.models import Status
 from vireo.keys import find
+from vireo.recommender.contents import ModelBundle
 from vireo.recommender.neighbours import Neighbours
 from vireo.recommender.tower import ContentTower, UserTower
 from vireo.recommender.trees import Trees
@@ -22,7 +22,7 @@ NEWEST = 500
 PUBLIC = STATUS_CODES[Status.PUBLIC]
 
 
-def _table(bundle: Bundle, name: str) -> Neighbours | None:
+def _table(bundle: ModelBundle, name: str) -> Neighbours | None:
     arrays = bundle.group(name)
     return Neighbours.from_arrays(arrays) if arrays else None
 
@@ -30,7 +30,7 @@ def _table(bundle: Bundle, name: str) -> Neighbours | None:
 class Loaded:
     """A bundle made ready: towers, ranker, tables, and bitmaps of what may be shown to whom."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: ModelBundle) -> None:
         self.bundle = bundle
         self.columns = bundle.columns
         self.features: NDArray[np.float32] = bundle.arrays["features"]

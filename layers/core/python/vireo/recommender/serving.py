@@ -10,12 +10,13 @@ from pathlib import Path
 
 from vireo.bundles import files
 from vireo.bundles import pointer as pointers
-from vireo.bundles.files import BundleRefused
+from vireo.bundles.manifest import BundleRefused
 from vireo.catalogue.counters import Reader
 from vireo.catalogue.updates import Updates
 from vireo.patience import Patience
 from vireo.ports import Ports, Records, Unavailable
 from vireo.recommender import controls
+from vireo.recommender.contents import ModelBundle
 from vireo.recommender.controls import Controls
 from vireo.recommender.hot import Hot
 from vireo.recommender.loaded import Loaded
@@ -133,7 +134,7 @@ class Serving:
         if wanted is None or wanted in (served, self._refused):
             return
         try:
-            found = files.fetch(self._ports.blobs, wanted, Path(self._ports.scratch))
+            found = files.fetch(self._ports.blobs, wanted, Path(self._ports.scratch), ModelBundle)
         except BundleRefused:
             log.exception("bundle %s is refused; %s serves on", wanted, served)
             self._ports.meter.count("BundleRefused")

@@ -10,10 +10,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.bundles.files import Bundle
 from vireo.catalogue.columns import Columns
 from vireo.catalogue.models import Video
 from vireo.keys import Keys, find, keys_of
+from vireo.recommender.contents import ModelBundle
 from vireo.recommender.hot import Hot
 from vireo.recommender.loaded import PUBLIC, Loaded, in_country
 from vireo.recommender.overlay import Overlay
@@ -35,18 +35,18 @@ class Snapshot:
     @classmethod
     def of(
         cls,
-        loaded: Loaded | Bundle,
+        loaded: Loaded | ModelBundle,
         videos: Iterable[Video] = (),
         *,
         at: float,
         texts: Mapping[str, Any] | None = None,
     ) -> Self:
         """A snapshot of a bundle with these changed videos over it."""
-        loaded = Loaded(loaded) if isinstance(loaded, Bundle) else loaded
+        loaded = Loaded(loaded) if isinstance(loaded, ModelBundle) else loaded
         return cls(loaded, Overlay.of(loaded, videos, texts or {}), at)
 
     @property
-    def bundle(self) -> Bundle:
+    def bundle(self) -> ModelBundle:
         """What this snapshot lies over."""
         return self.loaded.bundle
 

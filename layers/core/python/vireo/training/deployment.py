@@ -11,9 +11,10 @@ import numpy as np
 
 from vireo.bundles import files as bundles
 from vireo.bundles import pointer as pointers
-from vireo.bundles.files import Bundle, BundleRefused
+from vireo.bundles.manifest import BundleRefused
 from vireo.bundles.pointer import Pointer
 from vireo.ports import Ports, Table
+from vireo.recommender.contents import ModelBundle
 from vireo.recommender.features import features
 from vireo.training.data import requests
 from vireo.training.data.activity import weighed
@@ -37,7 +38,7 @@ class Unfit(Exception):
     """The published bundle does not do what the models did; it does not serve."""
 
 
-def in_production(ports: Ports) -> Bundle | None:
+def in_production(ports: Ports) -> ModelBundle | None:
     """The bundle that serves; None before the first deployment, or when it is damaged.
 
     A damaged one must not keep a sound one from replacing it: it is counted, and not compared with.
@@ -46,7 +47,7 @@ def in_production(ports: Ports) -> Bundle | None:
     if pointer is None:
         return None
     try:
-        return bundles.fetch(ports.blobs, pointer.version, Path(ports.scratch))
+        return bundles.fetch(ports.blobs, pointer.version, Path(ports.scratch), ModelBundle)
     except BundleRefused:
         _LOG.exception("the bundle in production, %s, is damaged", pointer.version)
         ports.meter.count("BundleRefused")
@@ -55,7 +56,7 @@ def in_production(ports: Ports) -> Bundle | None:
 
 def build(
     run: Run, prepared: Prepared, challenger: Challenger, *, now: float, progress: Progress
-) -> Bundle:
+) -> ModelBundle:
     """The bundle that is to serve: the accepted models, gone on to the latest events.
 
     The test period has done its work, and a feed cannot wait for the next run to learn of its
@@ -114,7 +115,7 @@ def serve_without_models(run: Run, ports: Ports) -> str:
 
 def publish(
     run: Run,
-    bundle: Bundle,
+    bundle: ModelBundle,
     challenger: Challenger,
     prepared: Prepared,
     ports: Ports,
@@ -128,7 +129,7 @@ def publish(
         vireo.ports.Conflict: another deployment was faster; nothing was switched.
     """
     manifest = bundles.publish(bundle, ports.blobs)
-    loaded = bundles.fetch(ports.blobs, bundle.version, Path(ports.scratch), anew=True)
+    loaded = bundles.fetch(ports.blobs, bundle.version, Path(ports.scratch), ModelBundle, anew=True)
     check(loaded, challenger, prepared)
     for name in ("report.html", "report.json"):
         text = ports.blobs.read(f"{run.artifacts['report']}/{name}")
@@ -158,7 +159,7 @@ def withdraw(version: str, ports: Ports) -> None:
         pointers.switch(ports.records, pointer.previous, expect=pointer)
 
 
-def check(bundle: Bundle, challenger: Challenger, prepared: Prepared) -> None:
+def check(bundle: ModelBundle, challenger: Challenger, prepared: Prepared) -> None:
     """Answer some of the latest requests; the ranker's scores must be those of CatBoost itself."""
     _, test = requests.boundaries(prepared.log, CUT)
     following, _ = requests.asked_between(prepared.log, test, len(prepared.log), cap=1, seed=0)

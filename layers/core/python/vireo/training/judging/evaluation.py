@@ -9,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.bundles.files import Bundle
 from vireo.jobs import artifacts
 from vireo.ports import Blobs
+from vireo.recommender.contents import ModelBundle
 from vireo.training.data import metrics
 from vireo.training.data import requests as protocols
 from vireo.training.data.log import Log
@@ -72,7 +72,7 @@ class Challenger:
             ranker=ranking.of_artifact(*artifacts.load(blobs, run.artifacts["ranker"])),
         )
 
-    def bundle(self, run: Run, prepared: Prepared) -> Bundle:
+    def bundle(self, run: Run, prepared: Prepared) -> ModelBundle:
         """What would have served when the test period began."""
         test = period_begins(run, prepared.log)
         return assemble(
@@ -98,7 +98,7 @@ class Outcome:
     document: bytes
 
 
-def cut_of(log: Log, champion: Bundle | None, least_share: float) -> float:
+def cut_of(log: Log, champion: ModelBundle | None, least_share: float) -> float:
     """Where to cut a log so that the model in production can be compared with.
 
     The test period is to begin after all that production has seen, so that it and the challenger
@@ -119,7 +119,7 @@ def period_begins(run: Run, log: Log) -> int:
     return protocols.boundaries(log, run.cut or CUT)[1]
 
 
-def seen_until(bundle: Bundle) -> float:
+def seen_until(bundle: ModelBundle) -> float:
     """Unix seconds after which a bundle knows no event; clients' clocks may be ahead of ours."""
     manifest = bundle.manifest
     return max(manifest.watermark, float(manifest.config.get(LAST_EVENT, -np.inf)))
@@ -129,7 +129,7 @@ def evaluate(
     run: Run,
     prepared: Prepared,
     challenger: Challenger,
-    champion: Bundle | None,
+    champion: ModelBundle | None,
     progress: Progress,
 ) -> Outcome:
     """Ask everybody the same requests, and let the gates judge."""
@@ -191,7 +191,7 @@ def evaluate(
     )
 
 
-def champion_name(champion: Bundle) -> str:
+def champion_name(champion: ModelBundle) -> str:
     """As tables call the model in production."""
     return f"in production ({champion.version})"
 
@@ -205,7 +205,7 @@ def _sampled(split: Split, seed: int) -> Split:
 
 
 def _met(
-    champion: Bundle, found: Evaluation, prepared: Prepared, run: Run, reigning: Replay | None
+    champion: ModelBundle, found: Evaluation, prepared: Prepared, run: Run, reigning: Replay | None
 ) -> Champion:
     fought = None
     if reigning is not None:

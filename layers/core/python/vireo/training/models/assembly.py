@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.bundles.files import Bundle
 from vireo.recommender.candidates import Retrieval
+from vireo.recommender.contents import ModelBundle
 from vireo.recommender.tower import UserTower
 from vireo.recommender.video_features import video_features
 from vireo.training.data.activity import Activity, completion, counters, weighed
@@ -47,7 +47,7 @@ def assemble(
     extra: Mapping[str, NDArray[Any]] | None = None,
     watermark: float | None = None,
     config: Mapping[str, Any] | None = None,
-) -> Bundle:
+) -> ModelBundle:
     """A bundle that knows what was known at ``now`` (unix seconds) and nothing later.
 
     Args:
@@ -70,7 +70,7 @@ def assemble(
         **{f"successors/{name}": array for name, array in fitted.successors.items()},
         **(extra or {}),
     }
-    return Bundle.build(
+    return ModelBundle.build(
         version=version,
         created_at=now,
         watermark=now if watermark is None else watermark,
@@ -90,9 +90,9 @@ def without_models(
     now: float,
     watermark: float,
     config: Mapping[str, Any],
-) -> Bundle:
+) -> ModelBundle:
     """A bundle of what can be counted: popular, opens sessions, trends. See `assemble`."""
-    return Bundle.build(
+    return ModelBundle.build(
         version=version,
         created_at=now,
         watermark=watermark,

@@ -10,9 +10,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.bundles.files import Bundle
 from vireo.jobs.artifacts import group
 from vireo.recommender.candidates import Retrieval
+from vireo.recommender.contents import ModelBundle
 from vireo.recommender.pauses import HOUR
 from vireo.training.data.activity import Activity, weighed
 from vireo.training.data.log import Log
@@ -213,7 +213,7 @@ def train(
     version: str,
     seed: int,
     progress: Progress | None = None,
-) -> tuple[Bundle, Ranker, two_tower.TwoTower]:
+) -> tuple[ModelBundle, Ranker, two_tower.TwoTower]:
     """Everything that may be learned from a log, as the bundle that would serve after it."""
     ranker = fit_ranker(
         log, activity, config, seed=seed, progress=within(progress, 0, 0.5, "ranker, ")

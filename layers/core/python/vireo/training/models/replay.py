@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vireo.bundles.files import Bundle
 from vireo.recommender.candidates import candidates
+from vireo.recommender.contents import ModelBundle
 from vireo.recommender.filtering import Filtering
 from vireo.recommender.loaded import Loaded
 from vireo.recommender.ordering import Ordering
@@ -41,7 +41,7 @@ REFRESHES = 50
 class Replay:
     """One bundle and one log. The bundle may be older and know other videos than the log."""
 
-    bundle: Bundle
+    bundle: ModelBundle
     log: Log
     activity: Activity | None = None
     tuning: Tuning = field(default_factory=lambda: Tuning(explore_slots=0))
