@@ -30,7 +30,7 @@ import orjson
 
 from vireo.bundles import files as bundles
 from vireo.bundles.manifest import MANIFEST
-from vireo.jobs.terminal import Progress
+from vireo.jobs.terminal import Terminal
 from vireo.recommender.contents import ModelBundle
 from vireo.recommender.pauses import PAUSE_NAMES
 from vireo.training.data import preprocess, requests
@@ -97,11 +97,11 @@ def _evaluation(prepared: Prepared, options: argparse.Namespace) -> Evaluation:
         systems += _ours(prepared, split, stages, options)
     names = [name for name in baselines.GRID if name in options.systems]
     systems += fitted_baselines(
-        prepared.log, split, names=names, tune=not options.untuned, progress=_say
+        prepared.log, split, names=names, tune=not options.untuned, progress=_progress
     )
     references = (*REFERENCES, STAGES["unranked"])
     return evaluate(
-        systems, split, prepared.log, references=references, seed=options.seed, progress=_say
+        systems, split, prepared.log, references=references, seed=options.seed, progress=_progress
     )
 
 
@@ -125,7 +125,7 @@ def _ours(
     activity = None if held_back else prepared.activity
     begin = float(log.time[~split.fit][0])
     overrides = orjson.loads(options.settings.read_bytes()) if options.settings else {}
-    started, progress = time.process_time(), Progress()
+    started, terminal = time.process_time(), Terminal()
     learnt = requests.known(log, split.fit)
     kept = options.bundles / _version(learnt, overrides, options.seed) if options.bundles else None
     if kept is not None and (kept / MANIFEST).exists():
@@ -137,7 +137,7 @@ def _ours(
             recipe.RecipeConfig.of(overrides),
             version="backtest" if kept is None else kept.name,
             seed=options.seed,
-            progress=lambda share, what: progress("training", share, what),
+            progress=terminal.task("training"),
         )
         _say(f"trained in {time.process_time() - started:,.0f} CPU seconds")
         if kept is not None:
@@ -251,6 +251,10 @@ def _write_json(
         "together": [c.as_dict() for c in pooled],
     }
     path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def _progress(share: float | None, what: str) -> None:
+    _say(what)
 
 
 def _say(message: str) -> None:

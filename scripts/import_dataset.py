@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vireo.homes.local import LocalHome
 from vireo.jobs.lines import DatasetError
-from vireo.jobs.terminal import Progress
+from vireo.jobs.terminal import Terminal
 from vireo.ports import Home, Missing
 from vireo.training.data import collected, dataset, formats
 
@@ -50,8 +50,8 @@ def main(arguments: list[str]) -> int:
     """Read, write, and say what was kept; 1 when the source cannot be read, or stopped."""
     args = parse(arguments)
     try:
-        with Progress() as progress:
-            data = formats.read(args.source, args.format, args.on_error, progress.rows)
+        with Terminal() as terminal:
+            data = formats.read(args.source, args.format, args.on_error, terminal.task("reading"))
         print(summary(data))
         if args.out is not None:
             dataset.write(data, args.out, f".{args.out_format}")
@@ -76,8 +76,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _put(data: dataset.Dataset, home: Home, tenant: str) -> None:
-    with Progress() as progress:
-        collected.into_home(data, home.open(tenant), progress.rows)
+    with Terminal() as terminal:
+        collected.into_home(data, home.open(tenant), terminal.task("storing"))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,9 @@ from vireo.homes.local.loop import Loop, Retention
 from vireo.homes.local.mapping import EventSourceMapping
 from vireo.homes.local.tokens import LocalTokens
 from vireo.identity import SCOPES
-from vireo.jobs.terminal import Progress
+from vireo.jobs.progress import Progress, within
+from vireo.jobs.task import task
+from vireo.jobs.terminal import Terminal
 from vireo.ports import Blobs, Execution, Missing, Ports
 
 TENANT = "default"
@@ -63,9 +65,9 @@ def main() -> None:
     try:
         ports = home.open(TENANT)
         if options.train or pointer.current(ports.records) is None:
-            with Progress() as progress:
-                _seed(ports, options, progress)
-                execution = _train(home, ports, options, functions, progress)
+            with Terminal() as terminal:
+                _seed(ports, options, terminal.task("data"))
+                execution = _train(home, ports, options, functions, terminal)
             _tell(execution, ports, options.state)
         if not options.no_serve:
             _serve(home, options)
@@ -87,18 +89,13 @@ def _seed(ports: Ports, options: argparse.Namespace, progress: Progress) -> None
     from vireo.training.data.collected import into_home  # noqa: PLC0415
 
     viewers, videos, events, _ = SIZES[options.size]
-    progress("data", 0.0, f"{viewers:,} viewers, {videos:,} videos, {events:,} events")
+    progress(0.0, f"{viewers:,} viewers, {videos:,} videos, {events:,} events")
     midnight = ports.clock.now() // DAY * DAY
     settings = generator.Settings(viewers, videos, events, seed=options.seed, end=midnight)
     data = generator.generate(settings)
-    parts = {"videos": 0.5, "viewers": 0.7, "events": 0.9}
-
-    def told(what: str, done: int, total: int) -> None:
-        progress("data", parts[what] + 0.1 * done / max(1, total), f"storing {what}")
-
-    into_home(data, ports, told)
+    into_home(data, ports, within(progress, 0.5, 1.0, "storing "))
     ports.blobs.delete(begun)
-    progress("data", 1.0, "stored")
+    progress(1.0, "stored")
 
 
 def _train(
@@ -106,13 +103,13 @@ def _train(
     ports: Ports,
     options: argparse.Namespace,
     functions: dict[str, Any],
-    progress: Progress,
+    terminal: Terminal,
 ) -> Execution:
     """Run the training state machine and wait for it, showing what its steps are doing."""
     # Imported when needed: a start that only serves must not wait for it.
-    from training.task import task  # noqa: PLC0415
+    from vireo.training.steps import TRAINING  # noqa: PLC0415
 
-    functions["TrainingFunction"] = task(home, progress)
+    functions["TrainingFunction"] = task(home, TRAINING, terminal)
     document = _document(ports, options)
     name = f"{document['run_id']}-{secrets.token_hex(3)}"
     ports.executions.start("training", name, document)

@@ -28,6 +28,7 @@ from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome
 from vireo.homes.local.delivery import Delivery
 from vireo.homes.local.mapping import EventSourceMapping
+from vireo.jobs.progress import silent
 from vireo.ports import Blobs, Ports, Table
 from vireo.recommender.models import RecommendRequest
 from vireo.recommender.service import Recommender
@@ -35,7 +36,7 @@ from vireo.training import generator
 from vireo.training.data.collected import into_home
 from vireo.training.generator.audience import Audience
 from vireo.training.judging import experiments
-from vireo.training.steps import perform
+from vireo.training.steps import TRAINING
 
 TENANT, DAY = "default", 86_400.0
 STEPS = ("preprocess", "two_tower", "ranker", "evaluate", "deploy")
@@ -97,7 +98,7 @@ class Simulation:
             "gates": GATES,
         }
         for step in STEPS:
-            document = perform(step, document, self.ports, lambda share, what: None)
+            document = TRAINING.perform(step, document, self.ports, silent)
             decision = document.get("decision") or {"deploy": True}
             if not decision["deploy"]:
                 return "refused: " + "; ".join(decision["reasons"])

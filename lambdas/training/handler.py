@@ -1,6 +1,10 @@
 """What Lambda calls for every state of training."""
 
-from training.task import task
-from vireo.homes import aws
+from __future__ import annotations
 
-handler = aws.home().handler(task(aws.home()))
+from vireo.homes import aws
+from vireo.jobs.task import task
+from vireo.training.steps import TRAINING
+
+home = aws.home()
+handler = home.handler(task(home, TRAINING))

@@ -20,7 +20,6 @@ import pyarrow.compute as pc
 import pytest
 
 from services import build
-from training.task import task
 from vireo.bundles import pointer as pointers
 from vireo.homes import local
 from vireo.homes.clock import MovableClock
@@ -28,13 +27,15 @@ from vireo.homes.local.gateway import Gateway, serve
 from vireo.homes.local.tokens import LocalTokens
 from vireo.homes.meter import LocalMeter
 from vireo.identity import SCOPES
+from vireo.jobs.progress import silent
+from vireo.jobs.task import task
 from vireo.ports import Execution, Home, Ports
 from vireo.recommender import serving as serving_module
 from vireo.recommender.service import Recommender
 from vireo.training import generator
 from vireo.training.data.collected import into_home
 from vireo.training.data.dataset import Dataset
-from vireo.training.steps import perform
+from vireo.training.steps import TRAINING
 
 TENANT = "default"
 DEFINITIONS = Path(__file__).parents[2] / "statemachines"
@@ -81,7 +82,7 @@ class Laptop:
             functions=self.functions,
             definitions=DEFINITIONS,
         )
-        self.functions["TrainingFunction"] = task(self.home)
+        self.functions["TrainingFunction"] = task(self.home, TRAINING)
         self.tokens = LocalTokens(self.folder)
 
     @property
@@ -116,7 +117,7 @@ class Laptop:
         return None if pointer is None else pointer.version
 
     def step(self, name: str, document: Mapping[str, Any]) -> dict[str, Any]:
-        return perform(name, document, self.ports, lambda share, what: None)
+        return TRAINING.perform(name, document, self.ports, silent)
 
     def token(
         self,

@@ -21,10 +21,11 @@ from vireo.ports import Conflict, Table
 from vireo.recommender.contents import ModelBundle
 from vireo.recommender.models import RecommendRequest
 from vireo.recommender.service import Recommender
-from vireo.training import deployment, generator, steps
+from vireo.training import deployment, generator
 from vireo.training.data.collected import into_home
 from vireo.training.data.dataset import Dataset
 from vireo.training.run import Run
+from vireo.training.steps import TRAINING
 
 Refuse = Callable[[generator.Settings], tuple[Laptop, list[str]]]
 
@@ -127,9 +128,8 @@ def test_a_failure_is_told_and_nothing_is_switched(
     laptop: Laptop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for attempt, error in enumerate((ValueError("a broken tower"), KeyError("another")), 1):
-        monkeypatch.setattr(
-            steps, "STEPS", {**steps.STEPS, "two_tower": failing(error), "ranker": failing(error)}
-        )
+        for step in ("two_tower", "ranker"):
+            monkeypatch.setitem(TRAINING.steps, step, failing(error))
         execution = laptop.run("broken", name=f"broken-{attempt}")
         assert (execution.status, execution.error) == ("FAILED", type(error).__name__)
         assert execution.cause is not None
@@ -160,7 +160,7 @@ def test_a_crash_in_the_middle_of_a_deployment(
         if moment == "before the manifest":
             patched.setattr(bundles, "_blob", lambda v, n: crash() if n == MANIFEST else n)
         else:
-            patched.setattr(bundles, "switch", crash)
+            patched.setattr(pointers, "switch", crash)
         with pytest.raises(Crash):
             laptop.step("deploy", document)
     assert laptop.serves == ("second" if moment == "after the switch" else "first")
@@ -193,8 +193,9 @@ def test_an_execution_started_again_does_only_what_is_left(
 
         return step
 
-    original = dict(steps.STEPS)
-    monkeypatch.setattr(steps, "STEPS", {name: counted(name) for name in original})
+    original = dict(TRAINING.steps)
+    for name in original:
+        monkeypatch.setitem(TRAINING.steps, name, counted(name))
     execution = laptop.run("first", name="again", gates=dict(LENIENT))
     assert execution.status == "SUCCEEDED", f"{execution.error}: {execution.cause}"
     assert done == ["deploy", "release"], "a release is asked about, not done again"

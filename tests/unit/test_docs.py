@@ -12,7 +12,7 @@ from tests.sources import ROOT
 from vireo.recommender.features import FEATURES
 from vireo.recommender.video_features import VIDEO_FEATURES
 from vireo.training.run import Run
-from vireo.training.steps import STEPS
+from vireo.training.steps import TRAINING
 
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 
@@ -45,7 +45,7 @@ def test_named_commands_and_files_exist(path: Path) -> None:
 
 def test_every_state_of_training_has_its_step_and_every_step_a_state() -> None:
     states = set(re.findall(r'"step": "([a-z_]+)"', _machine()))
-    assert states == set(STEPS)
+    assert states == set(TRAINING.steps)
 
 
 def test_the_choice_reads_what_evaluate_writes() -> None:

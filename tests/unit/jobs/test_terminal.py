@@ -7,7 +7,7 @@ import io
 import pytest
 
 from vireo.jobs import terminal
-from vireo.jobs.terminal import Progress
+from vireo.jobs.terminal import Terminal
 
 
 class Screen(io.StringIO):
@@ -19,9 +19,9 @@ class Screen(io.StringIO):
 
 def test_a_log_has_the_beginning_and_the_end_of_a_task() -> None:
     log = io.StringIO()
-    with Progress(log) as progress:
+    with Terminal(log) as shown:
         for done in range(11):
-            progress.task("data")(done / 10, f"part {done}")
+            shown.task("data")(done / 10, f"part {done}")
     said = [line.split(maxsplit=2)[2].strip() for line in log.getvalue().splitlines()]
     assert said == ["data          0%  part 0", "data        100%  part 10"]
 
@@ -29,26 +29,24 @@ def test_a_log_has_the_beginning_and_the_end_of_a_task() -> None:
 def test_rows_of_which_nobody_knows_how_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "EVERY", 0.0)
     log = io.StringIO()
-    with Progress(log) as progress:
-        progress.rows("ratings.dat", 120_000)
-        progress.rows("videos", 250, 1_000)
-        progress.rows("viewers", 0, 0)
+    with Terminal(log) as shown:
+        shown("reading", None, "120,000 rows")
+        shown("videos", 0.25, "250 of 1,000")
     said = [line.split(maxsplit=2)[2].split() for line in log.getvalue().splitlines()]
     assert said == [
-        ["ratings.dat", "120,000", "rows"],
-        ["videos", "25%", "250", "of", "1,000", "rows"],
-        ["viewers", "100%", "0", "of", "0", "rows"],
+        ["reading", "120,000", "rows"],
+        ["videos", "25%", "250", "of", "1,000"],
     ]
 
 
-def test_a_terminal_has_a_bar_for_each_task() -> None:
+def test_a_shownhas_a_bar_for_each_task() -> None:
     screen = Screen()
-    with Progress(screen) as progress:
-        progress.rows("ratings.dat", 120_000)
-        progress.rows("videos", 250, 1_000)
-        progress.rows("videos", 1_000, 1_000)
+    with Terminal(screen) as shown:
+        shown("reading", None, "120,000 rows")
+        shown("videos", 0.25, "250 of 1,000")
+        shown("videos", 1.0, "1,000 of 1,000")
     said = screen.getvalue()
     assert "videos      100% |" in said
-    assert "1,000 of 1,000 rows" in said
+    assert "1,000 of 1,000" in said
     assert "120,000 rows" in said
-    assert "ratings.dat   0%" not in said
+    assert "reading       0%" not in said

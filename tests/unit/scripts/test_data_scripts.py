@@ -43,7 +43,7 @@ def test_import_writes_the_format_and_what_was_rejected(
     assert "ratings.dat: 3 rows read" in said.out
     assert "kept 2 events, 2 videos, 0 users; rejected 1 rows" in said.out
     assert "1 × ratings.dat: rating: not a number" in said.out
-    assert re.search(r"ratings\.dat +3 rows", said.err)
+    assert re.search(r"reading +ratings\.dat: 3 rows", said.err)
     rejected = (out / "rejected.csv").read_text()
     assert rejected == "file,line,reason\nratings.dat,2,rating: not a number\n"
     assert dataset.read(out, on_error="stop").events.num_rows == 2

@@ -21,11 +21,12 @@ from vireo.bundles import pointer as pointers
 from vireo.homes.aws import AwsHome
 from vireo.homes.local import home as local_home
 from vireo.homes.meter import LocalMeter
+from vireo.jobs.progress import silent
 from vireo.ports import Ports, Refused, Table, Withdrawn
 from vireo.recommender.serving import NoModel
 from vireo.settings import Settings
 from vireo.training.run import Run
-from vireo.training.steps import perform, release
+from vireo.training.steps import TRAINING, release
 
 TABLES: dict[str, Any] = {f"{t}_table": f"t-{t}" for t in Table}
 SETTINGS = Settings(bucket="b", stream="s", serving_function="recommend", **TABLES)
@@ -179,7 +180,7 @@ def ports(tmp_path: Path) -> Ports:
 
 
 def step(document: dict[str, Any], ports: Ports) -> dict[str, Any]:
-    return perform("release", document, ports, lambda share, what: None)
+    return TRAINING.perform("release", document, ports, silent)
 
 
 def test_where_processes_follow_the_pointer_it_serves_at_once(ports: Ports) -> None:

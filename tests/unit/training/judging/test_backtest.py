@@ -180,7 +180,7 @@ def test_baselines_are_named_systems() -> None:
     log = oracle.random_log(5)
     split = temporal(log)
     told: list[str] = []
-    systems = fitted_baselines(log, split, progress=told.append)
+    systems = fitted_baselines(log, split, progress=lambda share, what: told.append(what))
     assert [s.name for s in systems] == list(baselines.GRID)
     assert told == [f"fitting {name}" for name in baselines.GRID]
     assert all(isinstance(s, BaselineSystem) for s in systems)

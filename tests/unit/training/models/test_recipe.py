@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +14,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.planted import QUICK, RETRIEVAL, ring_log
-from vireo.homes.clock import MovableClock
-from vireo.homes.local import home
-from vireo.ports import Ports
 from vireo.recommender.features import CATEGORICAL, FEATURES
 from vireo.recommender.slate import SOURCES
 from vireo.recommender.trees import Trees
-from vireo.training import steps
 from vireo.training.data import requests
 from vireo.training.models import ranker as ranking
 from vireo.training.models import recipe
@@ -33,7 +27,6 @@ from vireo.training.models.item_to_item import NeighboursConfig
 from vireo.training.models.recipe import RecipeConfig
 from vireo.training.models.replay import Replay
 from vireo.training.models.tower_model import TowerConfig
-from vireo.training.run import Run
 
 # -- the blend -----------------------------------------------------------------------------------
 
@@ -305,76 +298,3 @@ def test_overrides_of_the_recipe() -> None:
 def test_settings_that_there_are_not(overrides: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         RecipeConfig.of(overrides)
-
-
-def test_the_branches_of_a_run_are_merged() -> None:
-    run = Run(run_id="r1", seed=3).with_artifact("prepared").with_metrics(data=1)
-    left = run.with_artifact("retrieval").with_metrics(epochs=2)
-    right = run.with_artifact("ranker").with_metrics(trees=3)
-    document = {
-        **run.model_dump(mode="json"),
-        "branches": [b.model_dump(mode="json") for b in (left, right)],
-    }
-    merged = Run.of(orjson.loads(orjson.dumps(document)))
-    assert merged == run.model_copy(
-        update={
-            "artifacts": {n: f"runs/r1/{n}" for n in ("prepared", "retrieval", "ranker")},
-            "metrics": {"data": 1, "epochs": 2, "trees": 3},
-        }
-    )
-    assert Run.of(merged.model_dump(mode="json")) == merged
-    stranger = left.model_copy(update={"run_id": "r2"}).model_dump(mode="json")
-    with pytest.raises(ValueError, match="different runs"):
-        Run.of({**document, "branches": [stranger]})
-    with pytest.raises(ValueError, match="extra"):
-        Run.of({"run_id": "r1", "surprise": 1})
-    with pytest.raises(ValueError, match="pattern"):
-        Run.of({"run_id": "../r1"})
-
-
-@pytest.fixture
-def ports(tmp_path: Path) -> Ports:
-    return home(tmp_path, clock=MovableClock()).open("default")
-
-
-def counted(monkeypatch: pytest.MonkeyPatch, failures: int = 0) -> list[str]:
-    """Replaces preprocessing by a step that counts, and fails so often first."""
-    called: list[str] = []
-
-    def step(run: Run, ports: Ports, progress: Callable[[float, str], None]) -> Run:
-        called.append(run.run_id)
-        if len(called) <= failures:
-            raise OSError("the disk is full")
-        return run.with_metrics(call=len(called))
-
-    monkeypatch.setattr(steps, "STEPS", {**steps.STEPS, "preprocess": step})
-    return called
-
-
-def silent(share: float, what: str) -> None:
-    """No progress is shown."""
-
-
-def test_a_finished_step_is_not_done_again(ports: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
-    called = counted(monkeypatch)
-    first = steps.perform("preprocess", {"run_id": "a"}, ports, silent)
-    assert steps.perform("preprocess", {"run_id": "a"}, ports, silent) == first
-    assert called == ["a"]
-    assert first["metrics"] == {"call": 1}
-    other = steps.perform("preprocess", {"run_id": "b"}, ports, silent)
-    assert (called, other["metrics"]) == (["a", "b"], {"call": 2})
-
-
-def test_a_step_that_failed_is_done_again(ports: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
-    called = counted(monkeypatch, failures=1)
-    with pytest.raises(OSError, match="disk"):
-        steps.perform("preprocess", {"run_id": "a"}, ports, silent)
-    assert steps.perform("preprocess", {"run_id": "a"}, ports, silent)["metrics"] == {"call": 2}
-    assert len(called) == 2
-
-
-def test_every_failure_is_told(ports: Ports) -> None:
-    for error in ("ValueError", "KeyError"):
-        document = {"run_id": "a", "failure": {"Error": error, "Cause": "…"}}
-        steps.perform("notify", document, ports, silent)
-        assert orjson.loads(ports.blobs.read("runs/a/failure.json"))["Error"] == error

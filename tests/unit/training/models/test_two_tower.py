@@ -169,7 +169,7 @@ def test_validation_keeps_the_best_epoch_and_ends_early() -> None:
         noise.until(CUT),
         config,
         validation=noise.between(CUT, len(noise)),
-        progress=lambda done, _: told.append(done),
+        progress=lambda done, _: told.append(done or 0.0),
     )
     assert len(towers.validation) == len(towers.losses) < 30
     assert len(towers.validation) == towers.epochs + config.patience
@@ -181,7 +181,7 @@ def test_validation_keeps_the_best_epoch_and_ends_early() -> None:
 
 
 def test_progress_reaches_the_end() -> None:
-    told: list[tuple[float, str]] = []
+    told: list[tuple[float | None, str]] = []
     fit(PAST.until(200), SMALL, epochs=2, progress=lambda *t: told.append(t))
     assert told[-1][0] == 1
     assert "epoch 2/2" in told[-1][1]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 from tqdm import tqdm
+
+from vireo.jobs.progress import Progress
 
 #: In a log a task says something when it begins and ends, and this often in between (seconds).
 EVERY = 10.0
@@ -18,7 +19,7 @@ KNOWN = "{desc} {percentage:3.0f}% |{bar:24}| {elapsed} {postfix}"
 UNKNOWN = "{desc} {elapsed} {postfix}"
 
 
-class Progress:
+class Terminal:
     """Tasks by name, each with a share that is done; may be told from several threads."""
 
     def __init__(self, stream: Any = None) -> None:
@@ -40,16 +41,9 @@ class Progress:
         for bar in self._bars.values():
             bar.close()
 
-    def task(self, name: str) -> Callable[[float, str], None]:
-        """What a function that reports (share done, what is being done) is given."""
+    def task(self, name: str) -> Progress:
+        """Progress of one task."""
         return lambda share, what: self(name, share, what)
-
-    def rows(self, name: str, done: int, total: int | None = None) -> None:
-        """Tell how many rows of a task are done, of how many if that is known."""
-        if total is None:
-            self(name, None, f"{done:,} rows")
-        else:
-            self(name, done / total if total else 1.0, f"{done:,} of {total:,} rows")
 
     def __call__(self, name: str, share: float | None, what: str) -> None:
         """Tell how much of a task is done (0–1; None: nobody knows), and what is being done."""

@@ -13,6 +13,7 @@ from vireo.bundles import files as bundles
 from vireo.bundles import pointer as pointers
 from vireo.bundles.manifest import BundleRefused
 from vireo.bundles.pointer import Pointer
+from vireo.jobs.progress import Progress
 from vireo.ports import Ports, Table
 from vireo.recommender.contents import ModelBundle
 from vireo.recommender.features import features
@@ -23,7 +24,6 @@ from vireo.training.judging.evaluation import CUT, LAST_EVENT, Challenger
 from vireo.training.models import ranker as ranking
 from vireo.training.models import recipe
 from vireo.training.models.assembly import assemble, without_models
-from vireo.training.models.examples import Progress
 from vireo.training.models.replay import Replay
 from vireo.training.run import Decision, Run
 

@@ -1,16 +1,12 @@
-"""The run document: the small JSON that every state of training takes and returns.
-
-It names what was made and what was decided; whatever is larger than a few kilobytes is a blob that
-the document only points to. So a step needs nothing but the document and the ports, can run in a
-Lambda or in a container of any size, and can be run again after a crash.
-"""
+"""The run document of the training state machine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from vireo.jobs.run import RunDocument
 
 
 class Decision(BaseModel):
@@ -23,61 +19,14 @@ class Decision(BaseModel):
     left_out: tuple[str, ...] = ()  #: comparisons with production that could not be made, and why
 
 
-class Run(BaseModel):
-    """One run of the training state machine."""
+class Run(RunDocument):
+    """One run of training; ``config`` overrides `RecipeConfig`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run_id: str = Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9._-]+$")
-    tenant: str = "default"
-    trigger: Literal["manual", "deploy", "schedule"] = "manual"
-    seed: int = 1
-    config: dict[str, Any] = Field(default_factory=dict, description="overrides of RecipeConfig")
     gates: dict[str, Any] = Field(default_factory=dict, description="overrides of Thresholds")
     #: Where `training.data.requests.boundaries` cuts the log; None until preprocess has chosen.
     cut: float | None = Field(default=None, gt=0, lt=1)
-    #: What was made: name of the artifact to the prefix of its blobs.
-    artifacts: dict[str, str] = Field(default_factory=dict)
-    metrics: dict[str, Any] = Field(default_factory=dict)
     decision: Decision | None = None
     version: str | None = Field(default=None, description="of the bundle that was published")
     #: The release that is under way, and whether it is done; $.released is what a Choice reads.
     release: str | None = None
     released: bool = False
-    #: What the parallel states returned; the step that follows them merges it away.
-    branches: list[dict[str, Any]] = Field(default_factory=list)
-    #: Where Catch puts the error of the step that failed.
-    failure: dict[str, Any] | None = None
-
-    def with_artifact(self, name: str) -> Self:
-        """This run with ``name`` under its own prefix."""
-        return self.model_copy(update={"artifacts": {**self.artifacts, name: self.prefix(name)}})
-
-    def with_metrics(self, **metrics: Any) -> Self:
-        """This run with more metrics."""
-        return self.model_copy(update={"metrics": {**self.metrics, **metrics}})
-
-    def prefix(self, name: str) -> str:
-        """Where the blobs of an artifact of this run live."""
-        return f"runs/{self.run_id}/{name}"
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> Self:
-        """The run of a document, with what parallel branches added to it.
-
-        Branches start from the same run and only add, so their union loses nothing.
-
-        Raises:
-            ValueError: it is no run document, or its branches belong to different runs.
-        """
-        run = cls.model_validate(document)
-        branches = [cls.model_validate(b) for b in run.branches]
-        if any(b.run_id != run.run_id for b in branches):
-            raise ValueError("the branches belong to different runs")
-        return run.model_copy(
-            update={
-                "artifacts": {k: v for b in (run, *branches) for k, v in b.artifacts.items()},
-                "metrics": {k: v for b in (run, *branches) for k, v in b.metrics.items()},
-                "branches": [],
-            }
-        )

@@ -1,19 +1,15 @@
-"""The steps of ``statemachines/training.asl.json``: a run document in, a run document out.
-
-A step that has finished is not done again: its document is kept as a blob, so a state machine that
-is started again after a crash goes on where it was.
-"""
+"""The steps of ``statemachines/training.asl.json``; `vireo.jobs.steps` runs them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any
 
 import orjson
 
 from vireo.bundles.pointer import current
 from vireo.jobs import artifacts
+from vireo.jobs.progress import Progress
+from vireo.jobs.steps import Machine
 from vireo.ports import Missing, Ports, Withdrawn
 from vireo.training import deployment, generator
 from vireo.training.data.activity import weighed
@@ -25,10 +21,7 @@ from vireo.training.judging import evaluation
 from vireo.training.judging.gates import Thresholds
 from vireo.training.models import ranker as ranking
 from vireo.training.models import recipe
-from vireo.training.models.examples import Progress
 from vireo.training.run import Decision, Run
-
-Step = Callable[[Run, Ports, Progress], Run]
 
 
 def preprocess(run: Run, ports: Ports, progress: Progress) -> Run:
@@ -139,36 +132,20 @@ def notify(run: Run, ports: Ports, progress: Progress) -> Run:
     return run
 
 
-STEPS: Mapping[str, Step] = {
-    "preprocess": preprocess,
-    "two_tower": two_tower,
-    "ranker": ranker,
-    "evaluate": evaluate,
-    "deploy": deploy,
-    "release": release,
-    "notify": notify,
-}
-
 #: Every failure is told, also the second of a run; a release is asked about until it is done.
-_AGAIN = {"notify", "release"}
-
-
-def perform(
-    name: str, document: Mapping[str, Any], ports: Ports, progress: Progress
-) -> dict[str, Any]:
-    """Run a step by name, or return what it returned when it was run before."""
-    run = Run.of(document)
-    if name in _AGAIN:
-        return STEPS[name](run, ports, progress).model_dump(mode="json")
-    kept = run.prefix(f"{name}.json")
-    try:
-        done: dict[str, Any] = orjson.loads(ports.blobs.read(kept))
-        return done
-    except Missing:
-        pass
-    done = STEPS[name](run, ports, progress).model_dump(mode="json")
-    ports.blobs.write(kept, orjson.dumps(done))
-    return done
+TRAINING = Machine(
+    Run,
+    {
+        "preprocess": preprocess,
+        "two_tower": two_tower,
+        "ranker": ranker,
+        "evaluate": evaluate,
+        "deploy": deploy,
+        "release": release,
+        "notify": notify,
+    },
+    again=frozenset({"notify", "release"}),
+)
 
 
 def _prepared(run: Run, ports: Ports) -> Prepared:

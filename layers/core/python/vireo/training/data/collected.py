@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from vireo.catalogue.store import Catalogue
 from vireo.jobs.lines import DatasetError
+from vireo.jobs.progress import Progress, counted, within
 from vireo.keys import key_of, keys_of
 from vireo.ports import Blobs, Delete, Ports, Put
 from vireo.training.data import event_table as event_rows
@@ -37,7 +37,6 @@ from vireo.viewers.viewer import (
 EVENTS = "events/"
 #: A damaged file of the feed may hold nulls where the schema has none; they are judged later.
 _COLUMNS = pa.schema([pa.field(f.name, f.type) for f in event_rows.SCHEMA])
-Progress = Callable[[str, int, int], None]
 
 
 def into_home(data: Dataset, ports: Ports, progress: Progress | None = None) -> None:
@@ -47,11 +46,10 @@ def into_home(data: Dataset, ports: Ports, progress: Progress | None = None) -> 
     replaced, a viewer's by what the data set alone tells of them. ``progress`` is called with what
     is written, how much of it is done, and of how much.
     """
-    report = progress or (lambda what, done, total: None)
     events = _once(event_rows.by_time(data.events))
-    Catalogue(ports).put_all(data.videos, partial(report, "videos"))
-    _put_viewers(events, data.users, ports, report)
-    _put_events(events, ports.blobs, report)
+    Catalogue(ports).put_all(data.videos, counted(within(progress, 0.0, 0.4), "videos"))
+    _put_viewers(events, data.users, ports, within(progress, 0.4, 0.7))
+    _put_events(events, ports.blobs, within(progress, 0.7, 1.0))
 
 
 def read_home(ports: Ports, *, settings: Settings | None = None) -> Prepared:
@@ -183,6 +181,7 @@ def _floats(table: pa.Table, name: str) -> Any:
 def _put_viewers(
     events: pa.Table, profiles: Mapping[str, Profile], ports: Ports, progress: Progress
 ) -> None:
+    stored = counted(progress, "viewers")
     total = len({*profiles, *pc.unique(events.column("user_id")).to_pylist()})
     batch: list[Put | Delete] = []
     for done, (name, viewer) in enumerate(viewers_of(events, profiles), 1):
@@ -191,11 +190,12 @@ def _put_viewers(
         if len(batch) == 99 or done == total:
             ports.records.write(batch)
             batch = []
-            progress("viewers", done, total)
+            stored(done, total)
 
 
 def _put_events(table: pa.Table, blobs: Blobs, progress: Progress) -> None:
     """One file per day of the events' own time."""
+    stored = counted(progress, "events")
     days = (table.column("timestamp").to_numpy() // 86_400).astype(np.int64)
     bounds = np.r_[np.flatnonzero(np.r_[True, days[1:] != days[:-1]]), len(days)]
     for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
@@ -205,7 +205,7 @@ def _put_events(table: pa.Table, blobs: Blobs, progress: Progress) -> None:
         pq.write_table(part, buffer, compression="zstd")
         name = f"{key_of('|'.join(part.column('event_id').to_pylist())):016x}"
         blobs.write(f"{EVENTS}date={day}/{name}.parquet", buffer.getvalue())
-        progress("events", stop, len(table))
+        stored(stop, len(table))
 
 
 def _conformed(data: bytes, name: str) -> pa.Table:

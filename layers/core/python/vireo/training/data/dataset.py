@@ -6,7 +6,7 @@ import csv
 import gzip
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,12 +23,12 @@ from pydantic import BaseModel, ValidationError
 from vireo.catalogue.models import Video
 from vireo.fields import Identifier
 from vireo.jobs.lines import Chunk, DatasetError, Rejected, open_text, read_columns
+from vireo.jobs.progress import Progress
 from vireo.training.data import event_table as event_rows
 from vireo.viewers.profile import Profile
 
 OnError = Literal["skip", "stop"]
 #: Called with a file's name and the rows read of it so far.
-Progress = Callable[[str, int], None]
 
 _Row = TypeVar("_Row", bound=BaseModel)
 _SUFFIXES = (".parquet", ".csv", ".csv.gz")
@@ -104,7 +104,7 @@ class Collector:
         """Note that so many more rows of a file were read."""
         self.read[file] += rows
         if self.progress is not None:
-            self.progress(file, self.read[file])
+            self.progress(None, f"{file}: {self.read[file]:,} rows")
 
     def reject(self, rejected: Sequence[Rejected]) -> None:
         """Remember bad rows. Raises `DatasetError` with the first of them under ``stop``."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from vireo.intervals import Interval, Values, difference
+from vireo.jobs.progress import Progress, silent
 from vireo.recommender.pauses import PAUSE_NAMES
 from vireo.training.data.log import Log
 from vireo.training.data.metrics import (
@@ -140,7 +141,7 @@ def fitted_baselines(
     *,
     names: Iterable[str] = tuple(baselines.GRID),
     tune: bool = True,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
 ) -> list[BaselineSystem]:
     """The named baselines of `baselines.GRID`, fitted on what came before the test.
 
@@ -151,9 +152,9 @@ def fitted_baselines(
         tune: choose settings on validation; otherwise the first of each name.
         progress: is told which baseline is being fitted.
     """
-    systems = []
-    for name in names:
-        progress(f"fitting {name}")
+    systems, wanted = [], list(names)
+    for j, name in enumerate(wanted):
+        progress(j / len(wanted), f"fitting {name}")
         grid = baselines.GRID[name]
         chosen = baselines.tuned(grid, log, split) if tune else grid[0].fit(known(log, split.fit))
         systems.append(BaselineSystem(name, chosen, log))
@@ -169,7 +170,7 @@ def evaluate(
     pauses: Iterable[str] = ("all", *PAUSE_NAMES, *FINE),
     draws: int = 2000,
     seed: int = 0,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
 ) -> Evaluation:
     """Ask every system all test requests; compare those that are no baseline with the references.
 
@@ -179,8 +180,8 @@ def evaluate(
         ValueError: when a system recommends what its viewer has met, or a video twice.
     """
     answers = []
-    for system in systems:
-        progress(f"asking {system.name}")
+    for j, system in enumerate(systems):
+        progress(j / len(systems), f"asking {system.name}")
         answers.append(answer(system, split.test, log))
     named = {a.name: a for a in answers}
     ours = [s.name for s in systems if not isinstance(s, BaselineSystem)] or list(named)

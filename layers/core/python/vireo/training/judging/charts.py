@@ -11,11 +11,13 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vireo.recommender.pauses import PAUSE_NAMES
+
 OURS, GOOD, BAD, INK, FAINT = "#0b6e69", "#2e7d32", "#b3261e", "#333a40", "#d8dde1"
 #: Baselines share muted colours; what matters is where ours lies.
 OTHERS = ("#7c8a96", "#b08d57", "#8a7fa8", "#6b9080", "#a56a6a", "#5b7fa6", "#9aa36b")
 #: Pauses that are disjoint and cover everything, in ascending order.
-STEPS = ("0 s", "1–60 s", "1 min–1 h", "1 h–1 day", "1–7 days", "≥ 7 days")
+STEPS = ("0 s", "1–60 s", "1 min–1 h", *PAUSE_NAMES[1:])
 #: After pauses that fewer viewers came back from, a picture would show noise; the tables have them.
 LEAST_VIEWERS = 20
 _STYLE: dict[Any, Any] = {

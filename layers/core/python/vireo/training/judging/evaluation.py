@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vireo.jobs import artifacts
+from vireo.jobs.progress import Progress, within
 from vireo.ports import Blobs
 from vireo.recommender.contents import ModelBundle
 from vireo.training.data import metrics
@@ -33,7 +34,6 @@ from vireo.training.judging.gates import (
 from vireo.training.models import ranker as ranking
 from vireo.training.models import recipe
 from vireo.training.models.assembly import Fitted, assemble
-from vireo.training.models.examples import Progress
 from vireo.training.models.ranker import Ranker
 from vireo.training.models.recipe import RecipeConfig
 from vireo.training.models.replay import Replay
@@ -139,7 +139,7 @@ def evaluate(
         _sampled(protocols.temporal(log, run.cut or CUT), run.seed),
         _sampled(protocols.successive(log, run.cut or CUT, seed=run.seed), run.seed),
     ]
-    rivals = fitted_baselines(log, splits[0], tune=False, progress=lambda what: progress(0.1, what))
+    rivals = fitted_baselines(log, splits[0], tune=False, progress=within(progress, 0.0, 0.2))
     ours = [
         StageSystem(OURS, "ranked", replay),
         StageSystem(BLENDED, "unranked", replay),
@@ -153,11 +153,7 @@ def evaluate(
         systems: list[System] = [*ours, *rivals]
         if reigning is not None:
             systems.append(StageSystem(champion_name(reigning.bundle), "ranked", reigning))
-        share = 0.2 + 0.35 * j
-
-        def told(what: str, share: float = share, split: Split = split) -> None:
-            progress(share, f"{split.protocol}: {what}")
-
+        told = within(progress, 0.2 + 0.4 * j, 0.6 + 0.4 * j, f"{split.protocol}: ")
         found = side_by_side(systems, split, log, seed=run.seed, progress=told)
         evaluations.append(found)
         met = None if champion is None else _met(champion, found, prepared, run, reigning)

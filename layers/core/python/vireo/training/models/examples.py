@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vireo.intervals import Values
+from vireo.jobs.progress import Progress
 from vireo.recommender.features import FEATURES, features
 from vireo.recommender.slate import SOURCES
 from vireo.training.data.log import Log
 from vireo.training.data.metrics import ndcg
 from vireo.training.data.requests import Requests
 from vireo.training.models.replay import Replay
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from vireo.intervals import Values, difference
 from vireo.jobs.artifacts import group
+from vireo.jobs.progress import Progress
 from vireo.recommender.features import CATEGORICAL, FEATURES
 from vireo.recommender.trees import pack
 from vireo.training.data.log import Log
 from vireo.training.models.blend import fit_blend, log_chances
-from vireo.training.models.examples import Examples, Progress
+from vireo.training.models.examples import Examples
 
 #: Fewer slates than this teach a ranker nothing that retrieval does not know.
 LEAST_SLATES = 50

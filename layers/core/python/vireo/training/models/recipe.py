@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vireo.jobs.artifacts import group
+from vireo.jobs.progress import Progress, within
 from vireo.recommender.candidates import Retrieval
 from vireo.recommender.contents import ModelBundle
 from vireo.recommender.pauses import HOUR
@@ -20,7 +21,7 @@ from vireo.training.data.requests import Requests, asked_between
 from vireo.training.models import ranker as ranking
 from vireo.training.models import two_tower
 from vireo.training.models.assembly import Fitted, assemble
-from vireo.training.models.examples import Examples, Progress, collect
+from vireo.training.models.examples import Examples, collect
 from vireo.training.models.item_to_item import (
     NeighboursConfig,
     fit_neighbours,
@@ -240,16 +241,6 @@ def train(
 def moment_after(log: Log) -> float:
     """Unix seconds of the first moment at which all of a log has happened."""
     return float(np.nextafter(log.time[-1], np.inf))
-
-
-def within(progress: Progress | None, start: float, stop: float, prefix: str = "") -> Progress:
-    """Progress of a part of the work, as progress of the whole from ``start`` to ``stop``."""
-
-    def told(share: float, what: str) -> None:
-        if progress is not None:
-            progress(start + (stop - start) * share, prefix + what)
-
-    return told
 
 
 def arrays_of(fitted: Fitted) -> dict[str, NDArray[Any]]:

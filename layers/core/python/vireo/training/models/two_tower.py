@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from numpy.typing import NDArray
 
+from vireo.jobs.progress import Progress
 from vireo.keys import Keys, keys_of
 from vireo.recommender.tower import ContentTower, UserTower
 from vireo.training.data.log import Log
@@ -26,7 +27,6 @@ from vireo.training.models.tower_model import (
     loss,
 )
 
-Progress = Callable[[float, str], None]
 Weights = dict[str, NDArray[Any]]
 #: Philox costs a fraction of JAX's default generator on a CPU, and dropout draws a lot.
 GENERATOR = "unsafe_rbg"

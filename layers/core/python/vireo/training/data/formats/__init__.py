@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vireo.jobs.lines import DatasetError
+from vireo.jobs.progress import Progress
 from vireo.training.data import dataset
-from vireo.training.data.dataset import Dataset, OnError, Progress
+from vireo.training.data.dataset import Dataset, OnError
 from vireo.training.data.formats import kuairand, movielens
 
 Reader = Callable[[Path, OnError, Progress | None], Dataset]

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vireo.jobs.lines import DatasetError, read_columns
+from vireo.jobs.progress import Progress
 from vireo.training.data import event_table
-from vireo.training.data.dataset import Collector, Dataset, OnError, Progress
+from vireo.training.data.dataset import Collector, Dataset, OnError
 
 #: Event type to the column that says it happened; an impression always did.
 _FLAGS = {

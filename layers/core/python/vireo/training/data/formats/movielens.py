@@ -15,7 +15,8 @@ from typing import Any
 import pyarrow as pa
 
 from vireo.jobs.lines import Chunk, DatasetError, read_columns
-from vireo.training.data.dataset import Collector, Dataset, OnError, Progress
+from vireo.jobs.progress import Progress
+from vireo.training.data.dataset import Collector, Dataset, OnError
 
 
 def is_movielens(folder: Path) -> bool:

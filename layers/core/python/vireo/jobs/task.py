@@ -1,4 +1,4 @@
-"""The function behind every state of training: a step and a run document in, a document out."""
+"""The function behind every state of a state machine: a step's name and a run document in."""
 
 from __future__ import annotations
 
@@ -6,33 +6,37 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from vireo.jobs.steps import Machine
 from vireo.ports import Home
-from vireo.training.steps import perform
 
-_LOG = logging.getLogger("vireo.training")
+_LOG = logging.getLogger("vireo.jobs")
 
 
-def lines(step: str, share: float, what: str) -> None:
+def lines(step: str, share: float | None, what: str) -> None:
     """Progress as lines of a log."""
-    _LOG.info("%s %3.0f%% %s", step, 100 * share, what)
+    done = "" if share is None else f"{share:.0%}"
+    _LOG.info("%s %4s %s", step, done, what)
 
 
 def task(
-    home: Home, progress: Callable[[str, float, str], None] = lines
+    home: Home,
+    machine: Machine[Any],
+    progress: Callable[[str, float | None, str], None] = lines,
 ) -> Callable[[Mapping[str, Any], object], Mapping[str, Any]]:
     """The function, in the home of the tenant that each run document names.
 
     Args:
         home: of all tenants.
+        machine: whose states call it.
         progress: is told the step, the share of it that is done, and what is being done.
     """
 
     def handler(event: Mapping[str, Any], context: object) -> Mapping[str, Any]:
         step, run = event["step"], event["run"]
 
-        def told(share: float, what: str) -> None:
+        def told(share: float | None, what: str) -> None:
             progress(step, share, what)
 
-        return perform(step, run, home.open(run["tenant"]), told)
+        return machine.perform(step, run, home.open(run["tenant"]), told)
 
     return handler
