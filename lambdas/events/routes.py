@@ -11,7 +11,7 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValida
 from aws_lambda_powertools.event_handler.openapi.params import Body
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from vireo.api import answer, documented, scope
+from vireo.api import answer, route
 from vireo.events.intake import Intake, Taken
 from vireo.events.models import BATCH, EventRow
 from vireo.identity import EVENTS_WRITE, Caller
@@ -36,16 +36,17 @@ OneOrMany = Annotated[
 
 
 def routes(service: Service) -> Router:
-    """All routes of events."""
+    """Builds the route of events."""
     router = Router()
 
-    @router.post(
-        "/v1/events",
-        summary="Tell what viewers did: one event, or up to 500",
-        tags=["events"],
-        responses=documented(Taken),
+    @route(
+        router,
+        "POST /v1/events",
+        "Tell what viewers did: one event, or up to 500",
+        tag="events",
+        scope=EVENTS_WRITE,
+        model=Taken,
     )
-    @scope(EVENTS_WRITE)
     def take(body: Annotated[OneOrMany, Body()]) -> Response[str]:
         if isinstance(body, EventBatch):
             intake, caller = service(None)

@@ -9,7 +9,7 @@ from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
 from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
 
-from vireo.api import answer, documented, scope
+from vireo.api import answer, route
 from vireo.catalogue.models import Video, VideoBody
 from vireo.fields import Country, Identifier, Language
 from vireo.identity import CATALOGUE_READ, CATALOGUE_WRITE, RECOMMEND, USERS_READ, USERS_WRITE
@@ -41,26 +41,29 @@ Category = Annotated[str | None, Query(min_length=1, max_length=64)]
 
 
 def routes(service: Service, request_id: Callable[[], str], health: Callable[[], Health]) -> Router:
-    """All routes of spec section 1."""
+    """Builds the routes of recommendations, the catalogue, users and health."""
     router = Router()
 
-    @router.post(
-        "/v1/recommendations",
-        summary="Rank videos for one viewer",
-        tags=["recommendations"],
-        responses=documented(Recommendations),
+    @route(
+        router,
+        "POST /v1/recommendations",
+        "Rank videos for one viewer",
+        tag="recommendations",
+        scope=RECOMMEND,
+        model=Recommendations,
     )
-    @scope(RECOMMEND)
     def recommend(body: Annotated[RecommendRequest, Body()]) -> Response[str]:
         return answer(service(body.user_id).recommend(body, request_id()))
 
-    @router.get(
-        "/v1/videos/<video_id>/similar",
-        summary="Videos like this one",
-        tags=["recommendations"],
-        responses=documented(Listing, 404),
+    @route(
+        router,
+        "GET /v1/videos/<video_id>/similar",
+        "Videos like this one",
+        tag="recommendations",
+        scope=RECOMMEND,
+        model=Listing,
+        errors=(404,),
     )
-    @scope(RECOMMEND)
     def similar(
         video_id: VideoId,
         limit: Size = 20,
@@ -72,13 +75,14 @@ def routes(service: Service, request_id: Callable[[], str], health: Callable[[],
         found = service(None).similar(video_id, limit, context, age, request_id())
         return answer(found)
 
-    @router.get(
-        "/v1/trending",
-        summary="What many watch now",
-        tags=["recommendations"],
-        responses=documented(Listing),
+    @route(
+        router,
+        "GET /v1/trending",
+        "What many watch now",
+        tag="recommendations",
+        scope=RECOMMEND,
+        model=Listing,
     )
-    @scope(RECOMMEND)
     def trending(
         limit: Size = 20,
         country: Where = None,
@@ -92,14 +96,14 @@ def routes(service: Service, request_id: Callable[[], str], health: Callable[[],
     _catalogue(router, service)
     _users(router, service)
 
-    @router.get(
-        "/health",
-        summary="Whether there is a model",
-        tags=["operation"],
-        responses=documented(Health, token=False),
-        security=[{}],
+    @route(
+        router,
+        "GET /health",
+        "Whether there is a model",
+        tag="operation",
+        scope=None,
+        model=Health,
     )
-    @scope(None)
     def healthy() -> Response[str]:
         return answer(health())
 
@@ -107,76 +111,87 @@ def routes(service: Service, request_id: Callable[[], str], health: Callable[[],
 
 
 def _catalogue(router: Router, service: Service) -> None:
-    @router.put(
-        "/v1/videos/<video_id>",
-        summary="Add or replace a video",
-        tags=["catalogue"],
-        responses=documented(Video),
+    @route(
+        router,
+        "PUT /v1/videos/<video_id>",
+        "Add or replace a video",
+        tag="catalogue",
+        scope=CATALOGUE_WRITE,
+        model=Video,
     )
-    @scope(CATALOGUE_WRITE)
     def put_video(video_id: VideoId, body: Annotated[VideoBody, Body()]) -> Response[str]:
         return answer(service(None).catalogue.put(video_id, body))
 
-    @router.get(
-        "/v1/videos/<video_id>",
-        summary="A video of the catalogue",
-        tags=["catalogue"],
-        responses=documented(Video, 404),
+    @route(
+        router,
+        "GET /v1/videos/<video_id>",
+        "A video of the catalogue",
+        tag="catalogue",
+        scope=CATALOGUE_READ,
+        model=Video,
+        errors=(404,),
     )
-    @scope(CATALOGUE_READ)
     def get_video(video_id: VideoId) -> Response[str]:
         return answer(service(None).catalogue.get(video_id))
 
-    @router.delete(
-        "/v1/videos/<video_id>",
-        summary="Take a video out of the catalogue and of every answer",
-        tags=["catalogue"],
-        responses=documented(Erased, 404),
+    @route(
+        router,
+        "DELETE /v1/videos/<video_id>",
+        "Take a video out of the catalogue and of every answer",
+        tag="catalogue",
+        scope=CATALOGUE_WRITE,
+        model=Erased,
+        errors=(404,),
     )
-    @scope(CATALOGUE_WRITE)
     def delete_video(video_id: VideoId) -> Response[str]:
         service(None).catalogue.delete(video_id)
         return answer(Erased())
 
-    @router.post(
-        "/v1/videos/batch",
-        summary="Add or replace up to 500 videos",
-        tags=["catalogue"],
-        responses=documented(BatchStored),
+    @route(
+        router,
+        "POST /v1/videos/batch",
+        "Add or replace up to 500 videos",
+        tag="catalogue",
+        scope=CATALOGUE_WRITE,
+        model=BatchStored,
     )
-    @scope(CATALOGUE_WRITE)
     def put_videos(body: Annotated[VideoBatch, Body()]) -> Response[str]:
         return answer(BatchStored(stored=service(None).catalogue.put_all(body.videos)))
 
 
 def _users(router: Router, service: Service) -> None:
-    @router.put(
-        "/v1/users/<user_id>",
-        summary="Set a viewer's profile",
-        tags=["users"],
-        responses=documented(User, 409),
+    @route(
+        router,
+        "PUT /v1/users/<user_id>",
+        "Set a viewer's profile",
+        tag="users",
+        scope=USERS_WRITE,
+        model=User,
+        errors=(409,),
     )
-    @scope(USERS_WRITE)
     def put_user(user_id: UserId, body: Annotated[Profile, Body()]) -> Response[str]:
         return answer(service(user_id).viewers.put_profile(user_id, body))
 
-    @router.get(
-        "/v1/users/<user_id>",
-        summary="A viewer's profile, and how much is known of them",
-        tags=["users"],
-        responses=documented(User, 404),
+    @route(
+        router,
+        "GET /v1/users/<user_id>",
+        "A viewer's profile, and how much is known of them",
+        tag="users",
+        scope=USERS_READ,
+        model=User,
+        errors=(404,),
     )
-    @scope(USERS_READ)
     def get_user(user_id: UserId) -> Response[str]:
         return answer(service(user_id).viewers.get(user_id))
 
-    @router.delete(
-        "/v1/users/<user_id>",
-        summary="Erase a person everywhere",
-        tags=["users"],
-        responses=documented(Erased),
+    @route(
+        router,
+        "DELETE /v1/users/<user_id>",
+        "Erase a person everywhere",
+        tag="users",
+        scope=USERS_WRITE,
+        model=Erased,
     )
-    @scope(USERS_WRITE)
     def delete_user(user_id: UserId) -> Response[str]:
         service(user_id).viewers.erase(user_id)
         return answer(Erased())

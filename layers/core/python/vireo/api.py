@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
@@ -85,32 +85,57 @@ _REASONS = {
     400: "The request cannot be read",
     401: "No valid token",
     403: "The token does not allow this",
-    404: "There is no such thing",
-    405: "The path does not take this method",
-    409: "Somebody else changed it meanwhile",
-    415: "Only JSON is taken",
-    422: "Something in the request is not as it should be",
-    500: "Our fault",
-    503: "Not now; try again",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Changed by another request meanwhile",
+    415: "The body must be JSON",
+    422: "The request is invalid",
+    500: "Internal error",
+    503: "Temporarily unavailable",
 }
 
 
-def scope(name: str | None) -> Callable[[F], F]:
-    """Mark a route with the scope that a token needs for it; None: it is open to everybody."""
+def route(
+    router: Router,
+    rule: str,
+    summary: str,
+    *,
+    tag: str,
+    scope: str | None,
+    model: type[BaseModel],
+    errors: Sequence[int] = (),
+) -> Callable[[F], F]:
+    """Puts a function into a router, with its scope and everything that is documented of it.
 
-    def mark(function: F) -> F:
-        # Any function takes attributes; its type has no way to say so.
-        function.scope = name  # type: ignore[attr-defined]
-        return function
-
-    return mark
-
-
-def documented(model: type[BaseModel], *errors: int, token: bool = True) -> dict[int, Any]:
-    """A route's ``responses``: 200 with the model, and errors, those of every route included.
-
-    ``token``: whether the route wants one, and may say that it is not there or not enough.
+    Args:
+        router: of the service.
+        rule: method and path, ``"GET /v1/videos/<video_id>"``.
+        summary: a line for the documentation.
+        tag: the group of the documentation, by which a deployment finds the function that serves.
+        scope: what a token must allow; None opens the route to everybody.
+        model: the body of a success.
+        errors: statuses besides those that every route may answer.
     """
+    method, path = rule.split()
+
+    def put(function: F) -> F:
+        # Any function takes attributes; its type has no way to say so.
+        function.scope = scope  # type: ignore[attr-defined]
+        registered: Callable[[F], F] = router.route(
+            path,
+            method=method,
+            summary=summary,
+            tags=[tag],
+            responses=_documented(model, errors, token=scope is not None),
+            security=[{}] if scope is None else None,
+        )
+        return registered(function)
+
+    return put
+
+
+def _documented(model: type[BaseModel], errors: Sequence[int], *, token: bool) -> dict[int, Any]:
+    """A route's ``responses``: 200 with the model, and errors, those of every route included."""
     always = {400, 415, 422, 500, 503} | ({401, 403} if token else set())
     found = {
         status: {
@@ -274,7 +299,7 @@ class Api(APIGatewayRestResolver):
         if isinstance(error, RequestValidationError):
             return self._invalid(error)
         if isinstance(error, RequestUnsupportedContentType):
-            return self._error(415, "unsupported_media_type", "the body must be JSON")
+            return self._error(415, "unsupported_media_type", _REASONS[415])
         if isinstance(error, ApiError):
             return self._error(error.status, error.code, str(error))
         for kind in type(error).__mro__:
@@ -282,12 +307,12 @@ class Api(APIGatewayRestResolver):
                 status, code = self._means[kind]
                 return self._error(status, code, str(error) or _REASONS[status])
         log.exception("unexpected error in %s", self.request_id, exc_info=error)
-        return self._error(500, "internal_error", "something went wrong on our side")
+        return self._error(500, "internal_error", _REASONS[500])
 
     def _invalid(self, error: RequestValidationError) -> Response[str]:
         errors = error.errors()
         if any(e["type"] == "json_invalid" for e in errors):
-            return self._error(400, "invalid_json", "the body is not JSON")
+            return self._error(400, "invalid_json", "The body is not valid JSON")
         fields = [
             FieldError(field=".".join(str(part) for part in e["loc"]), expected=e["msg"])
             for e in errors[:50]
@@ -300,9 +325,9 @@ class Api(APIGatewayRestResolver):
         found = found or [r for r in self._dynamic_routes if r.rule.match(path)]
         methods = sorted({r.method for r in found})
         if not methods:
-            return self._error(404, "not_found", "there is nothing at this path")
+            return self._error(404, "not_found", _REASONS[404])
         allowed = ", ".join(methods)
-        refused = self._error(405, "method_not_allowed", f"this path takes {allowed}")
+        refused = self._error(405, "method_not_allowed", f"This path takes {allowed}")
         refused.headers["Allow"] = allowed
         return refused
 
