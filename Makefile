@@ -9,7 +9,8 @@ RUN := .venv/bin/python
 .PHONY: help setup local test check bench openapi layers arm64-proof synth deploy teardown clean
 help:     ## what there is
 	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
-setup: .venv/ready  ## the virtual environment with everything pinned
+setup: .venv/ready  ## the virtual environment with everything pinned, and the CDK's command
+	-@$(RUN) scripts/cdk.py --version > /dev/null
 local: .venv/ready  ## data, training, API and documentation on 127.0.0.1:$(PORT)
 	@$(RUN) scripts/local.py --port $(PORT) --state $(STATE) --size $(SIZE)
 test: .venv/ready  ## every test
@@ -27,15 +28,16 @@ arm64-proof: .venv/ready layers  ## the built layers answer under emulation as t
 synth: .venv/ready  ## the templates of ENV=$(ENV), in build/cloud
 	@CDK_OUTDIR=build/cloud/$(ENV) CDK_CONTEXT_JSON='{"environment": "$(ENV)", "packages": "sources"}' $(RUN) app.py
 deploy: .venv/ready  ## ENV=$(ENV) into the AWS account of the current credentials
-	@scripts/deploy.sh $(ENV)
+	@PYTHON=$(RUN) scripts/deploy.sh $(ENV)
 teardown: .venv/ready  ## take ENV=$(ENV) down; asks first, and keeps data
-	@scripts/teardown.sh $(ENV)
+	@PYTHON=$(RUN) scripts/teardown.sh $(ENV)
 clean:    ## forget the environment, the state and what was built
 	rm -rf .venv build $(STATE)
 
-# vireo.pth puts our two source roots on the path, as the Lambda layer and the function's folder do.
+# vireo.pth puts our source roots on the path: two as the Lambda layer and the function's folder do,
+# and the root, from which scripts import the stacks and one another.
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements.txt
-	printf '%s\n' '$(CURDIR)/layers/core/python' '$(CURDIR)/lambdas' > "$$($(RUN) -c 'import site; print(site.getsitepackages()[0])')/vireo.pth"
+	printf '%s\n' '$(CURDIR)/layers/core/python' '$(CURDIR)/lambdas' '$(CURDIR)' > "$$($(RUN) -c 'import site; print(site.getsitepackages()[0])')/vireo.pth"
 	@touch $@
