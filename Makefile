@@ -6,7 +6,7 @@ SIZE ?= default
 ENV ?= dev
 RUN := .venv/bin/python
 
-.PHONY: help setup local test check bench openapi layers arm64-proof synth deploy teardown clean
+.PHONY: help setup local test check lock bench openapi layers arm64-proof synth deploy teardown clean
 help:     ## what there is
 	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
 setup: .venv/ready  ## the virtual environment with everything pinned, and the CDK's command
@@ -19,6 +19,9 @@ check: .venv/ready  ## format, lint, types
 	@$(RUN) -m ruff format --check . && $(RUN) -m ruff check . && $(RUN) -m mypy && $(RUN) scripts/openapi.py --check
 bench: .venv/ready  ## speed, as ratios to the bare kernels of the same run
 	@$(RUN) -m tests.bench.bench
+lock: .venv/ready  ## every lock anew, of requirements.txt and package.json files; versions stay where they fit
+	@$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' requirements.txt --output-file requirements.lock
+	@$(RUN) scripts/build_layers.py --lock && $(RUN) scripts/node_package.py --lock
 openapi: .venv/ready  ## write docs/openapi.json from the routes
 	@$(RUN) scripts/openapi.py
 layers: .venv/ready  ## the Lambda layers for ARM64 into build/, twice, compared byte for byte
@@ -36,8 +39,9 @@ clean:    ## forget the environment, the state and what was built
 
 # vireo.pth puts our source roots on the path: two as the Lambda layer and the function's folder do,
 # and the root, from which scripts import the stacks and one another.
-.venv/ready: requirements.txt
+# Bytecode is made of what is imported, when it is, which halves the time.
+.venv/ready: requirements.lock
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes --requirement requirements.lock
 	printf '%s\n' '$(CURDIR)/layers/core/python' '$(CURDIR)/lambdas' '$(CURDIR)' > "$$($(RUN) -c 'import site; print(site.getsitepackages()[0])')/vireo.pth"
 	@touch $@
