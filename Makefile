@@ -6,10 +6,11 @@ SIZE ?= default
 ENV ?= dev
 RUN := .venv/bin/python
 
-.PHONY: help setup local test check bench openapi layers arm64-proof synth deploy teardown clean
+.PHONY: help setup local test check lock bench openapi layers arm64-proof synth deploy teardown clean
 help:     ## what there is
 	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
-setup: .venv/ready  ## the virtual environment with everything pinned
+setup: .venv/ready  ## the virtual environment with everything pinned, and the CDK's command
+	-@$(RUN) scripts/cdk.py --version > /dev/null
 local: .venv/ready  ## data, training, API and documentation on 127.0.0.1:$(PORT)
 	@$(RUN) scripts/local.py --port $(PORT) --state $(STATE) --size $(SIZE)
 test: .venv/ready  ## every test
@@ -18,6 +19,9 @@ check: .venv/ready  ## format, lint, types
 	@$(RUN) -m ruff format --check . && $(RUN) -m ruff check . && $(RUN) -m mypy && $(RUN) scripts/openapi.py --check
 bench: .venv/ready  ## speed, as ratios to the bare kernels of the same run
 	@$(RUN) -m tests.bench.bench
+lock: .venv/ready  ## every lock anew, of requirements.txt and package.json files; versions stay where they fit
+	@$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' requirements.txt --output-file requirements.lock
+	@$(RUN) scripts/build_layers.py --lock && $(RUN) scripts/node_package.py --lock
 openapi: .venv/ready  ## write docs/openapi.json from the routes
 	@$(RUN) scripts/openapi.py
 layers: .venv/ready  ## the Lambda layers for ARM64 into build/, twice, compared byte for byte
@@ -27,15 +31,17 @@ arm64-proof: .venv/ready layers  ## the built layers answer under emulation as t
 synth: .venv/ready  ## the templates of ENV=$(ENV), in build/cloud
 	@CDK_OUTDIR=build/cloud/$(ENV) CDK_CONTEXT_JSON='{"environment": "$(ENV)", "packages": "sources"}' $(RUN) app.py
 deploy: .venv/ready  ## ENV=$(ENV) into the AWS account of the current credentials
-	@scripts/deploy.sh $(ENV)
+	@PYTHON=$(RUN) scripts/deploy.sh $(ENV)
 teardown: .venv/ready  ## take ENV=$(ENV) down; asks first, and keeps data
-	@scripts/teardown.sh $(ENV)
+	@PYTHON=$(RUN) scripts/teardown.sh $(ENV)
 clean:    ## forget the environment, the state and what was built
 	rm -rf .venv build $(STATE)
 
-# vireo.pth puts our two source roots on the path, as the Lambda layer and the function's folder do.
-.venv/ready: requirements.txt
+# vireo.pth puts our source roots on the path: two as the Lambda layer and the function's folder do,
+# and the root, from which scripts import the stacks and one another.
+# Bytecode is made of what is imported, when it is, which halves the time.
+.venv/ready: requirements.lock
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements.txt
-	printf '%s\n' '$(CURDIR)/layers/core/python' '$(CURDIR)/lambdas' > "$$($(RUN) -c 'import site; print(site.getsitepackages()[0])')/vireo.pth"
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes --requirement requirements.lock
+	printf '%s\n' '$(CURDIR)/layers/core/python' '$(CURDIR)/lambdas' '$(CURDIR)' > "$$($(RUN) -c 'import site; print(site.getsitepackages()[0])')/vireo.pth"
 	@touch $@

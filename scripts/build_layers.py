@@ -33,6 +33,7 @@ SOURCES = ROOT / "layers/core/python/vireo"
 #: Lambda's Python 3.13 runs on Amazon Linux 2023. A platform given to pip is exact, not "at most".
 PYTHON = "3.13"
 PLATFORMS = ["manylinux2014_aarch64", *(f"manylinux_2_{n}_aarch64" for n in range(17, 35))]
+UV_PLATFORM = "aarch64-manylinux_2_34"
 MACHINE = "EM_AARCH64"
 #: The newest symbol versions that its C and C++ libraries have (glibc 2.34, GCC 11).
 NEWEST = {"GLIBC": (2, 34), "GLIBCXX": (3, 4, 29), "CXXABI": (1, 3, 13), "GCC": (11, 0)}
@@ -97,11 +98,20 @@ def build(out: Path) -> list[Path]:
 
 
 def lock(requirements: Path) -> str:
-    """All that requirements bring with them: every version, and the hash of the very wheel."""
-    with tempfile.NamedTemporaryFile(suffix=".json") as report:
-        pip("-r", str(requirements), "--dry-run", "--target", "unused", "--report", report.name)
-        found: list[dict[str, Any]] = json.load(report)["install"]
-    lines = ["# Written by `scripts/build_layers.py --lock`: wheels for ARM64, Python 3.13."]
+    """All that requirements bring with them: every version, and the hash of the very wheel.
+
+    The versions are those of the root's lock, so that what is tested on a laptop is what runs.
+    """
+    options = ["--python-version", PYTHON, "--python-platform", UV_PLATFORM, "--no-annotate"]
+    options += ["--constraint", str(ROOT / "requirements.lock"), "--only-binary", ":all:"]
+    with tempfile.TemporaryDirectory() as folder:
+        pins, report = Path(folder, "pins.txt"), Path(folder, "report.json")
+        command = ["uv", "pip", "compile", "--quiet", *options, "--output-file", str(pins)]
+        subprocess.run([sys.executable, "-m", *command, str(requirements)], check=True)
+        picked = ["--dry-run", "--target", "unused", "--report", str(report)]
+        pip("--no-deps", "-r", str(pins), *picked)
+        found: list[dict[str, Any]] = json.loads(report.read_text())["install"]
+    lines = ["# Written by `make lock`: wheels for ARM64, Python 3.13."]
     for wheel in sorted(found, key=lambda w: str(w["metadata"]["name"]).lower()):
         name, version = wheel["metadata"]["name"], wheel["metadata"]["version"]
         sha256 = wheel["download_info"]["archive_info"]["hashes"]["sha256"]
@@ -254,7 +264,8 @@ def pip(*arguments: str) -> None:
     platforms = [f"--platform={p}" for p in PLATFORMS]
     target = ["--implementation=cp", f"--python-version={PYTHON}", "--only-binary=:all:"]
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-    command += [*platforms, *target, "--ignore-installed", *arguments]
+    # It would hold what packages say of their Python against the one that it runs on itself.
+    command += [*platforms, *target, "--ignore-installed", "--ignore-requires-python", *arguments]
     subprocess.run(command, check=True)
 
 

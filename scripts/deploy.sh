@@ -6,7 +6,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/cloud.sh"
 
 usage() {
-  cat >&2 << 'USAGE'
+  cat << 'USAGE'
 usage: scripts/deploy.sh dev|staging|prod [--data DIR] [--no-train] [--yes] [--dry-run]
   --data DIR  import this data set (docs/dataset.md) before the first training;
               without data training generates some
@@ -14,22 +14,22 @@ usage: scripts/deploy.sh dev|staging|prod [--data DIR] [--no-train] [--yes] [--d
   --yes       do not ask
   --dry-run   print every command, run none
 USAGE
-  exit 2
 }
 
 data='' train=yes ask=yes
 while (($#)); do
   case $1 in
-    dev | staging | prod) [[ -z $environment ]] || usage; environment=$1 ;;
-    --data) (($# > 1)) || usage; data=$2; shift ;;
+    dev | staging | prod) [[ -z $environment ]] || misused; environment=$1 ;;
+    --data) (($# > 1)) || misused; data=$2; shift ;;
     --no-train) train='' ;;
     --yes) ask='' ;;
     --dry-run) dry=yes ;;
-    *) usage ;;
+    -h | --help) usage; exit ;;
+    *) misused ;;
   esac
   shift
 done
-[[ -n $environment ]] || usage
+[[ -n $environment ]] || misused
 [[ -z $data || -d $data ]] || fail "There is no folder $data."
 
 # 1. Tools, account

@@ -5,25 +5,25 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/cloud.sh"
 
 usage() {
-  cat >&2 << 'USAGE'
+  cat << 'USAGE'
 usage: scripts/teardown.sh dev|staging|prod [--with-data] [--dry-run]
   --with-data  erase tables, buckets, events, models and clients as well, for ever
   --dry-run    print every command, run none
 USAGE
-  exit 2
 }
 
 erase=''
 while (($#)); do
   case $1 in
-    dev | staging | prod) [[ -z $environment ]] || usage; environment=$1 ;;
+    dev | staging | prod) [[ -z $environment ]] || misused; environment=$1 ;;
     --with-data) erase=yes ;;
     --dry-run) dry=yes ;;
-    *) usage ;;
+    -h | --help) usage; exit ;;
+    *) misused ;;
   esac
   shift
 done
-[[ -n $environment ]] || usage
+[[ -n $environment ]] || misused
 
 tools
 destroy() { cdk destroy "$@" --force --context packages=sources; } # of which nothing need be built

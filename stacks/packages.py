@@ -66,7 +66,6 @@ class Packages:
                 "!/layers",
                 "/layers/*",
                 "!/layers/core",
-                "!/requirements.txt",
                 *_LITTER,
             ],
             ignore_mode=IgnoreMode.GIT,

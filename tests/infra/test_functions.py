@@ -89,7 +89,7 @@ def test_the_image_is_built_from_what_it_needs(cloud: Templates) -> None:
     for name in ("lambdas/training/handler.py", "layers/core/python/vireo/training/steps.py"):
         assert (folder / name).read_bytes() == (ROOT / name).read_bytes()
     tops = {p.name for p in folder.iterdir()}
-    assert tops == {"lambdas", "layers", "requirements.txt"}
+    assert tops == {"lambdas", "layers"}
     assert not list(folder.rglob("__pycache__"))
     image = json.dumps(functions(cloud)["TrainingFunction"].properties["Code"])
     assert f":{asset[1]}" in image, "the image's tag is the hash of its source"

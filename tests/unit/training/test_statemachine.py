@@ -84,6 +84,7 @@ def test_a_good_challenger_is_deployed(training: Training) -> None:
         "run",
         "SUCCEEDED",
         {
+            "run_id": "acme_run",
             "tenant": "acme",
             "good": True,
             "artifacts": {"log": "blobs/log", "tower": "t", "ranker": "r"},
