@@ -8,8 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aws_cdk import Duration
+from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_stepfunctions as sfn
 
+from stacks.data import DataStack
 from stacks.events import EventsStack
 
 #: Metrics that our code writes and we look at: name → its dimension and that one's values.
@@ -42,9 +46,21 @@ MINUTE, FIVE, HOUR = Duration.minutes(1), Duration.minutes(5), Duration.hours(1)
 class Metrics:
     """Of one environment."""
 
-    def __init__(self, namespace: str, events: EventsStack) -> None:
-        self._namespace = namespace
-        self._events = events
+    def __init__(
+        self,
+        *,
+        data: DataStack,
+        api: apigateway.RestApi,
+        recommend: lambda_.Alias,
+        events: EventsStack,
+        machine: sfn.StateMachine,
+    ) -> None:
+        self.data = data
+        self.api = api
+        self.recommend = recommend
+        self.events = events
+        self.machine = machine
+        self._namespace = data.settings.metrics_namespace
 
     def emitted(
         self, name: str, statistic: str, period: Duration, value: str | None = None
@@ -82,16 +98,40 @@ class Metrics:
             expression=terms, using_metrics=named, period=period, label=label
         )
 
+    def api_latency(self, statistic: str, period: Duration) -> cloudwatch.IMetric:
+        """How long answers take at the gateway."""
+        return self.api.metric_latency(period=period, statistic=statistic)
+
+    def api_answers(self, period: Duration) -> list[cloudwatch.IMetric]:
+        """All answers of the gateway, those that refuse, and those that fail."""
+        return [
+            self.api.metric_count(period=period, statistic="Sum"),
+            self.api.metric_client_error(period=period, statistic="Sum"),
+            self.api.metric_server_error(period=period, statistic="Sum"),
+        ]
+
+    def throttled(self, kind: str) -> cloudwatch.IMetric:
+        """``Read`` or ``Write``: how often any table refused it."""
+        tables = self.data.tables.values()
+        name = f"{kind}ThrottleEvents"
+        return self.total([t.metric(name, period=FIVE, statistic="Sum") for t in tables], FIVE)
+
+    def unwritten(self) -> cloudwatch.IMetric:
+        """Records that Kinesis refused."""
+        return self.data.stream.metric_write_provisioned_throughput_exceeded(
+            period=FIVE, statistic="Sum"
+        )
+
     def lag(self) -> cloudwatch.Metric:
         """How old the records are that Lambda has for the consumer, also while it fails."""
-        return self._events.tracking.metric("IteratorAge", period=FIVE, statistic="Maximum")
+        return self.events.tracking.metric("IteratorAge", period=FIVE, statistic="Maximum")
 
     def mapped(self, name: str) -> cloudwatch.Metric:
         """What Lambda counts of the stream's mapping."""
         return cloudwatch.Metric(
             namespace="AWS/Lambda",
             metric_name=name,
-            dimensions_map={"EventSourceMappingUUID": self._events.mapping.ref},
+            dimensions_map={"EventSourceMappingUUID": self.events.mapping.ref},
             statistic="Sum",
             period=FIVE,
         )
@@ -101,7 +141,7 @@ class Metrics:
         return cloudwatch.Metric(
             namespace="AWS/Firehose",
             metric_name=name,
-            dimensions_map={"DeliveryStreamName": self._events.delivery.stream.ref},
+            dimensions_map={"DeliveryStreamName": self.events.delivery.stream.ref},
             statistic=statistic,
             period=FIVE,
         )
@@ -109,7 +149,7 @@ class Metrics:
     def undelivered(self) -> list[cloudwatch.IMetric]:
         """What keeps events out of the files: the function, the conversion, too many tenants."""
         return [
-            self._events.transform.metric_errors(period=FIVE, statistic="Sum"),
+            self.events.transform.metric_errors(period=FIVE, statistic="Sum"),
             self.delivered("FailedConversion.Records", "Sum"),
             self.delivered("PartitionCountExceeded", "Sum"),
         ]
