@@ -8,6 +8,7 @@ and the collected files; the model is trained by the steps of the state machine,
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,6 @@ from typing import Any
 import orjson
 
 from delivery.app import transform
-from scripts.experiment import told
 from tracking.app import follower
 from vireo import bundle as bundles
 from vireo.events.intake import Intake
@@ -35,6 +35,9 @@ from vireo.training import generator, trials
 from vireo.training.collected import into_home
 from vireo.training.generator.audience import Audience
 from vireo.training.steps import perform
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where scripts/ is
+from scripts.experiment import told
 
 TENANT, DAY = "default", 86_400.0
 STEPS = ("preprocess", "two_tower", "ranker", "evaluate", "deploy")
