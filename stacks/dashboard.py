@@ -13,7 +13,7 @@ from stacks.metrics import FIVE, GIVEN_UP, HOUR, MINUTE, Metrics
 def dashboard(scope: Construct, id: str, name: str, metrics: Metrics) -> cloudwatch.Dashboard:
     """The dashboard of that name."""
     board = cloudwatch.Dashboard(scope, id, dashboard_name=name)
-    for row in (_api, _recommender, _bundles, _stores, _events, _files):
+    for row in (_api, _recommender, _bundles, _stores, _events, _files, _training):
         board.add_widgets(*row(metrics))
     return board
 
@@ -47,6 +47,10 @@ def _recommender(m: Metrics) -> list[cloudwatch.IWidget]:
 def _bundles(m: Metrics) -> list[cloudwatch.IWidget]:
     polled = ("OverlayLate", "OverlayFailed", "BundleRefused", "SettingRefused")
     return [
+        _graph(
+            "Ages, s",
+            [m.emitted(name, "Maximum", HOUR) for name in ("BundleAge", "TrainingAge")],
+        ),
         _graph("Bundle, overlay and settings", [m.emitted(name, "Sum", FIVE) for name in polled]),
         _graph(
             "Cache and exposures",
@@ -56,6 +60,11 @@ def _bundles(m: Metrics) -> list[cloudwatch.IWidget]:
                 m.emitted("ExposureLost", "Sum", FIVE),
             ],
         ),
+    ]
+
+
+def _training(m: Metrics) -> list[cloudwatch.IWidget]:
+    return [
         _graph(
             "Training",
             [
@@ -63,6 +72,14 @@ def _bundles(m: Metrics) -> list[cloudwatch.IWidget]:
                 m.machine.metric_failed(period=HOUR),
                 m.sum("TrainingFailed", HOUR),
                 m.emitted("ReleaseWithdrawn", "Sum", HOUR),
+            ],
+        ),
+        _graph(
+            "By the clock",
+            [
+                m.training.upkeep.function.metric_invocations(period=HOUR),
+                m.training.upkeep.function.metric_errors(period=HOUR),
+                m.undeliverable(),
             ],
         ),
     ]

@@ -11,10 +11,10 @@ from aws_cdk import Duration
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_stepfunctions as sfn
 
 from stacks.data import DataStack
 from stacks.events import EventsStack
+from stacks.training import TrainingStack
 
 #: Metrics that our code writes and we look at: name → its dimension and that one's values.
 EMITTED: dict[str, tuple[str, tuple[str, ...]] | None] = {
@@ -23,6 +23,7 @@ EMITTED: dict[str, tuple[str, tuple[str, ...]] | None] = {
     "StageFailed": ("stage", ("candidates", "filtering", "ranking", "ordering")),
     "Degraded": ("part", ("viewer", "campaigns")),
     "OverlayLate": None,
+    "BundleAge": None,
     "OverlayFailed": None,
     "BundleRefused": None,
     "SettingRefused": None,
@@ -30,6 +31,7 @@ EMITTED: dict[str, tuple[str, tuple[str, ...]] | None] = {
     "CacheError": ("operation", ("get", "put", "delete", "add")),
     "CacheSkipped": ("operation", ("get", "put", "delete", "add")),
     "ReleaseWithdrawn": None,
+    "TrainingAge": None,
     "TrainingFailed": ("trigger", ("manual", "deploy", "schedule")),
     "Events": ("fate", ("accepted", "refused", "unavailable")),
     "EventsFollowed": None,
@@ -53,13 +55,14 @@ class Metrics:
         api: apigateway.RestApi,
         recommend: lambda_.Alias,
         events: EventsStack,
-        machine: sfn.StateMachine,
+        training: TrainingStack,
     ) -> None:
         self.data = data
         self.api = api
         self.recommend = recommend
         self.events = events
-        self.machine = machine
+        self.training = training
+        self.machine = training.machine
         self._namespace = data.settings.metrics_namespace
 
     def emitted(
@@ -91,11 +94,15 @@ class Metrics:
     def total(
         self, metrics: Sequence[cloudwatch.IMetric], period: Duration, label: str = "total"
     ) -> cloudwatch.IMetric:
-        """The sum of metrics; a missing value counts as none. Labels name the terms."""
+        """The sum of metrics; a missing value counts as none. Labels name the terms.
+
+        ``SUM`` leaves out what ``FILL`` may leave empty, a metric that was never written; ``+``
+        would then be empty, whatever the others say.
+        """
         named = {f"{label.lower()}{j}": metric for j, metric in enumerate(metrics)}
-        terms = " + ".join(f"FILL({name}, 0)" for name in named)
+        terms = ", ".join(f"FILL({name}, 0)" for name in named)
         return cloudwatch.MathExpression(
-            expression=terms, using_metrics=named, period=period, label=label
+            expression=f"SUM([{terms}])", using_metrics=named, period=period, label=label
         )
 
     def api_latency(self, statistic: str, period: Duration) -> cloudwatch.IMetric:
@@ -122,6 +129,17 @@ class Metrics:
             period=FIVE, statistic="Sum"
         )
 
+    def uncached(self) -> cloudwatch.IMetric:
+        """Calls of the cache that failed, and those that were not tried after failures."""
+        found = [*self.each("CacheError", "Sum", FIVE), *self.each("CacheSkipped", "Sum", FIVE)]
+        return self.total(found, FIVE, "uncached")
+
+    def undeliverable(self) -> cloudwatch.IMetric:
+        """What no schedule, and no rule, could deliver."""
+        return self.training.undelivered.metric_approximate_number_of_messages_visible(
+            period=FIVE, statistic="Maximum"
+        )
+
     def lag(self) -> cloudwatch.Metric:
         """How old the records are that Lambda has for the consumer, also while it fails."""
         return self.events.tracking.metric("IteratorAge", period=FIVE, statistic="Maximum")
@@ -136,14 +154,14 @@ class Metrics:
             period=FIVE,
         )
 
-    def delivered(self, name: str, statistic: str) -> cloudwatch.Metric:
+    def delivered(self, name: str, statistic: str, period: Duration = FIVE) -> cloudwatch.Metric:
         """What Firehose counts."""
         return cloudwatch.Metric(
             namespace="AWS/Firehose",
             metric_name=name,
             dimensions_map={"DeliveryStreamName": self.events.delivery.stream.ref},
             statistic=statistic,
-            period=FIVE,
+            period=period,
         )
 
     def undelivered(self) -> list[cloudwatch.IMetric]:

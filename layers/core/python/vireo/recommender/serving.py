@@ -159,4 +159,6 @@ class Serving:
         hot = Hot.of(track.counts, track.model.bundle.manifest.watermark, now)
         snapshot = Snapshot(track.model, track.overlay(), now, hot)
         snapshot.prepare()
+        age = now - track.model.bundle.manifest.watermark
+        self._ports.meter.observe("BundleAge", age, "Seconds")
         return View(snapshot, switches, checked)
