@@ -71,6 +71,7 @@ def build(
         app,
         name("training"),
         environment=environment,
+        packages=packages,
         data=data,
         images=images,
         recommender=recommender,
@@ -94,7 +95,7 @@ def build(
         recommend=recommender.live,
         shifting=recommender.alarms,
         events=events,
-        machine=training.machine,
+        training=training,
     )
     cdk.Tags.of(app).add("application", "vireo")
     cdk.Tags.of(app).add("environment", environment.name)

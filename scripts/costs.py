@@ -20,6 +20,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where app.py and stacks/ are
+
 from app import synthesise
 from stacks.environments import ENVIRONMENTS, Environment
 from stacks.metrics import EMITTED

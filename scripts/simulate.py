@@ -8,6 +8,7 @@ and the collected files; the model is trained by the steps of the state machine,
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,6 @@ from typing import Any
 import orjson
 
 from delivery.app import transform
-from scripts.experiment import told
 from tracking.app import follower
 from vireo.bundles import pointer as pointers
 from vireo.events.intake import Intake
@@ -37,6 +37,9 @@ from vireo.training.data.collected import into_home
 from vireo.training.generator.audience import Audience
 from vireo.training.judging import experiments
 from vireo.training.steps import TRAINING
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where scripts/ is
+from scripts.experiment import told
 
 TENANT, DAY = "default", 86_400.0
 STEPS = ("preprocess", "two_tower", "ranker", "evaluate", "deploy")

@@ -39,6 +39,8 @@ class Environment:
     #: Shards of the event stream; None: on demand.
     shards: int | None
     alarms: bool
+    #: Minutes without a single request, or event, after which something must be wrong.
+    quiet_minutes: int
     weekly_training: bool
     firewall: bool
     #: Functions start from a snapshot with the bundle loaded. Published versions then cost money.
@@ -62,6 +64,7 @@ DEV = Environment(
     capacity=None,
     shards=1,
     alarms=False,
+    quiet_minutes=60,
     weekly_training=False,
     firewall=False,
     snap_start=False,
@@ -81,6 +84,7 @@ STAGING = Environment(
     capacity=None,
     shards=1,
     alarms=False,
+    quiet_minutes=60,
     weekly_training=False,
     firewall=False,
     snap_start=True,
@@ -100,6 +104,7 @@ PROD = Environment(
     capacity=Capacity(least=25, most=20_000),
     shards=None,
     alarms=True,
+    quiet_minutes=30,
     weekly_training=True,
     firewall=True,
     snap_start=True,

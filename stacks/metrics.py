@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aws_cdk import Duration
+from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_lambda as lambda_
 
+from stacks.data import DataStack
 from stacks.events import EventsStack
+from stacks.training import TrainingStack
 
 #: Metrics that our code writes and we look at: name → its dimension and that one's values.
 EMITTED: dict[str, tuple[str, tuple[str, ...]] | None] = {
@@ -19,6 +23,7 @@ EMITTED: dict[str, tuple[str, tuple[str, ...]] | None] = {
     "StageFailed": ("stage", ("candidates", "filtering", "ranking", "ordering")),
     "Degraded": ("part", ("viewer", "campaigns")),
     "OverlayLate": None,
+    "BundleAge": None,
     "OverlayFailed": None,
     "BundleRefused": None,
     "SettingRefused": None,
@@ -26,6 +31,7 @@ EMITTED: dict[str, tuple[str, tuple[str, ...]] | None] = {
     "CacheError": ("operation", ("get", "put", "delete", "add")),
     "CacheSkipped": ("operation", ("get", "put", "delete", "add")),
     "ReleaseWithdrawn": None,
+    "TrainingAge": None,
     "TrainingFailed": ("trigger", ("manual", "deploy", "schedule")),
     "Events": ("fate", ("accepted", "refused", "unavailable")),
     "EventsFollowed": None,
@@ -42,9 +48,22 @@ MINUTE, FIVE, HOUR = Duration.minutes(1), Duration.minutes(5), Duration.hours(1)
 class Metrics:
     """Of one environment."""
 
-    def __init__(self, namespace: str, events: EventsStack) -> None:
-        self._namespace = namespace
-        self._events = events
+    def __init__(
+        self,
+        *,
+        data: DataStack,
+        api: apigateway.RestApi,
+        recommend: lambda_.Alias,
+        events: EventsStack,
+        training: TrainingStack,
+    ) -> None:
+        self.data = data
+        self.api = api
+        self.recommend = recommend
+        self.events = events
+        self.training = training
+        self.machine = training.machine
+        self._namespace = data.settings.metrics_namespace
 
     def emitted(
         self, name: str, statistic: str, period: Duration, value: str | None = None
@@ -75,41 +94,80 @@ class Metrics:
     def total(
         self, metrics: Sequence[cloudwatch.IMetric], period: Duration, label: str = "total"
     ) -> cloudwatch.IMetric:
-        """The sum of metrics; a missing value counts as none. Labels name the terms."""
+        """The sum of metrics; a missing value counts as none. Labels name the terms.
+
+        ``SUM`` leaves out what ``FILL`` may leave empty, a metric that was never written; ``+``
+        would then be empty, whatever the others say.
+        """
         named = {f"{label.lower()}{j}": metric for j, metric in enumerate(metrics)}
-        terms = " + ".join(f"FILL({name}, 0)" for name in named)
+        terms = ", ".join(f"FILL({name}, 0)" for name in named)
         return cloudwatch.MathExpression(
-            expression=terms, using_metrics=named, period=period, label=label
+            expression=f"SUM([{terms}])", using_metrics=named, period=period, label=label
+        )
+
+    def api_latency(self, statistic: str, period: Duration) -> cloudwatch.IMetric:
+        """How long answers take at the gateway."""
+        return self.api.metric_latency(period=period, statistic=statistic)
+
+    def api_answers(self, period: Duration) -> list[cloudwatch.IMetric]:
+        """All answers of the gateway, those that refuse, and those that fail."""
+        return [
+            self.api.metric_count(period=period, statistic="Sum"),
+            self.api.metric_client_error(period=period, statistic="Sum"),
+            self.api.metric_server_error(period=period, statistic="Sum"),
+        ]
+
+    def throttled(self, kind: str) -> cloudwatch.IMetric:
+        """``Read`` or ``Write``: how often any table refused it."""
+        tables = self.data.tables.values()
+        name = f"{kind}ThrottleEvents"
+        return self.total([t.metric(name, period=FIVE, statistic="Sum") for t in tables], FIVE)
+
+    def unwritten(self) -> cloudwatch.IMetric:
+        """Records that Kinesis refused."""
+        return self.data.stream.metric_write_provisioned_throughput_exceeded(
+            period=FIVE, statistic="Sum"
+        )
+
+    def uncached(self) -> cloudwatch.IMetric:
+        """Calls of the cache that failed, and those that were not tried after failures."""
+        found = [*self.each("CacheError", "Sum", FIVE), *self.each("CacheSkipped", "Sum", FIVE)]
+        return self.total(found, FIVE, "uncached")
+
+    def undeliverable(self) -> cloudwatch.IMetric:
+        """What no schedule, and no rule, could deliver."""
+        return self.training.undelivered.metric_approximate_number_of_messages_visible(
+            period=FIVE, statistic="Maximum"
         )
 
     def lag(self) -> cloudwatch.Metric:
         """How old the records are that Lambda has for the consumer, also while it fails."""
-        return self._events.tracking.metric("IteratorAge", period=FIVE, statistic="Maximum")
+        return self.events.tracking.metric("IteratorAge", period=FIVE, statistic="Maximum")
 
     def mapped(self, name: str) -> cloudwatch.Metric:
         """What Lambda counts of the stream's mapping."""
         return cloudwatch.Metric(
             namespace="AWS/Lambda",
             metric_name=name,
-            dimensions_map={"EventSourceMappingUUID": self._events.mapping.ref},
+            dimensions_map={"EventSourceMappingUUID": self.events.mapping.ref},
             statistic="Sum",
             period=FIVE,
         )
 
-    def delivered(self, name: str, statistic: str) -> cloudwatch.Metric:
+    def delivered(self, name: str, statistic: str, period: Duration = FIVE) -> cloudwatch.Metric:
         """What Firehose counts."""
         return cloudwatch.Metric(
             namespace="AWS/Firehose",
             metric_name=name,
-            dimensions_map={"DeliveryStreamName": self._events.delivery.stream.ref},
+            dimensions_map={"DeliveryStreamName": self.events.delivery.stream.ref},
             statistic=statistic,
-            period=FIVE,
+            period=period,
         )
 
     def undelivered(self) -> list[cloudwatch.IMetric]:
         """What keeps events out of the files: the function, the conversion, too many tenants."""
         return [
-            self._events.transform.metric_errors(period=FIVE, statistic="Sum"),
+            self.events.transform.metric_errors(period=FIVE, statistic="Sum"),
             self.delivered("FailedConversion.Records", "Sum"),
             self.delivered("PartitionCountExceeded", "Sum"),
         ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from aws_cdk import CfnOutput, Stack
+from aws_cdk import CfnOutput, Duration, Stack
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_scheduler_targets as scheduled
+from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_stepfunctions as sfn
 from constructs import Construct
 
@@ -20,8 +21,9 @@ from stacks.environments import Environment
 from stacks.functions import ImageFunction, allow, allow_blobs, log_group
 from stacks.images import ImagesStack
 from stacks.network import NetworkStack
-from stacks.packages import ROOT
+from stacks.packages import ROOT, Packages
 from stacks.recommender import RecommenderStack
+from stacks.upkeep import Upkeep
 from vireo.ports import Table
 
 #: The tenant that is trained by schedule.
@@ -37,6 +39,7 @@ class TrainingStack(Stack):
         id: str,
         *,
         environment: Environment,
+        packages: Packages,
         data: DataStack,
         images: ImagesStack,
         recommender: RecommenderStack,
@@ -61,7 +64,26 @@ class TrainingStack(Stack):
         self._permit(data)
         recommender.permit_release(self.function)
         self.machine = self._machine(environment)
+        #: What a schedule or a rule could not deliver, with the reason.
+        self.undelivered = sqs.Queue(
+            self,
+            "Undelivered",
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            retention_period=Duration.days(14),
+        )
+        accept(self.undelivered, "SQS3", "It is the queue of dead letters itself.")
         self._tell_failures(data)
+        self.upkeep = Upkeep(
+            self,
+            "Clock",
+            environment=environment,
+            packages=packages,
+            data=data,
+            network=network,
+            tenant=TENANT,
+            undelivered=self.undelivered,
+        )
         if environment.weekly_training:
             self._run_weekly()
         CfnOutput(self, "MachineArn", value=self.machine.state_machine_arn)
@@ -141,6 +163,7 @@ class TrainingStack(Stack):
                     f"Training run {events.EventField.from_path(name)} ended as "
                     f"{events.EventField.from_path(status)}. What to do: docs/operations.md"
                 ),
+                dead_letter_queue=self.undelivered,
             )
         )
 
@@ -159,5 +182,6 @@ class TrainingStack(Stack):
                         "trigger": "schedule",
                     }
                 ),
+                dead_letter_queue=self.undelivered,
             ),
         )

@@ -13,7 +13,8 @@ from tests.sources import ROOT
 from vireo.ports import Table
 from vireo.settings import Settings, WrongSettings
 
-FUNCTIONS = {f"{n}Function" for n in ("Recommend", "Events", "Tracking", "Delivery", "Training")}
+NAMES = ("Recommend", "Events", "Tracking", "Delivery", "Training", "Upkeep")
+FUNCTIONS = {f"{n}Function" for n in NAMES}
 #: Those that API Gateway calls, by an alias.
 ALIASED = {"RecommendFunction", "EventsFunction"}
 MEMORY = {"dev": 1024, "staging": 1024, "prod": 2048}
@@ -70,7 +71,7 @@ def test_every_function_is_as_ours_are(cloud: Templates) -> None:
         assert ("SnapStart" in properties) == snapped
 
 
-@pytest.mark.parametrize("package", ["recommend", "events", "tracking", "delivery"])
+@pytest.mark.parametrize("package", ["recommend", "events", "tracking", "delivery", "upkeep"])
 def test_handlers_are_where_functions_look_for_them(cloud: Templates, package: str) -> None:
     function = functions(cloud)[f"{package.title()}Function"]
     module, name = function.properties["Handler"].rsplit(".", 1)

@@ -110,4 +110,13 @@ def test_every_alarm_tells_somebody_and_has_a_runbook_entry(
         assert "Notices" in json.dumps(alarm["AlarmActions"])
         assert f"docs/operations.md#{name.lower()}" in alarm["AlarmDescription"]
         assert "**Do**" in entries[name]
-        assert alarm["TreatMissingData"] == "notBreaching"
+
+
+def test_silence_is_a_fault_where_something_should_go_on(clouds: Mapping[str, Templates]) -> None:
+    """What counts faults is missing while there are none."""
+    found = alarms(clouds["prod"])
+    waited_for = {name for name, a in found.items() if a["TreatMissingData"] == "breaching"}
+    assert waited_for == {"NoRequests", "NoEvents", "NothingFollowed", "NoFiles", "TrainingMissing"}
+    for name, alarm in found.items():
+        below = alarm["ComparisonOperator"] == "LessThanThreshold"
+        assert not below or name in waited_for

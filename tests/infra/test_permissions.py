@@ -42,7 +42,7 @@ from vireo.training import generator
 #: Of the environments, the one that has everything, with a cache.
 FULL = "staging"
 #: Packages of functions; a fixture of that name gives what each calls.
-DRIVEN = ["recommend", "events", "tracking", "delivery", "training"]
+DRIVEN = ["recommend", "events", "tracking", "delivery", "training", "upkeep"]
 #: What Lambda itself does for the stream's mapping.
 FOLLOWING = {"ReadStream", "FindGivenUp", "KeepGivenUp"}
 
@@ -211,6 +211,15 @@ def delivery() -> set[Call]:
             None,
         )
         assert [r["result"] for r in judged["records"]] == [result for _, result in given]
+        return set(recorder.calls)
+
+
+@pytest.fixture(scope="module")
+def upkeep(accounts: dict[str, Account], tmp_path_factory: pytest.TempPathFactory) -> set[Call]:
+    """All calls of what runs by the clock."""
+    scratch = tmp_path_factory.mktemp("upkeep")
+    with deployed(accounts[FULL], "UpkeepFunction", scratch) as recorder:
+        handler("upkeep")({"task": "ages", "tenant": "default"}, None)
         return set(recorder.calls)
 
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
 
 from tests.infra.templates import Templates, text
 from tests.sources import ROOT
+from upkeep.app import keeper
+from vireo.homes.local import home
 from vireo.training.run import Run
 
 
@@ -47,7 +52,7 @@ def test_failures_are_told(cloud: Templates) -> None:
 
 
 def test_the_schedule_starts_a_run_that_steps_accept(clouds: Mapping[str, Templates]) -> None:
-    schedule = clouds["prod"].one("AWS::Scheduler::Schedule").properties
+    schedule = clouds["prod"].one("AWS::Scheduler::Schedule", "Weekly").properties
     document = schedule["Target"]["Input"].replace(
         "<aws.scheduler.execution-id>", "d32c5kddcf5bb8c3"
     )
@@ -58,6 +63,39 @@ def test_the_schedule_starts_a_run_that_steps_accept(clouds: Mapping[str, Templa
         "schedule",
     )
     assert schedule["ScheduleExpression"] == "cron(0 3 ? * SUN *)"
+
+
+def test_what_runs_by_the_clock_knows_what_is_asked_of_it(cloud: Templates, tmp_path: Path) -> None:
+    keep, asked = keeper(home(tmp_path)), []
+    for schedule in cloud.resources("AWS::Scheduler::Schedule"):
+        target = schedule.properties["Target"]
+        if text(target["Arn"]) == "<UpkeepFunction.Arn>":
+            keep(json.loads(target["Input"]), None)
+            asked.append(schedule.properties["ScheduleExpression"])
+    assert asked == ["rate(1 hour)"]
+    with pytest.raises(ValueError, match="no such task"):
+        keep({"task": "nothing"}, None)
+
+
+def test_what_cannot_be_delivered_is_kept(cloud: Templates) -> None:
+    """Of every schedule and every rule, each of which may put it there."""
+    queue = cloud.one("AWS::SQS::Queue")
+    arn = {"Fn::GetAtt": [queue.id, "Arn"]}
+    targets = [s.properties["Target"] for s in cloud.resources("AWS::Scheduler::Schedule")]
+    for target in targets:
+        (role, _) = target["RoleArn"]["Fn::GetAtt"]
+        may = [s for s in cloud.statements_of(role) if s["Action"] == "sqs:SendMessage"]
+        assert [s["Resource"] for s in may] == [arn]
+    rules = list(cloud.resources("AWS::Events::Rule"))
+    targets += [target for rule in rules for target in rule.properties["Targets"]]
+    assert len(targets) == (3 if cloud.environment == "prod" else 2)
+    assert all(target["DeadLetterConfig"] == {"Arn": arn} for target in targets)
+    policy = cloud.one("AWS::SQS::QueuePolicy").properties["PolicyDocument"]["Statement"]
+    sending = [s for s in policy if s["Effect"] == "Allow"]
+    assert [s["Condition"]["ArnEquals"]["aws:SourceArn"] for s in sending] == [
+        {"Fn::GetAtt": [rule.id, "Arn"]} for rule in rules
+    ]
+    assert queue.properties["SqsManagedSseEnabled"] is True
 
 
 def test_the_builder_is_an_arm_machine_that_pushes_to_one_repository(cloud: Templates) -> None:

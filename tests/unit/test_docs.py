@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,16 @@ def test_named_commands_and_files_exist(path: Path) -> None:
         assert command in targets, f"make {command}"
     for script in re.findall(r"\b(scripts/[a-z_]+\.(?:py|sh))", text):
         assert (ROOT / script).exists(), script
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda p: p.name)
+def test_every_script_runs_by_itself(path: Path) -> None:
+    """As the documents say: with what `make setup` makes, and no path of anybody's."""
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, path, "--help"], capture_output=True, text=True, env=plain, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_state_of_training_has_its_step_and_every_step_a_state() -> None:

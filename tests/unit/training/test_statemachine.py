@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
 
 import orjson
@@ -219,6 +219,29 @@ def test_a_release_is_asked_about_until_it_is_done(
     execution = training.run({"run_id": "r", "good": True})
     assert execution.status == "SUCCEEDED"
     assert training.called[-3:] == ["release"] * 3
+
+
+def test_a_run_that_never_ends_is_ended(tmp_path: Path) -> None:
+    definition = orjson.loads(DEFINITION.read_bytes()) | {"TimeoutSeconds": 1}
+    (tmp_path / "training.asl.json").write_bytes(orjson.dumps(definition))
+    ended = Event()
+    functions = {"TrainingFunction": lambda event, context: ended.wait(60)}
+    home = local_home(tmp_path / "state", functions=functions, definitions=tmp_path)
+    executions = home.open("acme").executions
+    executions.start("training", "run", {})
+    assert home.machines.wait("training", "acme", "run", 30)
+    ended.set()
+    assert executions.describe("training", "run").status == "TIMED_OUT"
+
+
+def test_states_run_into_their_own_limits_first() -> None:
+    """What a state's limit ends is caught, and told with its name."""
+    definition = orjson.loads(DEFINITION.read_bytes())
+    states = definition["States"]
+    in_turn = [s["TimeoutSeconds"] for s in states.values() if s["Type"] == "Task"]
+    beside = [s for b in states["Fit"]["Branches"] for s in b["States"].values()]
+    longest = sum(in_turn) + max(s["TimeoutSeconds"] for s in beside)
+    assert longest < definition["TimeoutSeconds"] <= 2 * 86_400
 
 
 def test_a_release_that_is_withdrawn_is_a_failure_that_is_told(training: Training) -> None:

@@ -165,4 +165,6 @@ class Serving:
         hot = Hot.of(track.counts, track.loaded.bundle.manifest.watermark, now)
         snapshot = Snapshot(track.loaded, track.overlay(), now, hot)
         snapshot.prepare()
+        age = now - track.loaded.bundle.manifest.watermark
+        self._ports.meter.observe("BundleAge", age, "Seconds")
         return View(snapshot, switches, checked)

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from training.task import task
+from tests.sources import ROOT
 from vireo.homes.local import LocalHome
 from vireo.homes.local import home as local_home
-from vireo.homes.moto_interpreter import interpret
+from vireo.homes.local.interpreter import interpret
+from vireo.jobs.task import task
 from vireo.ports import Execution, Ports
 from vireo.training.run import Decision, Run
-from vireo.training.steps import STEPS
+from vireo.training.steps import TRAINING
 
 Start = Callable[[Mapping[str, Any]], Execution]
-ROOT = Path(__file__).resolve().parents[2]
 #: As Step Functions names an execution that is started without a name.
 NAME = "6e1d0f2c-3a57-4f4e-9d8a-2f6f1a9be3d1"
 
@@ -41,11 +41,11 @@ def start(home: LocalHome, monkeypatch: pytest.MonkeyPatch) -> Start:
         def step(run: Run, ports: Ports, progress: Any, name: str = name) -> Run:
             return run.with_artifact(name).model_copy(update=made.get(name, {}))
 
-        monkeypatch.setitem(STEPS, name, step)
+        monkeypatch.setitem(TRAINING.steps, name, step)
     definition = (ROOT / "statemachines/training.asl.json").read_text()
 
     def run(document: Mapping[str, Any]) -> Execution:
-        functions = {"${TrainingFunction}": task(home)}
+        functions = {"${TrainingFunction}": task(home, TRAINING)}
         return interpret("training", NAME, definition, document, functions)
 
     return run

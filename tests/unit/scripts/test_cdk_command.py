@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from scripts import node_package
+from tests.sources import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 LOCKS = [node_package.CDK, node_package.DYNALITE]
 VERSION = json.loads((node_package.CDK / "package.json").read_text())["dependencies"]["aws-cdk"]
 

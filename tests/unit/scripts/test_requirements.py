@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from scripts import build_layers
-from tests.unit.test_architecture import ROOT, pins
+from tests.sources import ROOT, pins
 
 LOCKS = [ROOT / "requirements.lock", *ROOT.glob("l*/*/requirements.lock")]
 #: As packaging calls what runs in Lambda.

@@ -1,0 +1,9 @@
+"""What EventBridge calls by the clock."""
+
+from __future__ import annotations
+
+from upkeep.app import keeper
+from vireo.homes import aws
+
+home = aws.home()
+handler = home.handler(keeper(home))
