@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 
+import orjson
 import pytest
 
+import vireo
 from tests.sources import ROOT
 from vireo.recommender.features import FEATURES
 from vireo.recommender.video_features import VIDEO_FEATURES
@@ -41,6 +45,18 @@ def test_named_commands_and_files_exist(path: Path) -> None:
         assert command in targets, f"make {command}"
     for script in re.findall(r"\b(scripts/[a-z_]+\.(?:py|sh))", text):
         assert (ROOT / script).exists(), script
+
+
+def test_the_version_is_told_in_one_place() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" not in project["project"]
+    module, _, name = project["tool"]["setuptools"]["dynamic"]["version"]["attr"].rpartition(".")
+    assert getattr(importlib.import_module(module), name) == vireo.__version__
+    document = orjson.loads((ROOT / "docs" / "openapi.json").read_bytes())
+    assert document["info"]["version"] == vireo.__version__
+    sections = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert sections[0].removesuffix(", unreleased") == vireo.__version__
+    assert not any("unreleased" in section for section in sections[1:])
 
 
 def test_every_state_of_training_has_its_step_and_every_step_a_state() -> None:
