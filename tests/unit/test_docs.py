@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
-import os
 import re
-import subprocess
-import sys
+import tomllib
 from pathlib import Path
 
+import orjson
 import pytest
 
+import vireo
 from tests.sources import ROOT
 from vireo.recommender.features import FEATURES
 from vireo.recommender.video_features import VIDEO_FEATURES
@@ -46,14 +47,16 @@ def test_named_commands_and_files_exist(path: Path) -> None:
         assert (ROOT / script).exists(), script
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=lambda p: p.name)
-def test_every_script_runs_by_itself(path: Path) -> None:
-    """As the documents say: with what `make setup` makes, and no path of anybody's."""
-    plain = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [sys.executable, path, "--help"], capture_output=True, text=True, env=plain, check=False
-    )
-    assert done.returncode == 0, done.stderr
+def test_the_version_is_told_in_one_place() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" not in project["project"]
+    module, _, name = project["tool"]["setuptools"]["dynamic"]["version"]["attr"].rpartition(".")
+    assert getattr(importlib.import_module(module), name) == vireo.__version__
+    document = orjson.loads((ROOT / "docs" / "openapi.json").read_bytes())
+    assert document["info"]["version"] == vireo.__version__
+    sections = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert sections[0].removesuffix(", unreleased") == vireo.__version__
+    assert not any("unreleased" in section for section in sections[1:])
 
 
 def test_every_state_of_training_has_its_step_and_every_step_a_state() -> None:

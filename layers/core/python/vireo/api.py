@@ -26,6 +26,7 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import (
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+import vireo
 from vireo.identity import Caller, Forbidden, Identity, Unauthenticated, require
 from vireo.ports import Conflict, Home, Refused, Unavailable
 
@@ -236,7 +237,7 @@ class Api(APIGatewayRestResolver):
 
         self.configure_openapi(
             title="Vireo",
-            version="1.0.0",
+            version=vireo.__version__,
             description="What should this viewer watch next?",
             security_schemes={SCHEME: HTTPBearer(bearerFormat="JWT")},
             security=[{SCHEME: []}],

@@ -1,4 +1,9 @@
-"""One live index: a FAISS base, new vectors beside it, and eligibility inside the search."""
+"""One live index: a FAISS base, new vectors beside it, and eligibility inside the search.
+
+Examples are about four vectors of two dimensions:
+
+>>> vectors = np.array([[1, 0], [0, 1], [0.5, 0.5], [-1, 0]], np.float32)
+"""
 
 from __future__ import annotations
 
@@ -29,6 +34,11 @@ def build_index(
 
     An inverted file probes as few lists as reach ``recall`` at k on ``queries`` [q, d]; without
     queries, on some of the vectors themselves. The same vectors give the same index.
+
+    >>> index = build_index(vectors)
+    >>> scores, rows = index.search(np.array([[1, 0]], np.float32), 2)
+    >>> rows.tolist(), scores.tolist()
+    ([[0, 2]], [[1.0, 0.5]])
     """
     n, d = vectors.shape
     vectors = np.ascontiguousarray(vectors, np.float32)
@@ -95,30 +105,52 @@ def _enough(k: int) -> int:
 
 
 def bits_of(mask: NDArray[np.bool_]) -> Bits:
-    """A bitmap of a mask."""
+    """A bitmap of a mask: row r is bit r mod 8 of byte r div 8.
+
+    >>> bits_of(np.array([True, False, True, True])).tolist()
+    [13]
+    """
     return np.packbits(mask, bitorder="little")
 
 
 def has(bits: Bits, rows: Rows) -> NDArray[np.bool_]:
-    """Which of ``rows`` are in the bitmap."""
+    """Which of ``rows`` are in the bitmap.
+
+    >>> has(np.array([13], np.uint8), np.array([0, 1, 2], np.int32)).tolist()
+    [True, False, True]
+    """
     inside: NDArray[np.bool_] = bits[rows >> 3] & (np.uint8(1) << (rows & 7).astype(np.uint8)) != 0
     return inside
 
 
 def count_of(bits: Bits) -> int:
-    """How many rows are in the bitmap; by 64 at once."""
+    """How many rows are in the bitmap; by 64 at once.
+
+    >>> count_of(np.array([13], np.uint8))
+    3
+    """
     whole = len(bits) // 8 * 8
     words, rest = bits[:whole].view(np.uint64), bits[whole:]
     return int(np.bitwise_count(words).sum(dtype=np.int64) + np.bitwise_count(rest).sum())
 
 
 def clear(bits: Bits, rows: Rows) -> None:
-    """Take ``rows`` out of a bitmap, in place. A byte may be named twice, so bit by bit."""
+    """Take ``rows`` out of a bitmap, in place. A byte may be named twice, so bit by bit.
+
+    >>> bits = np.array([13], np.uint8)
+    >>> clear(bits, np.array([0, 2], np.int32))
+    >>> rows_in(bits).tolist()
+    [3]
+    """
     np.bitwise_and.at(bits, rows >> 3, ~(np.uint8(1) << (rows & 7).astype(np.uint8)))
 
 
 def rows_in(bits: Bits) -> Rows:
-    """The rows of a bitmap, ascending."""
+    """The rows of a bitmap, ascending.
+
+    >>> rows_in(np.array([13, 1], np.uint8)).tolist()
+    [0, 2, 3, 8]
+    """
     some = np.flatnonzero(bits)
     byte, bit = np.nonzero(np.unpackbits(bits[some, None], axis=1, bitorder="little"))
     return (some[byte] * 8 + bit).astype(np.int32)
@@ -128,6 +160,9 @@ def distinct(rows: Rows) -> Rows:
     """Every row once, ascending.
 
     As `np.unique`, which loads numpy's masked arrays: a sixth of what all of numpy takes.
+
+    >>> distinct(np.array([5, 2, 5], np.int32)).tolist()
+    [2, 5]
     """
     ordered = np.sort(rows)
     first = np.ones(len(ordered), np.bool_)
@@ -136,7 +171,12 @@ def distinct(rows: Rows) -> Rows:
 
 
 def best(rows: Rows, scores: NDArray[Real], k: int) -> tuple[Rows, NDArray[Real]]:
-    """The k highest scores, best first, equal ones in order of row."""
+    """The k highest scores, best first, equal ones in order of row.
+
+    >>> rows, scores = best(np.array([4, 7, 2], np.int32), np.array([0.5, 0.9, 0.5]), 2)
+    >>> rows.tolist(), scores.tolist()
+    ([7, 2], [0.9, 0.5])
+    """
     if len(rows) > k:
         floor = np.partition(scores, len(scores) - k)[len(scores) - k]
         keep = np.flatnonzero(scores >= floor)  # ties at the floor are cut below, by row
@@ -162,6 +202,18 @@ class LiveIndex:
     """n base rows and m added rows (n, n + 1, …); immutable, so a search never sees half a change.
 
     Inner product. ``vectors`` are the exact base vectors: small eligible sets are scanned in them.
+
+    >>> index = LiveIndex.of(vectors)
+    >>> query = np.array([0.25, 0.5], np.float32)
+    >>> index.search(query, 2)[0].tolist()
+    [1, 2]
+    >>> later = index.add(np.array([[2, 2]], np.float32)).remove(np.array([1], np.int32))
+    >>> rows, scores = later.search(query, 3)
+    >>> rows.tolist(), scores.tolist()
+    ([4, 2, 0], [1.5, 0.375, 0.25])
+    >>> eligible = bits_of(np.array([True, True, True, False, False]))
+    >>> later.search(query, 3, eligible)[0].tolist()
+    [2, 0]
     """
 
     base: Any  #: faiss index of ``vectors``

@@ -7,7 +7,7 @@ last. Unknown is NaN for a number and code 0 for a category; the trees know both
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from vireo.keys import find
 from vireo.recommender.request import Request
 from vireo.recommender.slate import NEIGHBOURS, OPENERS, POPULARITY, SUCCESSORS, TOWER, Slate
-from vireo.recommender.video_features import VIDEO_FEATURES
+from vireo.recommender.video_features import VIDEO_FEATURES, VIDEO_MEANINGS
 
 Floats = NDArray[np.float32]
 
@@ -199,6 +199,44 @@ CODES: dict[str, Callable[[Facts], Any]] = {
 #: Every feature in the order of the matrix, and which of them hold codes.
 FEATURES = (*NUMBERS, *CODES)
 CATEGORICAL = tuple(CODES)
+
+#: What each of them says, for people.
+MEANINGS: Mapping[str, str] = {
+    **VIDEO_MEANINGS,
+    "age": "log1p of days since it was published",
+    "viewer_age": "the viewer's years",
+    "log_watched": "log1p of videos that the viewer has watched",
+    "mean_watch_seconds": "log1p of seconds that the viewer watches on average",
+    "hour_sin": "sine of the hour of the day, UTC",
+    "hour_cos": "cosine of the hour of the day, UTC",
+    "weekday": "day of the week, Monday is 0",
+    "log_pause": "log1p of seconds since the viewer's last event",
+    "category_taste": "share of the category in the history, recent events weighing a little more",
+    "category_mood": "share of the category in the last few events",
+    "category_gap": "log1p of events since the category was last watched",
+    "channel_taste": "share of the channel in the history",
+    "channel_gap": "log1p of events since the channel was last watched",
+    "same_language": "whether the language is the viewer's",
+    "language_taste": "share of the language in the history",
+    "duration_against": "log_duration, minus what the viewer usually watches",
+    "views_against": "log_views, minus what the viewer usually watches",
+    "recent_against": "log_recent, minus what the viewer usually watches",
+    "tower_z": "score of the towers, standardised over the candidates",
+    "neighbours_z": "score of the neighbours, standardised over the candidates",
+    "successors_z": "score of the successors, standardised over the candidates",
+    "openers_z": "score as a session opener, standardised over the candidates",
+    "tower_rank": "log1p of the place by the towers, 0 is the best",
+    "neighbours_rank": "log1p of the place by the neighbours",
+    "successors_rank": "log1p of the place by the successors",
+    "popularity_place": "log1p of the place by recent views among the candidates",
+    "country_place": "log1p of the place among what is popular in the viewer's country",
+    "proposals": "how many sources proposed it",
+    "category": "code of the video's category",
+    "language": "code of the video's language",
+    "country": "code of the viewer's country",
+    "viewer_language": "code of the viewer's language",
+    "device": "code of the device",
+}
 
 
 def features(request: Request, slate: Slate) -> Floats:

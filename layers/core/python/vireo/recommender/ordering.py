@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -123,6 +123,15 @@ class Ordering:
             if places and free and self.reserve(campaign, request):
                 slate = _inserted(slate, free[0], places.pop(0), campaign.campaign_id)
         return slate.take(np.arange(min(len(slate), request.limit)))
+
+
+#: What makes a list of the scores, in the order in which it is done.
+RULES: Mapping[str, Callable[..., Any]] = {
+    "freshness": boosted,
+    "variety": diverse,
+    "exploration": explored,
+    "campaigns": Ordering._promote,
+}
 
 
 def _inserted(slate: Slate, row: int, place: int, campaign_id: str) -> Slate:

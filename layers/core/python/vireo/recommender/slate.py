@@ -14,10 +14,19 @@ from vireo.vectors import Rows
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
+#: Who may propose a candidate, and which: bit j of `Slate.proposed`.
+PROPOSALS: Mapping[str, str] = {
+    "tower": "Nearest to the viewer's vector, by the two-tower model.",
+    "neighbours": "Watched by those who watched what this viewer watched lately.",
+    "successors": "Watched next, by others, after the viewer's last videos.",
+    "openers": "What sessions begin with.",
+    "popularity": "Most watched lately, in the viewer's country or everywhere.",
+    "fresh": "Published in the last days, newest first.",
+}
+PROPOSERS = tuple(PROPOSALS)
 #: Scores that every candidate gets: the order of `Slate.scores` and of a bundle's ``blend[:, 1:]``.
-SOURCES = ("tower", "neighbours", "successors", "openers", "popularity")
-#: Who may propose a candidate: bit j of `Slate.proposed`.
-PROPOSERS = (*SOURCES, "fresh")
+#: To be new is none.
+SOURCES = PROPOSERS[:-1]
 TOWER, NEIGHBOURS, SUCCESSORS, OPENERS, POPULARITY, FRESH = range(6)
 #: What a place in the final list is.
 SLOTS = ("organic", "promoted", "explore")

@@ -2,6 +2,20 @@
 
 Lists are int32 [r, k] of video rows, best first, -1 where a list has ended; a request's targets
 are the only relevant videos. Formulas: Järvelin & Kekäläinen (2002) for NDCG, with binary gains.
+
+All examples here are about two requests of different viewers. The first went on to watch videos 3
+and 7, half a minute after its last; the second video 5, after two hours. Both were given lists:
+
+>>> requests = Requests(
+...     user=np.array([0, 1], np.int32),
+...     time=np.array([30.0, 7200.0]),
+...     pause=np.array([30.0, 7200.0]),
+...     start=np.array([0, 1]),
+...     stop=np.array([1, 2]),
+...     target_offsets=np.array([0, 2, 3]),
+...     target=np.array([3, 7, 5], np.int32),
+... )
+>>> lists = np.array([[3, 1, 7, 2], [4, 5, -1, -1]], np.int32)
 """
 
 from __future__ import annotations
@@ -34,13 +48,20 @@ FINE = ("0 s", "1–60 s", "1 min–1 h", "≥ 1 h")
 
 
 def in_pause(requests: Requests, name: str) -> Mask:
-    """Which requests came after a pause of that group of `PAUSES`: bool [r]."""
+    """Which requests came after a pause of that group of `PAUSES`: bool [r].
+
+    >>> in_pause(requests, "1–60 s").tolist(), in_pause(requests, "≥ 1 h").tolist()
+    ([True, False], [False, True])
+    """
     low, high = PAUSES[name]
     return (requests.pause >= low) & ((requests.pause < high) | (high == np.inf))
 
 
 def hits(lists: Lists, requests: Requests) -> Mask:
     """Where a list names a target of its request: bool [r, k].
+
+    >>> hits(lists, requests).tolist()
+    [[True, False, True, False], [False, True, False, False]]
 
     Raises:
         ValueError: when the shapes differ or a list names a video twice, which would count twice.
@@ -57,9 +78,17 @@ def hits(lists: Lists, requests: Requests) -> Mask:
 
 
 def ndcg(hit: Mask, n_relevant: NDArray[np.integer], k: int) -> Values:
-    """NDCG at k with binary gains; the ideal list holds min(k, n_relevant) of them: [r].
+    """NDCG at k with binary gains: [r].
 
-    A request with nothing relevant has no NDCG: NaN.
+    The sum of 1 / log2(p + 1) over the places p = 1, 2, …, k that hold something relevant, by the
+    same sum for the ideal list, whose first min(k, n_relevant) places do. A request with nothing
+    relevant has no NDCG: NaN.
+
+    The first list has hits at places 1 and 3, (1 + 1 / 2) / (1 + 1 / log2 3) = 1.5 / 1.6309; the
+    second one at place 2, (1 / log2 3) / 1:
+
+    >>> ndcg(hits(lists, requests), np.array([2, 1]), 10).round(4).tolist()
+    [0.9197, 0.6309]
     """
     discount = 1 / np.log2(np.arange(2, k + 2))
     ideal = np.concatenate([[np.nan], np.cumsum(discount)])[np.minimum(n_relevant, k)]
@@ -73,7 +102,12 @@ def per_request(
 ) -> dict[str, Values]:
     """``recall@k``, ``ndcg@k`` and ``hit@k`` of every request: name to float64 [r].
 
-    Recall divides by all targets of the request, however many there are. An empty list scores 0.
+    Recall is the share of a request's targets that are among the first k, divided by all of them,
+    however many there are; hit is 1 where there is one at least. An empty list scores 0.
+
+    >>> values = per_request(lists, requests, [2])
+    >>> {name: of.round(4).tolist() for name, of in values.items()}
+    {'recall@2': [0.5, 1.0], 'ndcg@2': [0.6131, 0.6309], 'hit@2': [1.0, 1.0]}
     """
     hit, n_relevant = hits(lists, requests), requests.n_targets
     values = {}
@@ -86,7 +120,13 @@ def per_request(
 
 
 def coverage(lists: Lists, n_videos: int, k: int = 10) -> float:
-    """Share of the catalogue that is in the first k of at least one list."""
+    """Share of the catalogue that is in the first k of at least one list.
+
+    Videos 1, 3, 4 and 5 are in the first two, of eight:
+
+    >>> coverage(lists, n_videos=8, k=2)
+    0.5
+    """
     shown = lists[:, :k]
     return len(np.unique(shown[shown >= 0])) / n_videos
 
@@ -97,6 +137,15 @@ def by_pause(
     """Means within groups of `PAUSES`: group to metric to mean, with ``requests`` and ``viewers``.
 
     Requests without a value (NaN) are left out of its mean. Groups without a request are left out.
+
+    >>> recall = {"recall@2": per_request(lists, requests, [2])["recall@2"]}
+    >>> table = by_pause(recall, requests, names=["all", "1–60 s", "1 min–1 h"])
+    >>> table["all"]
+    {'requests': 2.0, 'viewers': 2.0, 'recall@2': 0.75}
+    >>> table["1–60 s"]
+    {'requests': 1.0, 'viewers': 1.0, 'recall@2': 0.5}
+    >>> "1 min–1 h" in table
+    False
     """
     table = {}
     for name in names:
@@ -116,6 +165,12 @@ def candidate_ndcg(ranked: Lists, requests: Requests, k: int = 10) -> Values:
     ``ranked`` holds all candidates of each request, best first, -1 padded. Only targets among the
     candidates are relevant, in the ideal order as in the real one; a request whose candidates hold
     none has no value (NaN) and is left out of means.
+
+    Without video 7 among the candidates, the first request could not have been answered better;
+    the second has no candidate that it wanted:
+
+    >>> candidate_ndcg(np.array([[3, 1, 2], [4, 6, -1]], np.int32), requests).tolist()
+    [1.0, nan]
     """
     hit = hits(ranked, requests)
     return ndcg(hit, hit.sum(1), k)
@@ -124,7 +179,13 @@ def candidate_ndcg(ranked: Lists, requests: Requests, k: int = 10) -> Values:
 def auc(scores: NDArray[np.floating], relevant: Mask) -> Values:
     """Probability that a relevant candidate of a request scores above another of it: float64 [r].
 
-    By the Mann–Whitney rank sum, ties counting half.
+    By the Mann–Whitney rank sum, ties counting half: (R - P(P + 1) / 2) / (P · N) with P relevant
+    candidates, N others, and R the sum of the ranks of the relevant, 1 being the lowest score.
+
+    Of the four pairs of a relevant and another candidate, three are in the right order:
+
+    >>> auc(np.array([[0.9, 0.8, 0.3, 0.1]]), np.array([[True, False, True, False]])).tolist()
+    [0.75]
 
     Args:
         scores: [r, c]; NaN where there is no candidate.

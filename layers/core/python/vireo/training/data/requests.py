@@ -4,6 +4,15 @@ Three protocols, each a `Split`: `temporal` asks for all that a viewer watches a
 `successive` for every next event of the test period, `leave_one_out` for each viewer's last event.
 A request sees its viewer's events before it and nothing else; what a viewer has met is never to be
 recommended, and as a log keeps the first event of a pair, it is never among the targets either.
+
+All examples here are about this log of three viewers:
+
+>>> log.user.tolist()
+[0, 1, 0, 1, 0, 2, 1, 0, 0, 1]
+>>> log.video.tolist()
+[0, 1, 2, 3, 4, 0, 4, 5, 6, 7]
+>>> log.time.tolist()
+[0.0, 10.0, 60.0, 70.0, 120.0, 130.0, 200.0, 4000.0, 4060.0, 8000.0]
 """
 
 from __future__ import annotations
@@ -139,7 +148,11 @@ class Split:
 
 
 def known(log: Log, mask: Mask) -> Log:
-    """The events of ``log`` under ``mask``, with the same viewers and videos."""
+    """The events of ``log`` under ``mask``, with the same viewers and videos.
+
+    >>> known(log, log.user == 1).video.tolist()
+    [1, 3, 4, 7]
+    """
     return replace(
         log,
         user=log.user[mask],
@@ -153,7 +166,10 @@ def known(log: Log, mask: Mask) -> Log:
 
 
 def boundaries(log: Log, cut: float) -> tuple[int, int]:
-    """Positions at which validation and test begin: ``cut`` of the events, then half of the rest.
+    """Positions at which validation and test begin: ⌊n · cut⌋ and ⌊n · (1 + cut) / 2⌋.
+
+    >>> boundaries(log, 0.6)
+    (6, 8)
 
     Raises:
         ValueError: when a part would be empty or the log is not in order of time.
@@ -172,6 +188,18 @@ def temporal(log: Log, cut: float = 0.8) -> Split:
 
     Train is the first ``cut`` of the events, validation and test half of the rest each. Viewers
     with a training event and something to predict are asked, at the time of the part's first event.
+
+    With a cut of 0.6, events 8 and 9 are the test. Viewers 0 and 1 watch something in it; viewer 2
+    does not and is not asked. Both are asked at event 8's time, with all that they did before:
+
+    >>> test = temporal(log, 0.6).test
+    >>> test.user.tolist(), test.time.tolist()
+    ([0, 1], [4060.0, 4060.0])
+    >>> np.split(test.target, test.target_offsets[1:-1])
+    [array([6], dtype=int32), array([7], dtype=int32)]
+    >>> before = test.histories(log)
+    >>> np.split(before.video, before.offsets[1:-1])
+    [array([0, 2, 4, 5], dtype=int32), array([1, 3, 4], dtype=int32)]
     """
     first, second = boundaries(log, cut)
     position = np.arange(len(log))
@@ -195,6 +223,12 @@ def successive(
         cap: at most so many requests of one viewer in a period, drawn by ``seed``; None for all.
         seed: of that draw.
         least_history: events a viewer must have had; 0 asks for newcomers' first videos, too.
+
+    The same two events are asked for, but each at its own moment:
+
+    >>> test = successive(log, 0.6).test
+    >>> test.time.tolist(), test.pause.tolist(), test.target.tolist()
+    ([4060.0, 8000.0], [60.0, 7800.0], [6, 7])
     """
     first, second = boundaries(log, cut)
     position = np.arange(len(log))
@@ -218,6 +252,12 @@ def leave_one_out(log: Log) -> Split:
 
     The literature's protocol, kept for comparison: a model fitted this way knows what others
     watched after the moment of a request.
+
+    >>> split = leave_one_out(log)
+    >>> split.test.user.tolist(), split.test.target.tolist()
+    ([0, 1], [6, 7])
+    >>> split.validation.target.tolist()
+    [4, 5]
     """
     counts = np.bincount(log.user, minlength=log.n_users)[log.user]
     from_end = counts - 1 - _ordinal(log)
@@ -240,6 +280,14 @@ def asked_between(
         Next events of [begin, end), at most ``cap`` of a viewer, drawn by ``seed``; and for every
         viewer known before, all that they watch before ``end``, asked at each of several
         ``moments`` between: were it one, a model would take its weekday for a reason.
+
+    >>> following, returning = asked_between(log, 6, 10, cap=None, seed=0, moments=2)
+    >>> following.user.tolist(), following.target.tolist()
+    ([1, 0, 0, 1], [4, 5, 6, 7])
+    >>> returning.user.tolist(), returning.time.tolist()
+    ([0, 1, 0, 1], [200.0, 200.0, 4060.0, 4060.0])
+    >>> np.split(returning.target, returning.target_offsets[1:-1])[:2]
+    [array([5, 6], dtype=int32), array([4, 7], dtype=int32)]
     """
     draw = np.random.default_rng(seed).random(len(log))
     position = np.arange(len(log))

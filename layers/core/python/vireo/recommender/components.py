@@ -1,0 +1,46 @@
+"""Every part of the pipeline by name, in the order in which they run, and what it does."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vireo.recommender import ordering
+from vireo.recommender.candidates import Candidates
+from vireo.recommender.features import FEATURES, MEANINGS
+from vireo.recommender.filtering import Filtering
+from vireo.recommender.ordering import Ordering
+from vireo.recommender.ranking import Ranking
+from vireo.recommender.slate import PROPOSALS
+
+
+@dataclass(frozen=True)
+class Component:
+    """One part: its name as answers and metrics have it, and a line about it."""
+
+    name: str
+    description: str
+
+
+def components() -> Mapping[str, tuple[Component, ...]]:
+    """Stages, candidate sources, filter rules, ranking features and ordering rules."""
+    stages = (Candidates, Filtering, Ranking, Ordering)
+    return {
+        "stages": _described({stage.name: stage for stage in stages}),
+        "sources": _named(PROPOSALS),
+        "filters": _described(Filtering().rules),
+        "features": _named({name: MEANINGS[name] for name in FEATURES}),
+        "ordering": _described(ordering.RULES),
+    }
+
+
+def _named(table: Mapping[str, str]) -> tuple[Component, ...]:
+    return tuple(Component(name, text) for name, text in table.items())
+
+
+def _described(table: Mapping[str, object]) -> tuple[Component, ...]:
+    """The first line of each part's own documentation."""
+    return _named(
+        {name: (inspect.getdoc(part) or "").partition("\n")[0] for name, part in table.items()}
+    )
