@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from vireo.homes.local import home as local_home
 from vireo.ports import Ports, Table
-from vireo.recommender.experiments import Experiment
+from vireo.recommender.steering.experiments import Experiment
 from vireo.training.judging.experiments import Trial, read
 
 

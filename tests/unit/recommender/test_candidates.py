@@ -29,7 +29,7 @@ from vireo.recommender.slate import (
     standardised,
 )
 from vireo.recommender.snapshot import Snapshot
-from vireo.recommender.tuning import Tuning
+from vireo.recommender.steering.tuning import Tuning
 from vireo.vectors import has
 from vireo.viewers.viewer import Viewer
 

@@ -13,7 +13,7 @@ from vireo.recommender.filtering import RULES, Filtering
 from vireo.recommender.request import Request
 from vireo.recommender.slate import SOURCES, Slate
 from vireo.recommender.snapshot import Snapshot
-from vireo.recommender.tuning import Tuning
+from vireo.recommender.steering.tuning import Tuning
 from vireo.viewers.viewer import Viewer
 
 KINDS: dict[int, dict[str, Any]] = {

@@ -18,12 +18,12 @@ from vireo.homes.clock import MovableClock
 from vireo.homes.local import home
 from vireo.keys import keys_of
 from vireo.ports import Ports, Table
-from vireo.recommender.campaigns import Budgets, Campaign
 from vireo.recommender.ordering import Ordering, boosted, diverse
 from vireo.recommender.request import Request
 from vireo.recommender.slate import EXPLORE, ORGANIC, PROMOTED, SOURCES, Slate
 from vireo.recommender.snapshot import Snapshot
-from vireo.recommender.tuning import Tuning
+from vireo.recommender.steering.campaigns import Budgets, Campaign
+from vireo.recommender.steering.tuning import Tuning
 from vireo.viewers.viewer import Viewer
 
 PLAIN = Tuning(explore_slots=0, fresh_boost=0, category_share=1, channel_share=1)

@@ -18,8 +18,8 @@ from vireo.recommender.ranking import Ranking, rank
 from vireo.recommender.request import Request
 from vireo.recommender.slate import standardised
 from vireo.recommender.snapshot import Snapshot
+from vireo.recommender.steering.tuning import Tuning
 from vireo.recommender.trees import pack
-from vireo.recommender.tuning import Tuning
 
 BLEND = np.random.default_rng(5).random((4, 6)).astype(np.float32)
 

@@ -20,7 +20,7 @@ from vireo.homes.local import LocalHome
 from vireo.homes.local.mapping import EventSourceMapping
 from vireo.letters import DeadLetters
 from vireo.ports import Arrival, Missing, Ports, Table
-from vireo.recommender.campaigns import cap_key
+from vireo.recommender.steering.campaigns import cap_key
 from vireo.recommender.users import Viewers
 from vireo.training.data import purge
 from vireo.training.data.collected import read_home

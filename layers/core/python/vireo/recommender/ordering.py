@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vireo.keys import key_of
-from vireo.recommender.campaigns import Campaign, Reserve
 from vireo.recommender.request import Request
 from vireo.recommender.slate import EXPLORE, FRESH, ORGANIC, PROMOTED, SOURCES, Floats, Slate
+from vireo.recommender.steering.campaigns import Campaign, Reserve
 from vireo.vectors import has
 
 DAY = 86400.0

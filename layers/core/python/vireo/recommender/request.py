@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vireo.keys import Keys
 from vireo.recommender.pauses import pause_bucket
 from vireo.recommender.snapshot import Snapshot
-from vireo.recommender.tuning import Tuning
+from vireo.recommender.steering.tuning import Tuning
 from vireo.vectors import Bits, Rows, clear
 from vireo.viewers.viewer import Viewer
 

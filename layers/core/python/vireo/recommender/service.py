@@ -15,7 +15,6 @@ from vireo.keys import key_of, keys_of
 from vireo.patience import Patience
 from vireo.ports import Ports, Unavailable
 from vireo.recommender import listings
-from vireo.recommender.campaigns import Budgets, Campaign
 from vireo.recommender.candidates import Candidates
 from vireo.recommender.filtering import Filtering
 from vireo.recommender.models import (
@@ -34,6 +33,7 @@ from vireo.recommender.reasons import reasons
 from vireo.recommender.request import Request
 from vireo.recommender.serving import Serving, View
 from vireo.recommender.slate import SLOTS, Slate
+from vireo.recommender.steering.campaigns import Budgets, Campaign
 from vireo.recommender.users import Viewers
 from vireo.viewers.profile import Profile
 from vireo.viewers.viewer import Event, EventType, Viewer, merge_session

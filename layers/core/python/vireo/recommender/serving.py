@@ -15,13 +15,13 @@ from vireo.catalogue.counters import Reader
 from vireo.catalogue.updates import Updates
 from vireo.patience import Patience
 from vireo.ports import Ports, Records, Unavailable
-from vireo.recommender import controls
 from vireo.recommender.contents import ModelBundle
-from vireo.recommender.controls import Controls
 from vireo.recommender.hot import Hot
 from vireo.recommender.loaded import Loaded
 from vireo.recommender.overlay import Overlay
 from vireo.recommender.snapshot import Snapshot
+from vireo.recommender.steering import controls
+from vireo.recommender.steering.controls import Controls
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from vireo.letters import DeadLetters
 from vireo.ports import Conflict, Ports, Table
-from vireo.recommender.campaigns import cap_key
-from vireo.recommender.controls import rows as settings
 from vireo.recommender.models import User
+from vireo.recommender.steering.campaigns import cap_key
+from vireo.recommender.steering.controls import rows as settings
 from vireo.viewers import erasure, rows
 from vireo.viewers.profile import Profile
 from vireo.viewers.viewer import Viewer

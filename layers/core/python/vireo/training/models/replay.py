@@ -23,7 +23,7 @@ from vireo.recommender.ranking import Ranking, rank
 from vireo.recommender.request import Request
 from vireo.recommender.slate import Slate
 from vireo.recommender.snapshot import Snapshot
-from vireo.recommender.tuning import Tuning
+from vireo.recommender.steering.tuning import Tuning
 from vireo.training.data.activity import Activity, Watching
 from vireo.training.data.log import Log
 from vireo.training.data.requests import Requests

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from vireo.homes.local import home
 from vireo.ports import Records, Table
-from vireo.recommender import controls
-from vireo.recommender.experiments import Experiment, Variant, assignments, tuned
-from vireo.recommender.tuning import Tuning
+from vireo.recommender.steering import controls
+from vireo.recommender.steering.experiments import Experiment, Variant, assignments, tuned
+from vireo.recommender.steering.tuning import Tuning
 
 USERS = [f"user-{j}" for j in range(4000)]
 

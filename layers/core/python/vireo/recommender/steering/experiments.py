@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vireo.fields import Identifier
 from vireo.keys import key_of
-from vireo.recommender.tuning import Tuning
+from vireo.recommender.steering.tuning import Tuning
 
 
 class Variant(BaseModel):

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from vireo.ports import Item, Records, Table, walk
-from vireo.recommender.campaigns import Campaign
-from vireo.recommender.experiments import Experiment, assignments, tuned
-from vireo.recommender.tuning import Tuning
+from vireo.recommender.steering.campaigns import Campaign
+from vireo.recommender.steering.experiments import Experiment, assignments, tuned
+from vireo.recommender.steering.tuning import Tuning
 
 M = TypeVar("M", bound=BaseModel)
 

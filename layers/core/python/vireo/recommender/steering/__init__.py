@@ -1,0 +1,1 @@
+"""Steering: tuning, experiments, campaigns and switches that change without a deployment."""
