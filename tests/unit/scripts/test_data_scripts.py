@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import import_dataset, seed
+from scripts import first_ratings, import_dataset, seed
 from vireo.catalogue.store import Catalogue
 from vireo.homes.local import LocalHome
 from vireo.training.data import collected, dataset
@@ -73,3 +73,19 @@ def test_import_into_a_home(tmp_path: Path) -> None:
 def test_import_needs_somewhere_to_put_it(tmp_path: Path) -> None:
     with pytest.raises(SystemExit):
         import_dataset.main([str(tmp_path)])
+
+
+def test_the_first_ratings_of_movielens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = tmp_path / "ml-1m", tmp_path / "half"
+    source.mkdir()
+    ratings = "1::10::5::978300760\r\n2::11::3::978302109\r\n3::10::4::978301968\r\n"
+    (source / "ratings.dat").write_bytes(ratings.encode())
+    (source / "users.dat").write_bytes(b"1::F::1::10::48067\n")
+    (source / "movies.dat").write_bytes("1::Misérables, Les::Drama\n".encode("latin-1"))
+    first_ratings.main([str(source), str(out), "--ratings", "2"])
+    assert capsys.readouterr().out == f"2 ratings of 2 users in {out}\n"
+    assert (out / "ratings.dat").read_bytes() == ratings.encode()[:42]
+    for name in ("users.dat", "movies.dat"):
+        assert (out / name).read_bytes() == (source / name).read_bytes()
+    with pytest.raises(SystemExit, match=r"There is no .*ratings\.dat"):
+        first_ratings.main([str(tmp_path), str(out)])
