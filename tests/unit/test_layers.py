@@ -82,7 +82,11 @@ def test_the_image_copies_what_there_is_and_starts_our_handler() -> None:
     module, _, name = command[0].rpartition(".")
     assert f"{name} = " in (ROOT / "lambdas" / f"{module.replace('.', '/')}.py").read_text()
     assert any("--require-hashes" in step for step in steps)
-    assert [s for s in steps if s[0] == "FROM"] == [["FROM", f"{BASE}:{build_layers.PYTHON}-arm64"]]
+    first, second = [s for s in steps if s[0] in {"ARG", "FROM"}]
+    assert (first, second) == (
+        ["ARG", f"BASE={BASE}:{build_layers.PYTHON}-arm64"],
+        ["FROM", "${BASE}"],
+    )
 
 
 def runtime_imports(path: Path) -> list[str]:
