@@ -42,6 +42,8 @@ RUNTIME = {"ld-linux-aarch64.so.1", "libc.so.6", "libdl.so.2", "libgcc_s.so.1", 
 RUNTIME |= {"libpthread.so.0", "librt.so.1", "libstdc++.so.6", "libz.so.1"}
 #: Unpacked megabytes (10⁶ bytes) of all layers together. Lambda's own limit is 262.
 MOST = 150
+#: Beside the layers: of what they were made.
+NOTE = "layers.json"
 #: What no function imports: tests, type stubs, commands, and what an installer notes for itself.
 PRUNED_FOLDERS = {"tests", "test", "__pycache__", "bin"}
 PRUNED_SUFFIXES = {".pyi", ".pyc", ".pyx", ".pxd", ".a", ".h"}
@@ -59,12 +61,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "build", metavar="DIR")
     parser.add_argument("--lock", action="store_true", help="write the locks, and build nothing")
+    parser.add_argument(
+        "--unless-built", action="store_true", help="leave what is there, if it is of these sources"
+    )
     parser.add_argument("--twice", action="store_true", help="build again and compare every byte")
     options = parser.parse_args(arguments)
     try:
         if options.lock:
             for folder in (SERVING, TRAINING):
                 (folder / "requirements.lock").write_text(lock(folder / "requirements.txt"))
+            return
+        if options.unless_built and is_built(options.out):
+            print(f"The layers in {options.out} are those of these sources.")
             return
         made = build(options.out)
         if options.twice:
@@ -94,7 +102,30 @@ def build(out: Path) -> list[Path]:
         complaints.append(f"{size:.0f} MB unpacked, of at most {MOST}")
     if complaints:
         raise Unfit("\n  ".join(["", *complaints]))
-    return [pack(layer, layer.with_suffix(".zip")) for layer in (core, serving)]
+    made = [pack(layer, layer.with_suffix(".zip")) for layer in (core, serving)]
+    (out / NOTE).write_text(json.dumps(state(out)))
+    return made
+
+
+def is_built(out: Path) -> bool:
+    """Whether both layers are there, of these very sources, and as they were made."""
+    note = out / NOTE
+    return note.exists() and bool(json.loads(note.read_text()) == state(out))
+
+
+def state(out: Path) -> list[str]:
+    """Hashes of all that layers are made of (code, lock, this script, Python), and of both."""
+    ways = [SERVING / "requirements.lock", Path(__file__)]
+    made = [contents(out / "core"), contents(out / "serving")]
+    return [contents(SOURCES, bytecode=False), *map(digest, ways), str(interpreter()), *made]
+
+
+def contents(folder: Path, *, bytecode: bool = True) -> str:
+    """A hash of the names and bytes of all files in a folder, with or without bytecode."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    counted = [p for p in files if bytecode or p.parent.name != "__pycache__"]
+    lines = [f"{p.relative_to(folder)} {digest(p)}" for p in counted]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def lock(requirements: Path) -> str:

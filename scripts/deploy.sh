@@ -12,7 +12,8 @@ usage: scripts/deploy.sh dev|staging|prod [--data DIR] [--no-train] [--yes] [--d
               without data training generates some
   --no-train  deploy code and infrastructure only
   --yes       do not ask
-  --dry-run   print every command, run none
+  --dry-run   print every command; then do what needs no account: build the layers (a minute or
+              two, unless they are there), synthesise, and show what would be created
 USAGE
 }
 
@@ -48,7 +49,7 @@ fi
 
 # 2. What there is to deploy
 cdk bootstrap "aws://$where"
-run "$PYTHON" scripts/build_layers.py
+run "$PYTHON" scripts/build_layers.py --unless-built
 
 # 3. The training image before the function that is made of it, then everything
 cdk deploy "vireo-$environment-images" --exclusively --require-approval never
@@ -64,6 +65,23 @@ fi
 if [[ -n $train ]]; then
   run "$PYTHON" scripts/cloud.py train "$environment"
   run "$PYTHON" scripts/cloud.py smoke "$environment"
+fi
+
+if [[ -n $dry ]]; then
+  cat << 'REHEARSAL'
+
+None of these was run. What needs no account is done now, without credentials, though there be some:
+packaging, which takes a minute or two where the layers are not built yet, and synthesis.
+
+REHEARSAL
+  dry='' folder=build/dry-run/$environment
+  export AWS_EC2_METADATA_DISABLED=true AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
+  unset AWS_PROFILE AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN
+  rm -rf "$folder"
+  run "$PYTHON" scripts/build_layers.py --unless-built
+  cdk synth --all --quiet --no-notices --output "$folder"
+  run "$PYTHON" scripts/plan.py "$folder"
+  exit
 fi
 
 cat << NEXT

@@ -19,13 +19,14 @@ from stacks.packages import Packages
 
 #: What CodeBuild does, within the source; it reads REPOSITORY_URI and IMAGE_TAG.
 BUILDSPEC = "lambdas/training/buildspec.yml"
-#: Push an image, but for the layers that are there.
-PUSH = [
+#: Push an image, but for the layers that are there; pull the base that it is made of.
+PUSH_AND_PULL = [
     f"ecr:{action}"
     for action in (
         "BatchCheckLayerAvailability",
         "BatchGetImage",
         "CompleteLayerUpload",
+        "GetDownloadUrlForLayer",
         "InitiateLayerUpload",
         "PutImage",
         "UploadLayerPart",
@@ -38,6 +39,7 @@ class ImagesStack(Stack):
 
     An image is tagged with the hash of what it was built from, unless a tag is given, so a template
     always names the image that belongs to it, and an image that is there need not be built again.
+    The base is pulled once, and kept in the same repository, whose tags cannot be moved.
     Deployed, and its build run, before the stacks that need the image.
     """
 
@@ -65,7 +67,14 @@ class ImagesStack(Stack):
                     rule_priority=1,
                 ),
                 ecr.LifecycleRule(
-                    description="enough to go back to", max_image_count=10, rule_priority=2
+                    description="what images are made of; no later rule takes it away",
+                    tag_status=ecr.TagStatus.TAGGED,
+                    tag_prefix_list=["base-"],
+                    max_image_count=3,
+                    rule_priority=2,
+                ),
+                ecr.LifecycleRule(
+                    description="enough to go back to", max_image_count=10, rule_priority=3
                 ),
             ],
             empty_on_delete=True,  # images can be built again
@@ -114,7 +123,7 @@ class ImagesStack(Stack):
             ),
             (["logs:CreateLogStream", "logs:PutLogEvents"], logs.log_group_arn),
             (["ecr:GetAuthorizationToken"], "*"),
-            (PUSH, self.repository.repository_arn),
+            (PUSH_AND_PULL, self.repository.repository_arn),
         ):
             role.add_to_policy(iam.PolicyStatement(actions=actions, resources=[resource]))
         accept(role, "IAM5", "A token for ECR has no resource to name.", "Resource::*")

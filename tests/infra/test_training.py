@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.templates import Templates, text
+from tests.infra.templates import Templates, as_list, text
 from tests.sources import ROOT
 from upkeep.app import keeper
 from vireo.homes.local import home
@@ -106,3 +106,18 @@ def test_the_builder_is_an_arm_machine_that_pushes_to_one_repository(cloud: Temp
     repository = cloud.one("AWS::ECR::Repository").properties
     assert repository["ImageTagMutability"] == "IMMUTABLE"
     assert "lambda.amazonaws.com" in json.dumps(repository["RepositoryPolicyText"])
+
+
+def test_the_base_of_images_is_kept_and_can_be_pulled(cloud: Templates) -> None:
+    """No rule of a higher number takes what an earlier rule selects."""
+    repository = cloud.one("AWS::ECR::Repository").properties
+    rules = json.loads(repository["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
+    selections = {rule["rulePriority"]: rule["selection"] for rule in rules}
+    (base,) = (n for n, s in selections.items() if s.get("tagPrefixList") == ["base-"])
+    assert base < max(selections)
+    assert selections[max(selections)]["tagStatus"] == "any"
+    script = (ROOT / "lambdas/training/build.sh").read_text()
+    assert script.count("\nBASE=base-") == 1
+    (role,) = (r.id for r in cloud.resources("AWS::IAM::Role") if r.id.startswith("BuildRole"))
+    allowed = [a for s in cloud.statements_of(role) for a in as_list(s["Action"])]
+    assert {"ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage", "ecr:PutImage"} <= set(allowed)

@@ -78,7 +78,7 @@ def place(tmp_path: Path) -> Place:
 
 DEPLOYED = [
     "cdk bootstrap aws://123456789012/eu-west-1",
-    "build_layers.py",
+    "build_layers.py --unless-built",
     "cdk deploy vireo-dev-images --exclusively --require-approval never",
     "cloud.py image dev",
     "cdk deploy --all --require-approval never",
@@ -105,19 +105,35 @@ def test_a_deployment_with_data_or_without_training(place: Place) -> None:
     assert place.calls == [*DEPLOYED[:-2], imported]
 
 
-def test_a_dry_run_runs_nothing_and_prints_all(place: Place) -> None:
-    done = place.run("deploy.sh", "prod", "--dry-run")
+def test_a_dry_run_prints_all_and_runs_what_needs_no_account(place: Place) -> None:
+    done = place.run("deploy.sh", "prod", "--dry-run", AWS_PROFILE="somebody")
     assert done.returncode == 0, done.stderr
-    assert place.calls == []
-    printed = [line for line in done.stdout.splitlines() if line.startswith("+ ")]
+    planned, _, _ = done.stdout.partition("None of these was run")
+    printed = [line for line in planned.splitlines() if line.startswith("+ ")]
     assert len(printed) == 1 + len(DEPLOYED)
     for step, line in zip(DEPLOYED[1:], printed[2:], strict=True):
         assert line.endswith(step.removeprefix("cdk ").replace("dev", "prod"))
     assert "environment=prod" in printed[1]
+    packaged, synthesised, shown = place.calls
+    assert packaged == "build_layers.py --unless-built"
+    assert synthesised.endswith(
+        "environment=prod synth --all --quiet --no-notices --output build/dry-run/prod"
+    )
+    assert shown == "plan.py build/dry-run/prod"
+    assert "is deployed" not in done.stdout
+
+
+def test_a_dry_run_of_taking_down_runs_nothing(place: Place) -> None:
     erased = place.run("teardown.sh", "prod", "--with-data", "--dry-run")
     assert erased.returncode == 0
     assert place.calls == []
     assert "cloud.py erase build/retained-prod.json" in erased.stdout
+
+
+@pytest.mark.parametrize("step", ["build_layers.py", "synth", "plan.py"])
+def test_a_dry_run_that_finds_something_fails(place: Place, step: str) -> None:
+    assert place.run("deploy.sh", "dev", "--dry-run", FAILS=step).returncode != 0
+    assert step in place.calls[-1]
 
 
 @pytest.mark.parametrize("number", range(len(DEPLOYED)))
@@ -186,7 +202,11 @@ def test_erasing_takes_the_whole_sentence(place: Place) -> None:
 
 
 def test_scripts_are_clean() -> None:
-    scripts = [*map(str, (ROOT / "scripts").glob("*.sh")), str(ROOT / ".ci/run")]
+    scripts = [
+        *map(str, (ROOT / "scripts").glob("*.sh")),
+        str(ROOT / ".ci/run"),
+        str(ROOT / "lambdas/training/build.sh"),
+    ]
     done = subprocess.run(
         ["shellcheck", *scripts], capture_output=True, text=True, check=False, env=_with_venv()
     )

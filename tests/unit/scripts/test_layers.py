@@ -85,7 +85,11 @@ def test_the_image_copies_what_there_is_and_starts_our_handler() -> None:
     module, _, name = command[0].rpartition(".")
     assert f"{name} = " in (ROOT / "lambdas" / f"{module.replace('.', '/')}.py").read_text()
     assert any("--require-hashes" in step for step in steps)
-    assert [s for s in steps if s[0] == "FROM"] == [["FROM", f"{BASE}:{build_layers.PYTHON}-arm64"]]
+    first, second = [s for s in steps if s[0] in {"ARG", "FROM"}]
+    assert (first, second) == (
+        ["ARG", f"BASE={BASE}:{build_layers.PYTHON}-arm64"],
+        ["FROM", "${BASE}"],
+    )
 
 
 def runtime_imports(path: Path) -> list[str]:
@@ -127,6 +131,28 @@ def test_a_zip_depends_on_names_and_bytes_alone(tmp_path: Path) -> None:
     assert modes["python/a/code.py"] == 0o100644
     (tmp_path / "two/python/a/code.py").write_bytes(b"print('b')\n" * 500)
     assert build_layers.pack(tmp_path / "two", two).read_bytes() != one.read_bytes()
+
+
+def test_layers_are_built_again_when_anything_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not build_layers.is_built(tmp_path)
+    code = tree(tmp_path / "sources", 1)
+    monkeypatch.setattr(build_layers, "SOURCES", code)
+    for layer in ("core", "serving"):
+        tree(tmp_path / layer, 1)
+    (tmp_path / build_layers.NOTE).write_text(json.dumps(build_layers.state(tmp_path)))
+    build_layers.main(["--unless-built", "--out", str(tmp_path)])
+    assert "are those of these sources" in capsys.readouterr().out
+    for changed in (code, tmp_path / "core", tmp_path / "serving"):
+        file = changed / "python/a/code.py"
+        before = file.read_bytes()
+        file.write_bytes(b"changed")
+        assert not build_layers.is_built(tmp_path)
+        file.write_bytes(before)
+    assert build_layers.is_built(tmp_path)
+    monkeypatch.setattr(build_layers, "SERVING", build_layers.TRAINING)
+    assert not build_layers.is_built(tmp_path)
 
 
 def test_what_no_function_imports_is_pruned(tmp_path: Path) -> None:
