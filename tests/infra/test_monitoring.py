@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from stacks.metrics import EMITTED
+from stacks.emitted import EMITTED
 from tests.infra.templates import Templates
 from vireo.events.intake import Fate
 from vireo.recommender.candidates import Candidates
