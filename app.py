@@ -93,7 +93,7 @@ def build(
         data=data,
         api=api.api,
         recommend=recommender.live,
-        shifting=recommender.alarms,
+        shifting=[*recommender.alarms, *events.alarms],
         events=events,
         training=training,
     )

@@ -23,8 +23,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where app.py and stacks/ are
 
 from app import synthesise
+from stacks.emitted import ANSWERING, EMITTED
 from stacks.environments import ENVIRONMENTS, Environment
-from stacks.metrics import EMITTED
 from vireo.viewers.rows import SETTLE
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "operations.md"
@@ -283,11 +283,19 @@ def _standing(environment: Environment, resources: Mapping[str, int]) -> Iterato
 
 
 def _watching(resources: Mapping[str, int], load: Load) -> Iterator[Line]:
-    yield Line("Metric", sum(len(d[1]) if d else 1 for d in EMITTED.values()))
+    yield Line("Metric", sum(_in_use(dimension) for dimension in EMITTED.values()))
     yield Line("Alarm", resources["alarmed"])
     yield Line("Dashboard", resources["AWS::CloudWatch::Dashboard"])
     yield Line("Logs", _calls(load) * HABITS.log_kb * 1024 / GIB)
     yield Line("Traces", _calls(load) * HABITS.traced / 1e6)
+
+
+def _in_use(dimension: tuple[str, tuple[str, ...]] | None) -> float:
+    """Metrics of a name that are written: of versions, only of those that answer."""
+    if dimension is None:
+        return 1
+    name, values = dimension
+    return len(ANSWERING) * HABITS.snapshots if name == "version" else len(values)
 
 
 def section(resources: Mapping[str, Mapping[str, int]]) -> str:

@@ -36,6 +36,13 @@ def _api(m: Metrics) -> list[cloudwatch.IWidget]:
 def _recommender(m: Metrics) -> list[cloudwatch.IWidget]:
     return [
         _graph("Requests", [m.emitted("RequestLatency", s, MINUTE) for s in ("p50", "p99")]),
+        _graph(
+            "Answers by version: failed, degraded",
+            [
+                *m.each("AnswerFailed", "Average", MINUTE),
+                *m.each("AnswerDegraded", "Average", MINUTE),
+            ],
+        ),
         _graph("Stages, p99", m.each("StageLatency", "p99", MINUTE)),
         _graph(
             "Served with less",

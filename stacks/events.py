@@ -6,10 +6,12 @@ from functools import partial
 from typing import Any, cast
 
 from aws_cdk import Duration, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
+from stacks.canary import Canary
 from stacks.checks import accept
 from stacks.data import DataStack
 from stacks.delivery import Delivery
@@ -67,6 +69,11 @@ class EventsStack(Stack):
         self.live = lambda_.Alias(
             self, "Live", alias_name="live", version=self.intake.current_version
         )
+        self.alarms: list[cloudwatch.Alarm] = []
+        if environment.alarms:
+            namespace = data.settings.metrics_namespace
+            canary = Canary(self, "Canary", alias=self.live, namespace=namespace, service="events")
+            self.alarms = canary.alarms
         self.tracking = function(
             "Tracking",
             description="Viewers and hot counters follow the stream of events",

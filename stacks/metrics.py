@@ -1,7 +1,4 @@
-"""The metrics that are looked at: those of our own code, and what AWS counts of events.
-
-`EMITTED` names those of our own code; a test compares it with what the code writes.
-"""
+"""The metrics that the dashboard and the alarms look at: those of our own code, and AWS' own."""
 
 from __future__ import annotations
 
@@ -13,33 +10,10 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_lambda as lambda_
 
 from stacks.data import DataStack
+from stacks.emitted import EMITTED, emitted
 from stacks.events import EventsStack
 from stacks.training import TrainingStack
 
-#: Metrics that our code writes and we look at: name → its dimension and that one's values.
-EMITTED: dict[str, tuple[str, tuple[str, ...]] | None] = {
-    "RequestLatency": None,
-    "StageLatency": ("stage", ("candidates", "filtering", "ranking", "ordering")),
-    "StageFailed": ("stage", ("candidates", "filtering", "ranking", "ordering")),
-    "Degraded": ("part", ("viewer", "campaigns")),
-    "OverlayLate": None,
-    "BundleAge": None,
-    "OverlayFailed": None,
-    "BundleRefused": None,
-    "SettingRefused": None,
-    "ExposureLost": None,
-    "CacheError": ("operation", ("get", "put", "delete", "add")),
-    "CacheSkipped": ("operation", ("get", "put", "delete", "add")),
-    "ReleaseWithdrawn": None,
-    "TrainingAge": None,
-    "TrainingFailed": ("trigger", ("manual", "deploy", "schedule")),
-    "Events": ("fate", ("accepted", "refused", "unavailable")),
-    "EventsFollowed": None,
-    "EventsRepeated": None,
-    "DeadLetters": None,
-    "TrackingFailed": None,
-    "TrackingLag": None,
-}
 #: What Lambda counts of batches that it does not try any longer.
 GIVEN_UP = ("OnFailureDestinationDeliveredEventCount", "DroppedEventCount")
 MINUTE, FIVE, HOUR = Duration.minutes(1), Duration.minutes(5), Duration.hours(1)
@@ -68,18 +42,8 @@ class Metrics:
     def emitted(
         self, name: str, statistic: str, period: Duration, value: str | None = None
     ) -> cloudwatch.Metric:
-        """A metric of our own code; of one value of its dimension, if it has one."""
-        dimension = EMITTED[name]
-        if (dimension is None) != (value is None):
-            raise ValueError(f"{name} is written with {dimension}")
-        return cloudwatch.Metric(
-            namespace=self._namespace,
-            metric_name=name,
-            dimensions_map=None if dimension is None else {dimension[0]: str(value)},
-            statistic=statistic,
-            period=period,
-            label=f"{name} {statistic}" if value is None else f"{name} {value}",
-        )
+        """See `stacks.emitted.emitted`."""
+        return emitted(self._namespace, name, statistic, period, value)
 
     def each(self, name: str, statistic: str, period: Duration) -> list[cloudwatch.IMetric]:
         """A metric of our own code, of every value of its dimension."""

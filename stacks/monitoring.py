@@ -61,7 +61,7 @@ class MonitoringStack(Stack):
 # A table, an alarm to a row:
 # fmt: off
 def _table(m: Metrics, environment: Environment) -> list[Row]:
-    """The alarms, beside those that take a version back (`stacks.recommender`)."""
+    """The alarms, beside those that take a version back (`stacks.canary`)."""
     quiet = environment.quiet_minutes // 5
     cache = [
         Row("CacheFails", m.uncached(), above=100, periods=3,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, cast
 
-from aws_cdk import ArnFormat, CfnOutput, Duration, RemovalPolicy, Stack
+from aws_cdk import ArnFormat, CfnOutput, RemovalPolicy, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_codedeploy as codedeploy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
+from stacks.canary import CANARY, Canary
 from stacks.checks import accept
 from stacks.data import DataStack
 from stacks.environments import Environment
@@ -22,8 +23,6 @@ from vireo.ports import Table
 
 #: What the API calls; `vireo.homes.aws.releases` moves it.
 ALIAS = "live"
-#: How requests are shifted to a new version, by the name that CodeDeploy has for it.
-CANARY = codedeploy.LambdaDeploymentConfig.CANARY_10_PERCENT_5_MINUTES
 
 
 class RecommenderStack(Stack):
@@ -63,7 +62,11 @@ class RecommenderStack(Stack):
         )
         self.shift: codedeploy.LambdaDeploymentGroup | None = None
         if environment.alarms:
-            self._shift_by_steps()
+            namespace = data.settings.metrics_namespace
+            canary = Canary(
+                self, "Canary", alias=self.live, namespace=namespace, service="recommend"
+            )
+            self.alarms, self.shift = canary.alarms, canary.group
         #: For who releases a bundle: see `vireo.settings.Settings`.
         self.release: dict[str, str] = {}
         if environment.snap_start:
@@ -137,42 +140,4 @@ class RecommenderStack(Stack):
             return self.recommend.current_version
         return lambda_.Version(
             self, "First", lambda_=self.recommend, removal_policy=RemovalPolicy.RETAIN
-        )
-
-    def _shift_by_steps(self) -> None:
-        """A new version gets a tenth of the requests first; errors or slowness bring the old back.
-
-        These alarms look at the alias, so at both versions, while requests are being shifted.
-        """
-        errors = cloudwatch.Alarm(
-            self,
-            "RecommendErrors",
-            alarm_description="Invocations fail. docs/operations.md#recommenderrors",
-            metric=self.live.metric_errors(period=Duration.minutes(1), statistic="Sum"),
-            threshold=5,
-            evaluation_periods=2,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-        )
-        slow = cloudwatch.Alarm(
-            self,
-            "RecommendSlow",
-            alarm_description="Invocations are slow. docs/operations.md#recommendslow",
-            metric=self.live.metric_duration(period=Duration.minutes(1), statistic="p99"),
-            threshold=1000,
-            evaluation_periods=3,
-            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-        )
-        self.alarms = [errors, slow]
-        self.shift = group = codedeploy.LambdaDeploymentGroup(
-            self,
-            "Shift",
-            alias=self.live,
-            deployment_config=CANARY,
-            alarms=[errors, slow],
-        )
-        accept(
-            group,
-            "IAM4",
-            "AWS' own policy for CodeDeploy and Lambda changes with the service.",
-            "Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSCodeDeployRoleForLambdaLimited",
         )

@@ -23,6 +23,6 @@ def include(api: Api, home: Home) -> None:
 
 def build(home: Home) -> Api:
     """The API in a home."""
-    api = Api(home, {})
+    api = Api(home, {}, "events")
     include(api, home)
     return api

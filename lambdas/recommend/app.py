@@ -46,6 +46,6 @@ def build(home: Home, loaded: Iterable[str] = ()) -> Api:
         loaded: tenants whose model is loaded now, for a snapshot of this process; that of any other
             is loaded with its first request. Raises `NoModel` when one cannot be loaded.
     """
-    api = Api(home, MEANINGS)
+    api = Api(home, MEANINGS, "recommend")
     include(api, home, loaded)
     return api

@@ -67,14 +67,14 @@ class Account:
             for statement in policy["PolicyDocument"]["Statement"]
         ]
 
-    def properties(self, kind: str) -> dict[str, dict[str, Any]]:
-        """Properties of all resources of a type, by logical id, with all references filled in."""
-        return {
-            name: self._value(stack, resource["Properties"])
+    def properties(self, kind: str) -> list[tuple[str, dict[str, Any]]]:
+        """Logical ids and properties of all resources of a type, with all references filled in."""
+        return [
+            (name, self._value(stack, resource["Properties"]))
             for stack, template in self.stacks.items()
             for name, resource in template["Resources"].items()
             if resource["Type"] == kind
-        }
+        ]
 
     def lambda_allowed(self, role: str) -> dict[str, Statement]:
         """What Lambda itself does with a role, inline and by its Sid."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from tests.infra.account import Account
 from tests.infra.faults import (
     DAY,
@@ -20,7 +22,9 @@ from tests.infra.faults import (
     running,
     serve,
 )
+from vireo.events.intake import Intake
 from vireo.ports import Table
+from vireo.recommender.service import Recommender
 
 AGES = {"task": "ages", "tenant": "default"}
 EXPERIMENT = {"name": "e", "variants": [{"name": "a", "weight": 1}, {"name": "b", "weight": 1}]}
@@ -47,6 +51,19 @@ def broken_stage(f: Running) -> None:
     serve(f.ports)
     with broken("ranking", fails):
         assert f.ask()["degraded"] == ["ranking"]
+
+
+def broken_answers(f: Running) -> None:
+    """The route itself fails: nobody gets an answer, and Lambda sees no error."""
+    serve(f.ports)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Recommender, "recommend", lambda *given: fails())
+        assert f.ask(status=500)["error"]["code"] == "internal_error"
+
+
+def no_model(f: Running) -> None:
+    """There is no bundle that could be loaded."""
+    assert f.ask(status=503)["error"]["code"] == "no_model"
 
 
 def no_viewers(f: Running) -> None:
@@ -118,6 +135,13 @@ def no_stream(f: Running) -> None:
     f.ask("POST", "/v1/events", event(1), status=503)
 
 
+def broken_intake(f: Running) -> None:
+    """The route of events itself fails."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Intake, "take", lambda *given: fails())
+        f.ask("POST", "/v1/events", event(1), status=500)
+
+
 def tracking(f: Running) -> None:
     """The consumer follows."""
     assert f.call(batch(json.dumps(event(1)).encode())) == {"batchItemFailures": []}
@@ -164,6 +188,8 @@ HAPPENINGS: Mapping[str, tuple[Callable[[Running], None], ...]] = {
         recommend,
         slow_stage,
         broken_stage,
+        broken_answers,
+        no_model,
         no_viewers,
         no_overlay,
         damaged_bundle,
@@ -172,15 +198,17 @@ HAPPENINGS: Mapping[str, tuple[Callable[[Running], None], ...]] = {
         lost_exposure,
         no_cache,
     ),
-    "events": (events, no_stream),
+    "events": (events, no_stream, broken_intake),
     "tracking": (tracking, poison, no_records),
     "upkeep": (upkeep, old_training, no_training),
 }
 
 
-def emitted(account: Account, what: Callable[[Running], None], scratch: Path) -> list[str]:
-    """The lines of the last call of what happens."""
+def emitted(
+    account: Account, what: Callable[[Running], None], scratch: Path, version: str
+) -> list[str]:
+    """The lines of the last call of what happens, in a version of the function."""
     (package,) = (name for name, found in HAPPENINGS.items() if what in found)
-    with running(account, package, scratch) as function:
+    with running(account, package, scratch, version) as function:
         what(function)
         return list(function.lines)

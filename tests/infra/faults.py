@@ -43,14 +43,17 @@ NO_CACHE = {"VIREO_REDIS_URL": "redis://127.0.0.1:1"}
 class Context:
     """What Lambda hands a function beside the event, as far as ours look at it."""
 
-    function_version: str = "7"
+    function_version: str
 
 
 class Running:
     """A function that runs, and the lines that it has written."""
 
-    def __init__(self, answer: Handler, lines: list[str], clock: MovableClock) -> None:
+    def __init__(
+        self, answer: Handler, lines: list[str], clock: MovableClock, version: str
+    ) -> None:
         self._answer = answer
+        self.version = version
         self.lines = lines
         #: Of the function: it stands still unless it is moved, so that no machine is too slow.
         self.clock = clock
@@ -60,15 +63,15 @@ class Running:
         """What the default tenant has."""
         return aws.home().open("default")
 
-    def call(self, event: Any, context: Context | None = None) -> Any:
+    def call(self, event: Any) -> Any:
         """What Lambda does. Afterwards `lines` are those of this call."""
         self.lines.clear()
-        return self._answer(event, context or Context())
+        return self._answer(event, Context(self.version))
 
-    def ask(self, *what: Any, context: Context | None = None, status: int | None = 200) -> Any:
+    def ask(self, *what: Any, status: int = 200) -> Any:
         """A request of an API's client, and its answer's body."""
-        answer = self.call(request(*(what or ASKED)), context)
-        assert status in (None, answer["statusCode"]), answer
+        answer = self.call(request(*(what or ASKED)))
+        assert answer["statusCode"] == status, answer
         return json.loads(answer["body"])
 
     def wait_for(self, metric: str) -> None:
@@ -81,10 +84,10 @@ class Running:
 
 
 @contextmanager
-def running(account: Account, package: str, scratch: Path, **changes: str) -> Iterator[Running]:
-    """A function of prod, with a registered client and with what operators have set up."""
+def running(account: Account, package: str, scratch: Path, version: str = "7") -> Iterator[Running]:
+    """A version of a function of prod, with a registered client."""
     function = f"{package.title()}Function"
-    changes = PATIENT | (NO_CACHE if package == "recommend" else {}) | changes
+    changes = PATIENT | (NO_CACHE if package == "recommend" else {})
     with deployed(account, function, scratch, **changes), pytest.MonkeyPatch.context() as patch:
         patch.setattr("vireo.recommender.serving.EVERY", 0.0)
         patch.setattr("vireo.recommender.serving.BRIEFLY", 30.0)
@@ -96,7 +99,7 @@ def running(account: Account, package: str, scratch: Path, **changes: str) -> It
         patch.setattr(aws.home().meter, "_write", lines.append)
         answer = handler(package)
         register_client(aws.home(), "machine", "default")
-        yield Running(answer, lines, clock)
+        yield Running(answer, lines, clock, version)
 
 
 def fresh(version: str = "b1", age: float = DAY) -> ModelBundle:

@@ -11,12 +11,12 @@ import boto3
 import botocore.session
 import pytest
 
-from stacks import recommender
+from stacks import canary
 from tests.infra.account import ACCOUNT, REGION, Statement
 
 Call = tuple[str, str]
 #: How requests are shifted, which CodeDeploy looks up for who begins a deployment.
-CANARY = recommender.CANARY.deployment_config_name
+CANARY = canary.CANARY.deployment_config_name
 
 _TABLES = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/"
 _STREAMS = f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/"

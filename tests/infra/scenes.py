@@ -28,7 +28,7 @@ class Prod:
     def alarms(self) -> Mapping[str, Mapping[str, Any]]:
         """By the name that their construct has: the logical id without its hash."""
         found = self.account.properties("AWS::CloudWatch::Alarm")
-        return {_plain(name): properties for name, properties in found.items()}
+        return {_plain(name): properties for name, properties in found}
 
     def alarm(self, name: str, *, fills_nothing: bool) -> Alarm:
         """One of them."""
@@ -44,7 +44,7 @@ class Prod:
     @property
     def api(self) -> Dimensions:
         """The API and its stage."""
-        (found,) = self.account.properties("AWS::ApiGateway::RestApi").values()
+        ((_, found),) = self.account.properties("AWS::ApiGateway::RestApi")
         return {"ApiName": found["Name"], "Stage": "live"}
 
     def table(self, name: str) -> Dimensions:
@@ -59,7 +59,7 @@ class Prod:
 
     def one(self, kind: str, dimension: str, suffix: str = "") -> Dimensions:
         """The only resource of a type, under the name of its dimension."""
-        (name,) = self.account.properties(kind)
+        ((name, _),) = self.account.properties(kind)
         return {dimension: f"{name}{suffix}"}
 
 
@@ -72,14 +72,16 @@ class Scene:
     """What happens between two moments, in seconds."""
 
     prod: Prod
-    emitted: Callable[[Happening], Sequence[str]]
+    emitted: Callable[[Happening, str], Sequence[str]]
     start: float = 0.0
     end: float = HOUR
     cloud: CloudWatch = field(default_factory=CloudWatch)
 
-    def emit(self, what: Happening, *, every: float = 1.0, **span: float) -> None:
-        """A function writes the same lines again and again."""
-        lines = self.emitted(what)
+    def emit(
+        self, what: Happening, *, every: float = 1.0, version: str = "7", **span: float
+    ) -> None:
+        """A version of a function writes the same lines again and again."""
+        lines = self.emitted(what, version)
         for at in self._times(every, **span):
             for line in lines:
                 self.cloud.read(line, at)

@@ -181,7 +181,7 @@ def test_no_alarm_looks_back_further_than_cloudwatch_does(clouds: Mapping[str, T
     """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html"""
     found = Account(clouds["prod"].by_stack).properties("AWS::CloudWatch::Alarm")
     assert found
-    for name, properties in found.items():
+    for name, properties in found:
         judged = Alarm(name, properties)
         seconds = judged.period * properties["EvaluationPeriods"]
         assert seconds <= (7 * 86_400 if judged.period >= 3600 else 86_400), name

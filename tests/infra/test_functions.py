@@ -212,7 +212,7 @@ def test_what_the_functions_of_events_may_do(cloud: Templates) -> None:
     assert cloud.statements_of("DeliveryRole") == []
 
 
-def test_the_aliases_serve_and_prod_shifts_the_recommender_by_steps(cloud: Templates) -> None:
+def test_the_aliases_serve_and_prod_shifts_by_steps(cloud: Templates) -> None:
     for stack in ("events", "recommender"):
         (alias,) = cloud.resources("AWS::Lambda::Alias", stack=stack)
         assert alias.properties["Name"] == "live"
@@ -220,11 +220,16 @@ def test_the_aliases_serve_and_prod_shifts_the_recommender_by_steps(cloud: Templ
         assert alias.properties["FunctionVersion"] == {"Fn::GetAtt": [version.id, "Version"]}
         assert version.whole["DeletionPolicy"] == "Retain"
     groups = list(cloud.resources("AWS::CodeDeploy::DeploymentGroup"))
-    assert len(groups) == (cloud.environment == "prod")
+    assert len(groups) == (2 if cloud.environment == "prod" else 0)
     for group in groups:
         properties = group.properties
         assert properties["AutoRollbackConfiguration"]["Enabled"] is True
         assert "DEPLOYMENT_STOP_ON_ALARM" in properties["AutoRollbackConfiguration"]["Events"]
-        assert len(properties["AlarmConfiguration"]["Alarms"]) == 2
+        names = {text(a["Name"]) for a in properties["AlarmConfiguration"]["Alarms"]}
+        alarms = list(cloud.resources("AWS::CloudWatch::Alarm", stack=group.stack))
+        assert names == {f"<{alarm.id}>" for alarm in alarms}
+        assert len(names) == (4 if group.stack == "recommender" else 3)
         assert "Canary" in text(properties["DeploymentConfigName"])
-        assert alias.whole["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]["ApplicationName"]
+        (alias,) = cloud.resources("AWS::Lambda::Alias", stack=group.stack)
+        shifting = alias.whole["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
+        assert shifting["DeploymentGroupName"] == {"Ref": group.id}

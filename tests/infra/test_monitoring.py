@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
-from stacks.metrics import EMITTED
+from stacks.emitted import EMITTED
 from tests.infra.templates import Templates
 from tests.sources import ROOT
 from vireo.events.intake import Fate

@@ -7,40 +7,18 @@ names and dimensions. See `tests.infra.cloudwatch` for what judges.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
 from tests.infra import emissions as e
-from tests.infra.account import Account
+from tests.infra.conftest import Scenes
 from tests.infra.scenes import HOUR, MINUTE, Happening, Prod, Scene
-from tests.infra.templates import Templates
 from vireo.catalogue.updates import KEPT
 
 DAY = 24 * HOUR
 #: SQS begins to measure a queue so long after something got into it, if nothing was for hours.
 SQS_LATE = 15 * MINUTE
-
-
-@pytest.fixture(scope="module")
-def prod(clouds: Mapping[str, Templates]) -> Prod:
-    return Prod(Account(clouds["prod"].by_stack))
-
-
-@pytest.fixture(scope="module")
-def scene(prod: Prod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Scene]]:
-    """Makes scenes; what a function writes is found out once."""
-    known: dict[Happening, Sequence[str]] = {}
-
-    def emitted(what: Happening) -> Sequence[str]:
-        if what not in known:
-            known[what] = e.emitted(prod.account, what, tmp_path_factory.mktemp("scratch"))
-        return known[what]
-
-    def make(*, start: float = 0.0, end: float) -> Scene:
-        return Scene(prod, emitted, start, end)
-
-    yield make
 
 
 Fault = Callable[[Scene], None]
@@ -80,17 +58,42 @@ def slow_answers(s: Scene) -> None:
         s.aws("ApiGateway", "Latency", milliseconds, s.prod.api, every=every)
 
 
-def slow_invocations(s: Scene) -> None:
-    """Two invocations of a hundred take two seconds."""
-    function = s.prod.function("RecommendFunction")
-    for every, milliseconds in ((MINUTE / 49, 20), (MINUTE, 2000)):
-        s.aws("Lambda", "Duration", milliseconds, function, every=every)
+def slow_invocations(function: str) -> Fault:
+    """A new version, which gets a tenth of the requests, takes two seconds for each fifth."""
+
+    def fault(s: Scene) -> None:
+        for version, every, milliseconds in (("7", 1.0, 20), ("8", 11.0, 30), ("8", 45.0, 2000)):
+            of = s.prod.function(function, version=version)
+            s.aws("Lambda", "Duration", milliseconds, of, every=every)
+
+    return fault
 
 
-def of_the_recommender(name: str) -> Fault:
-    """Lambda counts it, ten times a minute."""
-    function = "RecommendFunction"
-    return lambda s: s.aws("Lambda", name, 1, s.prod.function(function), every=MINUTE / 10)
+def refused_invocations(s: Scene) -> None:
+    """Lambda refuses ten invocations a minute."""
+    s.aws("Lambda", "Throttles", 1, s.prod.function("RecommendFunction"), every=MINUTE / 10)
+
+
+def canary(what: Happening, instead_of: Happening) -> Fault:
+    """A new version, which gets a tenth of the requests, does this."""
+
+    def fault(s: Scene) -> None:
+        s.emit(instead_of, every=1, version="7")
+        s.emit(what, every=9, version="8")
+
+    return fault
+
+
+def crashing(function: str) -> Fault:
+    """A new version, which gets a tenth of the requests, crashes."""
+
+    def fault(s: Scene) -> None:
+        for version, every, failed in (("7", 1.0, 0), ("8", 9.0, 1)):
+            of = s.prod.function(function, version=version)
+            s.aws("Lambda", "Errors", failed, of, every=every)
+            s.aws("Lambda", "Invocations", 1, of, every=every)
+
+    return fault
 
 
 def given_up(s: Scene) -> None:
@@ -144,7 +147,7 @@ FAULTS: Mapping[str, tuple[float, Sequence[Fault]]] = {
     "BundleOld": (5 * 60, [emits(e.old_bundle, every=MINUTE)]),
     "SettingRefused": (20, [emits(e.wrong_setting, every=10)]),
     "ExposuresLost": (20, [emits(e.lost_exposure)]),
-    "RecommendThrottled": (10, [of_the_recommender("Throttles")]),
+    "RecommendThrottled": (10, [refused_invocations]),
     "CacheFails": (20, [emits(e.no_cache)]),
     "ReadsThrottled": (15, [throttled("Read", name) for name in ("viewers", "settings")]),
     "WritesThrottled": (15, [throttled("Write", name) for name in ("viewers", "overlay")]),
@@ -197,8 +200,20 @@ FAULTS: Mapping[str, tuple[float, Sequence[Fault]]] = {
             )
         ],
     ),
-    "RecommendErrors": (5, [of_the_recommender("Errors")]),
-    "RecommendSlow": (5, [slow_invocations]),
+    # What takes a version back has to do so within the five minutes that it is tried.
+    "RecommendErrors": (4, [crashing("RecommendFunction")]),
+    "RecommendFails": (
+        4,
+        [canary(e.broken_answers, e.recommend), canary(e.no_model, e.recommend)],
+    ),
+    "RecommendDegrades": (
+        4,
+        [canary(e.broken_stage, e.recommend), canary(e.no_viewers, e.recommend)],
+    ),
+    "RecommendSlow": (5, [slow_invocations("RecommendFunction")]),
+    "EventsErrors": (4, [crashing("EventsFunction")]),
+    "EventsFails": (4, [canary(e.broken_intake, e.events), canary(e.no_stream, e.events)]),
+    "EventsSlow": (5, [slow_invocations("EventsFunction")]),
 }
 
 
@@ -207,7 +222,7 @@ def test_every_alarm_has_a_fault_that_rings_it(prod: Prod) -> None:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_it_rings(scene: Callable[..., Scene], name: str) -> None:
+def test_it_rings(scene: Scenes, name: str) -> None:
     within, faults = FAULTS[name]
     for fault in faults:
         happening = scene(end=(within + 5) * MINUTE)
@@ -244,7 +259,7 @@ def healthy(s: Scene) -> None:
 
 
 @pytest.fixture(scope="module")
-def well(scene: Callable[..., Scene]) -> Scene:
+def well(scene: Scenes) -> Scene:
     """Twelve hours in which all is well; alarms are looked at when they have all they look at."""
     found = scene(start=0.0, end=12 * HOUR)
     healthy(found)

@@ -149,9 +149,17 @@ def _documented(model: type[BaseModel], errors: Sequence[int], *, token: bool) -
     return {200: ok, **found}
 
 
+class _Answer(Response[str]):
+    """An answer that tells us, too, what it does without."""
+
+    degraded: tuple[str, ...] = ()
+
+
 def answer(model: BaseModel, status: int = 200) -> Response[str]:
     """The answer of a route: serialised once, by pydantic."""
-    return Response(status, "application/json", model.model_dump_json())
+    made = _Answer(status, "application/json", model.model_dump_json())
+    made.degraded = tuple(getattr(model, "degraded", ()))
+    return made
 
 
 class _AuthorisedValidation(OpenAPIRequestValidationMiddleware):
@@ -220,7 +228,9 @@ class Api(APIGatewayRestResolver):
     context = _own("context")
     processed_stack_frames = _own("processed_stack_frames")
 
-    def __init__(self, home: Home, meanings: Meanings) -> None:
+    def __init__(self, home: Home, meanings: Meanings, name: str = "api") -> None:
+        self._name = name
+        self._meter = home.open("_system").meter
         self.of_thread = _State()
         super().__init__(enable_validation=True)
         # Its constructor is Powertools' own, which has no annotations.
@@ -256,10 +266,27 @@ class Api(APIGatewayRestResolver):
         """Answer an event of API Gateway (REST, payload format 1.0)."""
         self.current_event = APIGatewayProxyEvent(dict(event))
         self.lambda_context = context
+        failed, degraded = True, False
         try:
-            return self._build_response(self._resolve())
+            found = self._resolve()
+            built = self._build_response(found)
+            failed = found.response.status_code >= 500
+            degraded = bool(getattr(found.response, "degraded", ()))
+            return built
         finally:
             self.context.clear()
+            self._judge(getattr(context, "function_version", ""), failed, degraded)
+
+    def _judge(self, version: str, failed: bool, degraded: bool) -> None:
+        """Count an answer for the version of the function that gave it; a laptop has none.
+
+        A handled fault is no error of Lambda, so this is what takes a bad version back. Alarms
+        cannot name a version that does not exist yet; they look at all last digits.
+        """
+        if version.isdecimal():
+            digit = f"{self._name} {version[-1]}"
+            self._meter.observe("AnswerFailed", float(failed), "None", version=digit)
+            self._meter.observe("AnswerDegraded", float(degraded), "None", version=digit)
 
     def authorise(self, name: str | None) -> None:
         """Find out who calls, and whether their token has the scope of that name."""
