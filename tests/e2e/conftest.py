@@ -20,10 +20,12 @@ import pyarrow.compute as pc
 import pytest
 
 from services import build
+from tests.witness import Witness
 from vireo.bundles import pointer as pointers
 from vireo.homes import local
 from vireo.homes.clock import MovableClock
 from vireo.homes.local.gateway import Gateway, serve
+from vireo.homes.local.home import LocalHome
 from vireo.homes.local.tokens import LocalTokens
 from vireo.homes.meter import LocalMeter
 from vireo.identity import SCOPES
@@ -216,6 +218,15 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving_module, "BRIEFLY", 30.0)
     monkeypatch.setattr(serving_module, "AT_MOST", 30.0)
     monkeypatch.setattr(Recommender.__init__, "__kwdefaults__", {"viewer_seconds": 30.0})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def witness() -> Iterator[Witness]:
+    """Sees all that goes through the ports of every home, from the first training on."""
+    seen, open_ = Witness(), LocalHome.open
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LocalHome, "open", lambda home, tenant: seen.watched(open_(home, tenant)))
+        yield seen
 
 
 @pytest.fixture(scope="session")
