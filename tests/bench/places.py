@@ -1,4 +1,4 @@
-"""Whether lists become better when what is learned from is weighed by places: on viewers whose
+"""Whether lists become better when what is learned from has propensity weights: on viewers whose
 tastes are known.
 
 ``python -m tests.bench.places``: for every way of ordering lists and every loss of attention, two
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--policy", nargs="+", choices=get_args(Policy), default=get_args(Policy))
     options = parser.parse_args()
     print(
-        "| lists ordered by | attention | raw | weighed | difference | better in |\n" + "|---" * 6
+        "| lists ordered by | attention | raw | weighted | difference | better in |\n" + "|---" * 6
     )
     for policy in options.policy:
         for bias in options.bias:
@@ -65,11 +65,11 @@ def trained(world: Biased, prepared: Prepared, seed: int) -> float:
 
 def row(policy: str, bias: float, found: NDArray[np.float64]) -> str:
     """Means over seeds, and their paired difference with a 95% interval of Student's t."""
-    raw, weighed = found.T
-    gain = weighed - raw
+    raw, weighted = found.T
+    gain = weighted - raw
     half = t.ppf(0.975, len(gain) - 1) * gain.std(ddof=1) / np.sqrt(len(gain))
     return (
-        f"| {policy} | (1 + p)^-{bias:g} | {raw.mean():.3f} | {weighed.mean():.3f} "
+        f"| {policy} | (1 + p)^-{bias:g} | {raw.mean():.3f} | {weighted.mean():.3f} "
         f"| {gain.mean():+.3f} ± {half:.3f} ({gain.mean() / raw.mean():+.0%}) "
         f"| {(gain > 0).sum()} of {len(gain)} |"
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tests.planted import DAY, QUICK, RETRIEVAL, happenings, ring_log
 from vireo.training.data import requests as protocols
-from vireo.training.data.activity import Activity, weighed
+from vireo.training.data.activity import Activity, with_propensity_weights
 from vireo.training.data.event_table import TYPES
 from vireo.training.data.log import Log
 from vireo.training.data.requests import Requests
@@ -87,9 +87,9 @@ def replays(futures: tuple[tuple[Log, Activity], tuple[Log, Activity], int]) -> 
 
     def replay(log: Log, activity: Activity) -> Replay:
         past = log.until(begin)
-        past = weighed(past, activity, recipe.moment_after(past))
-        assert past.worth is not None
-        assert np.ptp(past.worth) > 0.01
+        past = with_propensity_weights(past, activity, recipe.moment_after(past))
+        assert past.propensity_weight is not None
+        assert np.ptp(past.propensity_weight) > 0.01
         fitted, _ = recipe.fit_retrieval(past, QUICK, seed=1)
         bundle = assemble(
             past,

@@ -1,4 +1,4 @@
-"""What places are worth is found from clicks alone, and click rates come nearer to the merit."""
+"""Propensities of places are found from clicks alone, and click rates come nearer to the merit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scipy.stats import spearmanr, t
 from vireo.training import generator
 from vireo.training.data.activity import Activity, counters
 from vireo.training.data.event_table import TYPES
-from vireo.training.data.places import PLACES, Shown, worths
+from vireo.training.data.places import PLACES, Shown, propensities
 from vireo.training.generator.audience import Audience
 
 BIAS, SHOWN, VIDEOS, VIEWERS, REQUESTS = 0.6, 20, 120, 150, 2_500
@@ -91,7 +91,7 @@ def test_how_much_places_are_looked_at_is_found(bias: float, personal: bool) -> 
     for seed in range(4):
         made = feed(seed, bias=bias, personal=personal)
         shown, clicked = (of(made.activity, n, made.kinds) for n in ("impression", "click"))
-        found.append(worths(shown, clicked)[1][:SHOWN])
+        found.append(propensities(shown, clicked)[1][:SHOWN])
     wrong = np.abs(np.mean(found, axis=0) - true / true.mean()).mean()
     untold = np.abs(1 - true / true.mean()).mean()  #: were all places thought equal
     # Few clicks at the bottom leave a place nearer to the average than it is.
@@ -134,10 +134,12 @@ def test_without_places_and_kinds_rates_are_the_raw_ones() -> None:
 def test_the_correction_moves_no_rate_on_average() -> None:
     made = feed(0)
     shown, clicked = (of(made.activity, n, made.kinds) for n in ("impression", "click"))
-    worth, theta = worths(shown, clicked)
-    assert worth.mean() == pytest.approx(1.0)
+    propensity, theta = propensities(shown, clicked)
+    assert propensity.mean() == pytest.approx(1.0)
     assert theta[shown.at].mean() == pytest.approx(1.0)
-    assert (worths(shown, of(made.activity, "like", made.kinds))[0] == 1).all(), "without clicks"
+    assert (propensities(shown, of(made.activity, "like", made.kinds))[0] == 1).all(), (
+        "without clicks"
+    )
 
 
 def test_places_say_nothing_of_the_future() -> None:
@@ -162,15 +164,15 @@ Events = st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 80), st.integers(
 
 
 @given(Events, Events)
-def test_any_events_give_finite_worths(
+def test_any_events_give_finite_propensities(
     shown: list[tuple[int, int, int]], clicked: list[tuple[int, int, int]]
 ) -> None:
     def made(rows: list[tuple[int, int, int]]) -> Shown:
         return Shown(*(np.array([row[j] for row in rows], int) for j in range(3)))
 
-    worth, theta = worths(made(shown), made(clicked))
-    assert len(worth) == len(shown)
+    propensity, theta = propensities(made(shown), made(clicked))
+    assert len(propensity) == len(shown)
     assert len(theta) == PLACES + 1
-    for found in (worth, theta):
+    for found in (propensity, theta):
         assert np.isfinite(found).all()
         assert (found > 0).all()

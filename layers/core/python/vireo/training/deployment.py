@@ -18,7 +18,7 @@ from vireo.ports import Ports, Table
 from vireo.recommender.contents import ModelBundle
 from vireo.recommender.features import features
 from vireo.training.data import requests
-from vireo.training.data.activity import weighed
+from vireo.training.data.activity import with_propensity_weights
 from vireo.training.data.prepared import Prepared, load_prepared
 from vireo.training.judging.evaluation import CUT, LAST_EVENT, Challenger
 from vireo.training.models import ranker as ranking
@@ -65,7 +65,7 @@ def build(
     """
     config = challenger.config
     fitted, _ = recipe.fit_retrieval(
-        weighed(prepared.log, prepared.activity, now),
+        with_propensity_weights(prepared.log, prepared.activity, now),
         config,
         seed=run.seed,
         start=challenger.params,

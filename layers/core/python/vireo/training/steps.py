@@ -12,7 +12,7 @@ from vireo.jobs.progress import Progress
 from vireo.jobs.steps import Machine
 from vireo.ports import Missing, Ports, Withdrawn
 from vireo.training import deployment, generator
-from vireo.training.data.activity import weighed
+from vireo.training.data.activity import with_propensity_weights
 from vireo.training.data.collected import EVENTS, into_home, read_home
 from vireo.training.data.log import Log
 from vireo.training.data.prepared import Prepared, load_prepared, save_prepared
@@ -52,7 +52,7 @@ def two_tower(run: Run, ports: Ports, progress: Progress) -> Run:
     """The retrieval models, fitted on everything before the test period."""
     prepared, config = _prepared(run, ports), recipe.RecipeConfig.of(run.config)
     learnt = _learnt(run, prepared.log)
-    learnt = weighed(learnt, prepared.activity, recipe.moment_after(learnt))
+    learnt = with_propensity_weights(learnt, prepared.activity, recipe.moment_after(learnt))
     fitted, towers = recipe.fit_retrieval(learnt, config, seed=run.seed, progress=progress)
     artifacts.save(
         ports.blobs,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vireo.training.data.event_table import TYPES
 from vireo.training.data.log import Log
-from vireo.training.data.places import Shown, entries, inverse, worths
+from vireo.training.data.places import Shown, entries, propensities, propensity_weights
 
 _CODE = {name: code for code, name in enumerate(TYPES)}
 
@@ -45,8 +45,8 @@ class Counters:
     clicks: NDArray[np.int64]
     skips: NDArray[np.int64]
     dislikes: NDArray[np.int64]
-    #: Clicks per impression of average worth, shrunk towards all videos' rate; NaN while there is
-    #: no impression.
+    #: Clicks per impression of average propensity, shrunk towards all videos' rate; NaN while
+    #: there is no impression.
     click_rate: NDArray[np.float32]
 
 
@@ -60,7 +60,7 @@ def counters(
     """Counters from the events with time < ``until`` (unix seconds) and from no other.
 
     The click rate is clicks over expected clicks (Zhang and Jones, WWW 2007): an impression counts
-    by what `positions.worths` finds its place and its viewer's taste for such videos to be worth.
+    by its propensity, for its place and for its viewer's taste (`places.propensities`).
 
     Args:
         kinds: of every video, its category; without, all videos are of one.
@@ -77,8 +77,8 @@ def counters(
     overall = min(1.0, int(clicks.sum()) / shown) if shown else np.nan
     if kinds is None:
         kinds = np.zeros(activity.n_videos, np.int64)
-    worth = np.maximum(_worth(activity, seen, kinds), clicks)
-    rate = (clicks + prior * overall) / (worth + prior)
+    expected = np.maximum(_expected(activity, seen, kinds), clicks)
+    rate = (clicks + prior * overall) / (expected + prior)
     return Counters(
         views=by_type[_CODE["watch"]],
         likes=by_type[_CODE["like"]],
@@ -92,12 +92,11 @@ def counters(
     )
 
 
-def _worth(activity: Activity, seen: int, kinds: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Impressions by video among the first ``seen`` events, each by what it is worth."""
-
+def _expected(activity: Activity, seen: int, kinds: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Impressions by video among the first ``seen`` events, each by its propensity."""
     shown = _shown(activity, seen, kinds, "impression")
-    worth, _ = worths(shown, _shown(activity, seen, kinds, "click"))
-    return np.asarray(np.bincount(shown.video, worth, activity.n_videos), np.float64)
+    propensity, _ = propensities(shown, _shown(activity, seen, kinds, "click"))
+    return np.asarray(np.bincount(shown.video, propensity, activity.n_videos), np.float64)
 
 
 def _shown(activity: Activity, seen: int, kinds: NDArray[np.integer], name: str) -> Shown:
@@ -107,20 +106,21 @@ def _shown(activity: Activity, seen: int, kinds: NDArray[np.integer], name: str)
     return Shown(video, activity.place[at], pair)
 
 
-def weighed(log: Log, activity: Activity | None, until: float) -> Log:
-    """The log with what its events are worth for their places (`positions.inverse`).
+def with_propensity_weights(log: Log, activity: Activity | None, until: float) -> Log:
+    """The log with the weights of its events for their places (`places.propensity_weights`).
 
     How much places are looked at is judged by what was shown and clicked before ``until`` (unix
-    seconds). A log that knows no places, or is weighed already, is returned as it is.
+    seconds). A log that knows no places, or has weights already, is returned as it is.
     """
-    if activity is None or log.worth is not None or not (log.place >= 0).any():
+    if activity is None or log.propensity_weight is not None or not (log.place >= 0).any():
         return log
     seen = int(np.searchsorted(activity.time, until, side="left"))
     shown, clicked = (
         _shown(activity, seen, log.videos.category, name) for name in ("impression", "click")
     )
-    _, attention = worths(shown, clicked)
-    return replace(log, worth=inverse(attention, clicked)[entries(log.place)])
+    _, attention = propensities(shown, clicked)
+    weight = propensity_weights(attention, clicked)[entries(log.place)]
+    return replace(log, propensity_weight=weight)
 
 
 def completion(activity: Activity, until: float, *, prior: float = 20.0) -> NDArray[np.float32]:

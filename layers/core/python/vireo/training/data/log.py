@@ -41,14 +41,16 @@ class Log:
     video: NDArray[np.int32]  #: row in `videos`
     time: NDArray[np.float64]  #: unix seconds, ascending
     device: NDArray[np.int8]  #: code in the vocabulary, 0 unknown
-    weight: NDArray[np.float32]  #: strength of the signal, 1 for a plain watch
+    #: How strong a signal an event is of itself: 1 for a watch, more for a like.
+    weight: NDArray[np.float32]
     place: NDArray[np.int32]  #: in the list that it followed from, 0 is the first, -1 unknown
     people: People
     videos: Columns
     text: NDArray[np.float32]  #: [n_videos, 512] hashed titles and tags (vireo.text)
     vocabulary: Vocabulary
-    #: [n] what an event counts for its place (`activity.weighed`); None: all count the same
-    worth: NDArray[np.float32] | None = None
+    #: [n] What it counts for its place, whatever it is (`activity.with_propensity_weights`); None:
+    #: all count the same.
+    propensity_weight: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.user)
@@ -69,9 +71,9 @@ class Log:
         return len(self) < SPARSE * max(1, len(np.unique(self.video)))
 
     def count(self, which: Any = slice(None)) -> NDArray[np.float64]:
-        """Events by video, each by its worth: [n_videos]; ``which`` chooses some of the events."""
-        worth = None if self.worth is None else self.worth[which]
-        return np.bincount(self.video[which], worth, self.n_videos).astype(np.float64)
+        """Events by video, each by its propensity weight: [n_videos]; ``which`` chooses some."""
+        weight = None if self.propensity_weight is None else self.propensity_weight[which]
+        return np.bincount(self.video[which], weight, self.n_videos).astype(np.float64)
 
     def until(self, position: int) -> Self:
         """The first ``position`` events."""
@@ -87,7 +89,9 @@ class Log:
             device=self.device[start:stop],
             weight=self.weight[start:stop],
             place=self.place[start:stop],
-            worth=None if self.worth is None else self.worth[start:stop],
+            propensity_weight=(
+                None if self.propensity_weight is None else self.propensity_weight[start:stop]
+            ),
         )
 
     def histories(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

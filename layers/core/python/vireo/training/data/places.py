@@ -1,4 +1,4 @@
-"""What impressions and choices are worth, so that a place is not taken for merit.
+"""Propensities of places, and weights by them, so that a place is not taken for merit.
 
 The position-based model (Richardson et al., WWW 2007; Craswell et al., WSDM 2008) with one factor
 more: a click needs that the place is looked at, that the viewer cares for such videos, and that
@@ -24,7 +24,7 @@ PLACE_PRIOR, TASTE_PRIOR = 10.0, 1.0
 TRUST = 0.5
 #: No event counts more than so many average ones, or a few from the bottom would decide alone.
 MOST = 10.0
-#: Rounds of the fit at most, and the change of a place's worth at which it ends.
+#: Rounds of the fit at most, and the change of a place's propensity at which it ends.
 _ROUNDS, _CHANGE = 60, 1e-4
 
 Floats = NDArray[np.float64]
@@ -50,7 +50,7 @@ def entries(place: Rows) -> Rows:
     return np.where(place < 0, PLACES, np.minimum(place, PLACES - 1))
 
 
-def worths(shown: Shown, clicked: Shown) -> tuple[Floats, Floats]:
+def propensities(shown: Shown, clicked: Shown) -> tuple[Floats, Floats]:
     """How much more often than average an impression is clicked for its place and its viewer.
 
     The clicks on video v at place k by viewers with taste u are E c = n · θ_k · ρ_u · γ_v. Each
@@ -59,8 +59,8 @@ def worths(shown: Shown, clicked: Shown) -> tuple[Floats, Floats]:
     not bias (Hausman, Hall and Griliches, Econometrica 1984).
 
     Returns:
-        the worth of every impression, float64 [n] with a mean of 1; and θ, float64 [PLACES + 1],
-        with a mean of 1 over impressions. All 1 without clicks or impressions.
+        the propensity of every impression, float64 [n] with a mean of 1; and θ, float64
+        [PLACES + 1], with a mean of 1 over impressions. All 1 without clicks or impressions.
     """
     n, theta = len(shown.video), np.ones(PLACES + 1)
     if not n or not len(clicked.video):
@@ -80,23 +80,23 @@ def worths(shown: Shown, clicked: Shown) -> tuple[Floats, Floats]:
         rho = _factor(by_taste, shown.taste, merit * theta[at], TASTE_PRIOR)
         if np.abs(theta - before).max() < _CHANGE:
             break
-    worth = theta[at] * rho[shown.taste]
-    return worth / worth.mean(), theta
+    propensity = theta[at] * rho[shown.taste]
+    return propensity / propensity.mean(), theta
 
 
-def inverse(theta: Floats, clicked: Shown) -> NDArray[np.float32]:
-    """What is chosen at a place counts, so that all places speak alike: float32 [PLACES + 1].
+def propensity_weights(theta: Floats, clicked: Shown) -> NDArray[np.float32]:
+    """What a choice at a place counts, so that all places speak alike: float32 [PLACES + 1].
 
     Inverse propensities (Joachims, Swaminathan and Schnabel, WSDM 2017), tempered: θ^-`TRUST`, at
     most `MOST`, and but for what that cuts off 1 on average over the clicks. What was chosen at no
     known place counts 1.
     """
     counts = np.bincount(clicked.at, minlength=PLACES + 1)[:PLACES]
-    worth = theta[:PLACES] ** -TRUST
+    weight = theta[:PLACES] ** -TRUST
     if counts.any():
         for _ in range(2):  # what is cut off is spread over the others
-            worth = np.minimum(worth * (counts.sum() / (counts @ worth)), MOST)
-    return np.append(worth, 1).astype(np.float32)
+            weight = np.minimum(weight * (counts.sum() / (counts @ weight)), MOST)
+    return np.append(weight, 1).astype(np.float32)
 
 
 def _factor(clicks: Rows, group: Rows, others: Floats, prior: float) -> Floats:

@@ -161,7 +161,7 @@ def known(log: Log, mask: Mask) -> Log:
         device=log.device[mask],
         weight=log.weight[mask],
         place=log.place[mask],
-        worth=None if log.worth is None else log.worth[mask],
+        propensity_weight=None if log.propensity_weight is None else log.propensity_weight[mask],
     )
 
 

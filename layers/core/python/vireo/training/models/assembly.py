@@ -13,7 +13,7 @@ from vireo.recommender.candidates import Retrieval
 from vireo.recommender.contents import ModelBundle
 from vireo.recommender.tower import UserTower
 from vireo.recommender.video_features import video_features
-from vireo.training.data.activity import Activity, completion, counters, weighed
+from vireo.training.data.activity import Activity, completion, counters, with_propensity_weights
 from vireo.training.data.log import Log
 from vireo.training.models.item_to_item import openers
 from vireo.vectors import FLAT_BELOW, build_index
@@ -107,7 +107,7 @@ def _counted(
     log: Log, activity: Activity | None, opener_score: NDArray[np.float32], now: float
 ) -> dict[str, NDArray[Any]]:
     """What a bundle holds besides models."""
-    log = weighed(log, activity, now)
+    log = with_propensity_weights(log, activity, now)
     recent = _recent(log, now)
     return {
         "features": _features(log, activity, opener_score, recent, now),

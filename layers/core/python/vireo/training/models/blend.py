@@ -26,12 +26,12 @@ def fit_blend(
     Maximises the log-probability that what a softmax draws from a slate is relevant: for one target
     ListNet's top-one loss (Cao et al. 2007); where many are relevant, the surest ones decide, as
     they do at the top of a list. First for all requests, then for each bucket with a pull towards
-    the weights of all; a bucket without requests has those. A slate counts by the mean worth of
+    the weights of all; a bucket without requests has those. A slate counts by the mean weight of
     what is relevant in it.
 
     Args:
         scores: [m, s] z-scores within each slate.
-        relevant: [m] 0, or what a relevant candidate is worth; 1 for a plain one.
+        relevant: [m] 0, or a relevant candidate's propensity weight.
         offsets: [q + 1] slates as ranges of candidates; each holds a relevant one.
         bucket: [q] of the pause before the request.
     """
@@ -75,7 +75,7 @@ def _fit(
     bounds = np.concatenate([[0], np.cumsum(sizes[asked])])
     begins, group = bounds[:-1], np.repeat(np.arange(len(bounds) - 1), sizes[asked])
     requests = len(begins)
-    worth = np.add.reduceat(good, begins) / np.add.reduceat(good > 0, begins, dtype=np.int64)
+    weight = np.add.reduceat(good, begins) / np.add.reduceat(good > 0, begins, dtype=np.int64)
 
     def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         y = X @ w
@@ -83,9 +83,9 @@ def _fit(
         every = np.exp(y)
         right = every * good
         total, found = np.add.reduceat(every, begins), np.add.reduceat(right, begins)
-        value = (worth * np.log(total / np.maximum(found, _TINY))).sum() / requests
+        value = (weight * np.log(total / np.maximum(found, _TINY))).sum() / requests
         push = every / total[group] - right / np.maximum(found, _TINY)[group]
-        gradient = (push * worth[group]) @ X / requests
+        gradient = (push * weight[group]) @ X / requests
         pull = w if anchor is None else w - anchor
         strength = RIDGE if anchor is None else SHRINKAGE / requests
         return value + 0.5 * strength * float(pull @ pull), gradient + strength * pull

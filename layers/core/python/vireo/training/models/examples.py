@@ -108,11 +108,11 @@ def collect(replay: Replay, requests: Requests, progress: Progress | None = None
     """Slates after filtering, with features; those without a target are left out."""
     matrices, sources, relevant, sizes, buckets, users = [], [], [], [], [], []
     bounds = requests.target_offsets
-    worth = _worth(replay.log, requests)
+    weights = _propensity_weights(replay.log, requests)
     counts = np.zeros(len(replay.bundle.columns) + 1, np.float32)  # the last: of unknown videos
     for j, (request, slate) in enumerate(replay.slates(requests, "filtered")):
         targets = replay.rows_of(requests.target[bounds[j] : bounds[j + 1]])
-        counts[targets] = worth[bounds[j] : bounds[j + 1]]
+        counts[targets] = weights[bounds[j] : bounds[j + 1]]
         hit = counts[slate.rows]
         counts[targets] = 0
         if hit.any() and not hit.all():
@@ -135,12 +135,12 @@ def collect(replay: Replay, requests: Requests, progress: Progress | None = None
     )
 
 
-def _worth(log: Log, requests: Requests) -> NDArray[np.float32]:
+def _propensity_weights(log: Log, requests: Requests) -> NDArray[np.float32]:
     """What it counts that a target was watched, beside `Requests.target`."""
-    if log.worth is None:
+    if log.propensity_weight is None:
         return np.ones(len(requests.target), np.float32)
     watched = log.user.astype(np.int64) * log.n_videos + log.video  # no pair is there twice
     user = requests.user[requests.target_owner()].astype(np.int64)
     order = np.argsort(watched)
     found = np.searchsorted(watched[order], user * log.n_videos + requests.target)
-    return log.worth[order[found]]
+    return log.propensity_weight[order[found]]

@@ -15,7 +15,7 @@ from vireo.jobs.progress import Progress, within
 from vireo.recommender.candidates import Retrieval
 from vireo.recommender.contents import ModelBundle
 from vireo.recommender.pauses import HOUR
-from vireo.training.data.activity import Activity, weighed
+from vireo.training.data.activity import Activity, with_propensity_weights
 from vireo.training.data.log import Log
 from vireo.training.data.requests import Requests, asked_between
 from vireo.training.models import ranker as ranking
@@ -146,7 +146,7 @@ def fit_ranker(
     params: Mapping[str, NDArray[Any]] | None = None
     for w, (begin, end) in enumerate(pairwise(cuts)):
         prefix = f"window {w + 1}/{steps - 1}: "
-        seen = weighed(log.until(end), activity, float(log.time[begin]))
+        seen = with_propensity_weights(log.until(end), activity, float(log.time[begin]))
         past = seen.until(begin)
         fitted, towers = fit_retrieval(
             past,
@@ -221,7 +221,7 @@ def train(
     )
     now = moment_after(log)
     fitted, towers = fit_retrieval(
-        weighed(log, activity, now),
+        with_propensity_weights(log, activity, now),
         config,
         seed=seed,
         progress=within(progress, 0.5, 1, "towers, "),

@@ -94,5 +94,12 @@ def _positions(log: Log, order: NDArray[np.int64], offsets: NDArray[np.int64]) -
         language=log.people.language[user].astype(np.int32),
         device=log.device[order].astype(np.int32),
         target=video,
-        weight=(log.weight if log.worth is None else log.weight * log.worth)[order],
+        weight=_weights(log)[order],
     )
+
+
+def _weights(log: Log) -> NDArray[np.float32]:
+    """Of every event: how strong a signal it is, times what it counts for its place."""
+    if log.propensity_weight is None:
+        return log.weight
+    return log.weight * log.propensity_weight

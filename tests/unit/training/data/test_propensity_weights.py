@@ -17,9 +17,9 @@ from tests.planted import QUICK, RETRIEVAL, ring_log
 from vireo.recommender.features import FEATURES
 from vireo.recommender.slate import SOURCES
 from vireo.training.data import requests as protocols
-from vireo.training.data.activity import Activity, weighed
+from vireo.training.data.activity import Activity, with_propensity_weights
 from vireo.training.data.log import Log
-from vireo.training.data.places import MOST, PLACES, TRUST, Shown, entries, inverse
+from vireo.training.data.places import MOST, PLACES, TRUST, Shown, entries, propensity_weights
 from vireo.training.data.preprocess import from_dataset
 from vireo.training.models import ranker as ranking
 from vireo.training.models import recipe
@@ -34,13 +34,13 @@ from vireo.training.models.tower_model import TowerConfig, initial_params
 EVER = 1e18
 
 
-def test_lists_by_what_was_watched_are_better_when_it_is_weighed() -> None:
+def test_lists_by_what_was_watched_are_better_with_propensity_weights() -> None:
     """Popularity, judged by what viewers like; over seeds that no choice was made by."""
     gains = []
     for seed in range(200, 206):
         world = collected(seed, "made up", 1.0, requests=3_000)
         log = world.prepared.log
-        known = weighed(log, world.prepared.activity, EVER)
+        known = with_propensity_weights(log, world.prepared.activity, EVER)
         gains.append(clicks(world, known.count()) - clicks(world, log.count()))
     half = t.ppf(0.975, len(gains) - 1) * np.std(gains, ddof=1) / np.sqrt(len(gains))
     assert np.mean(gains) - half > 0, f"{np.mean(gains):.3f} ± {half:.3f}"
@@ -50,42 +50,42 @@ def clicks(world: Biased, scores: NDArray[np.float64]) -> float:
     return float(world.clicks(world.lists(scores)).mean())
 
 
-def test_worths_are_inverse_to_attention_and_bounded() -> None:
+def test_weights_are_inverse_to_attention_and_bounded() -> None:
     theta = np.r_[1 / (1.0 + np.arange(PLACES)), 3.0]
     theta[PLACES - 1] = 1e-6
     clicked = Shown(*(np.repeat(np.arange(4), [40, 20, 10, 1]) for _ in range(3)))
-    worth = inverse(theta, clicked)
-    np.testing.assert_allclose(worth[:4] / worth[0], np.array([1, 2, 3, 4]) ** TRUST, rtol=1e-6)
-    assert worth[clicked.at].mean() == pytest.approx(1.0)
-    assert worth[:PLACES].max() == MOST
-    assert worth[PLACES] == 1, "of no known place"
-    assert (inverse(np.ones(PLACES + 1), clicked) == 1).all(), "places that are alike"
+    weight = propensity_weights(theta, clicked)
+    np.testing.assert_allclose(weight[:4] / weight[0], np.array([1, 2, 3, 4]) ** TRUST, rtol=1e-6)
+    assert weight[clicked.at].mean() == pytest.approx(1.0)
+    assert weight[:PLACES].max() == MOST
+    assert weight[PLACES] == 1, "of no known place"
+    assert (propensity_weights(np.ones(PLACES + 1), clicked) == 1).all(), "places that are alike"
 
 
 @given(
     st.lists(st.integers(-1, 80), max_size=30),
     st.lists(st.floats(1e-3, 50), min_size=PLACES + 1, max_size=PLACES + 1),
 )
-def test_any_worth_is_positive_and_bounded(places: list[int], theta: list[float]) -> None:
+def test_any_weight_is_positive_and_bounded(places: list[int], theta: list[float]) -> None:
     place = np.array(places, int)
-    worth = inverse(np.array(theta), Shown(place, place, place))
-    assert np.isfinite(worth).all()
-    assert (worth > 0).all()
-    assert not (place >= 0).any() or worth.max() <= MOST
+    weight = propensity_weights(np.array(theta), Shown(place, place, place))
+    assert np.isfinite(weight).all()
+    assert (weight > 0).all()
+    assert not (place >= 0).any() or weight.max() <= MOST
 
 
-def test_worths_do_not_depend_on_the_order_of_rows() -> None:
+def test_weights_do_not_depend_on_the_order_of_rows() -> None:
     world = collected(0, "popular", 1.0, requests=300)
     rows = np.random.default_rng(0).permutation(len(world.data.events))
     other = replace(world.data, events=world.data.events.take(pa.array(rows)))
     one, same = (
-        weighed(p.log, p.activity, EVER)
+        with_propensity_weights(p.log, p.activity, EVER)
         for p in (world.prepared, from_dataset(other, now=world.prepared.log.time[-1] + 1e6))
     )
-    assert one.worth is not None
-    assert same.worth is not None
-    assert len(np.unique(one.worth)) > 5
-    assert one.worth.tobytes() == same.worth.tobytes()
+    assert one.propensity_weight is not None
+    assert same.propensity_weight is not None
+    assert len(np.unique(one.propensity_weight)) > 5
+    assert one.propensity_weight.tobytes() == same.propensity_weight.tobytes()
 
 
 # -- nothing changes without places --------------------------------------------------------------
@@ -109,17 +109,17 @@ def activity_of(log: Log) -> Activity:
 
 def test_a_log_without_places_is_left_as_it_is() -> None:
     log = ring_log(30, 40, 8)
-    assert weighed(log, activity_of(log), EVER) is log
+    assert with_propensity_weights(log, activity_of(log), EVER) is log
     placed = replace(log, place=np.arange(len(log), dtype=np.int32) % 5)
-    assert weighed(placed, None, EVER) is placed
-    known = weighed(placed, activity_of(placed), EVER)
-    assert known.worth is not None
-    assert weighed(known, activity_of(placed), 0.0) is known
+    assert with_propensity_weights(placed, None, EVER) is placed
+    known = with_propensity_weights(placed, activity_of(placed), EVER)
+    assert known.propensity_weight is not None
+    assert with_propensity_weights(known, activity_of(placed), 0.0) is known
 
 
-def test_worths_of_one_change_no_byte_of_a_model() -> None:
+def test_weights_of_one_change_no_byte_of_a_model() -> None:
     log = ring_log(60, 50, 12, seed=4)
-    ones = replace(log, worth=np.ones(len(log), np.float32))
+    ones = replace(log, propensity_weight=np.ones(len(log), np.float32))
     half = len(log) // 2
     made: list[tuple[dict[str, bytes], Examples]] = []
     for each in (log, ones):
@@ -144,18 +144,20 @@ def test_worths_of_one_change_no_byte_of_a_model() -> None:
 def log() -> Log:
     made = ring_log(60, 50, 12, seed=4)
     rng = np.random.default_rng(1)
-    return replace(made, worth=rng.choice([0.5, 1.0, 4.0], len(made)).astype(np.float32))
+    return replace(
+        made, propensity_weight=rng.choice([0.5, 1.0, 4.0], len(made)).astype(np.float32)
+    )
 
 
 def by_video(log: Log) -> NDArray[np.float64]:
-    assert log.worth is not None
+    assert log.propensity_weight is not None
     total = np.zeros(log.n_videos)
-    for video, worth in zip(log.video.tolist(), log.worth.tolist(), strict=True):
-        total[video] += worth
+    for video, weight in zip(log.video.tolist(), log.propensity_weight.tolist(), strict=True):
+        total[video] += weight
     return total
 
 
-def test_towers_learn_by_worth(log: Log) -> None:
+def test_towers_learn_by_propensity_weight(log: Log) -> None:
     config = TowerConfig(dimension=8, hidden=8, content_hidden=8, rows=8, length=10)
     learned = np.zeros(log.n_videos)
     for batch in Batches(log, config).epoch(np.random.default_rng(0)):
@@ -170,7 +172,7 @@ def test_towers_learn_by_worth(log: Log) -> None:
     )
 
 
-def test_popularity_and_openers_count_by_worth(log: Log) -> None:
+def test_popularity_and_openers_count_by_propensity_weight(log: Log) -> None:
     nothing = np.zeros((log.n_videos, 1), np.float32)
     fitted = Fitted({}, nothing, {}, {}, openers(log))
     bundle = assemble(log, None, fitted, version="b", now=log.time[-1] + 1, retrieval=RETRIEVAL)
@@ -178,21 +180,21 @@ def test_popularity_and_openers_count_by_worth(log: Log) -> None:
     np.testing.assert_allclose(views, np.log1p(by_video(log)), rtol=1e-5)
     popular = bundle.arrays["popular"][0]
     assert (np.diff(by_video(log.between(0, len(log)))[popular[popular >= 0]]) <= 1e-9).all()
-    assert not np.array_equal(openers(log), openers(replace(log, worth=None)))
+    assert not np.array_equal(openers(log), openers(replace(log, propensity_weight=None)))
 
 
-def test_examples_count_by_the_worth_of_what_was_watched(log: Log) -> None:
+def test_examples_count_by_the_propensity_weight_of_what_was_watched(log: Log) -> None:
     half = len(log) // 2
     past = log.until(half)
     fitted, _ = recipe.fit_retrieval(past, QUICK, seed=1)
     now = float(log.time[half])
     bundle = assemble(past, None, fitted, version="b", now=now, retrieval=RETRIEVAL)
     requests, _ = protocols.asked_between(log, half, len(log), cap=3, seed=1)
-    assert log.worth is not None
-    pairs = zip(log.user.tolist(), log.video.tolist(), log.worth.tolist(), strict=True)
-    worth = {(user, video): worth for user, video, worth in pairs}
+    assert log.propensity_weight is not None
+    pairs = zip(log.user.tolist(), log.video.tolist(), log.propensity_weight.tolist(), strict=True)
+    weight = {(user, video): weight for user, video, weight in pairs}
     asked = zip(requests.user.tolist(), requests.target.tolist(), strict=True)
-    wanted = [worth[pair] for pair in asked]
+    wanted = [weight[pair] for pair in asked]
     examples = collect(Replay(bundle, log), requests)
     found = np.add.reduceat(examples.relevant, examples.offsets[:-1])
     assert len(found) > 50
@@ -223,15 +225,15 @@ def test_a_blend_that_is_told_of_places_does_not_trust_what_ordered_them() -> No
     raw = fit_blend(scores, best.astype(np.float32), offsets, bucket)[0]
     clicked = Shown(place[best], place[best], place[best])
     attention = np.r_[1 / (1.0 + np.arange(PLACES)), 1.0]
-    worth = inverse(attention ** (1 / TRUST), clicked)[entries(place)]
-    told = fit_blend(scores, best * worth, offsets, bucket)[0]
+    weight = propensity_weights(attention ** (1 / TRUST), clicked)[entries(place)]
+    told = fit_blend(scores, best * weight, offsets, bucket)[0]
     assert raw[1] > 0.6
     assert told[1] < 0.05
     assert told[0] > 0.8
 
 
-def test_trees_learn_odds_by_worth() -> None:
-    """Of two candidates each is chosen as often, but one choice is worth three of the other."""
+def test_trees_learn_odds_by_propensity_weight() -> None:
+    """Of two candidates each is chosen as often, but a choice of one counts three times."""
     slates = 400
     features = np.zeros((2 * slates, len(FEATURES)), np.float32)
     features[1::2, 0] = 1
