@@ -28,9 +28,13 @@ def _whole(value: Any) -> Any:
 Whole = BeforeValidator(_whole)
 
 
+_FIRST, _END = datetime(1970, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC)
+
+
 def _in_range(moment: datetime) -> datetime:
-    if not 1970 <= moment.year <= 2100:
-        raise ValueError("must lie between 1970 and 2100")
+    # By the moment itself and not by its own zone's year, or what is kept could not be read again.
+    if not _FIRST <= moment < _END:
+        raise ValueError("must lie between 1970 and 2100, in UTC")
     return moment.astimezone(UTC)
 
 

@@ -15,6 +15,8 @@ from vireo.ports import Cache, Records, Table
 from vireo.recommender.request import Request
 
 Age = Annotated[int, Field(ge=0, le=120)]
+#: What a record can hold (`vireo.homes.items`).
+MOST = 2**63 - 1
 
 
 class Campaign(BaseModel):
@@ -32,10 +34,10 @@ class Campaign(BaseModel):
     max_age: Age | None = None
     starts: Moment | None = None
     ends: Moment | None = None
-    budget: Annotated[int, Field(ge=1, description="impressions in all")]
-    cap: Annotated[int, Field(ge=1, description="impressions per viewer in cap_hours")] = 3
+    budget: Annotated[int, Field(ge=1, le=MOST, description="impressions in all")]
+    cap: Annotated[int, Field(ge=1, le=MOST, description="impressions per viewer in cap_hours")] = 3
     cap_hours: Annotated[float, Field(gt=0, le=720)] = 24.0
-    priority: int = 0
+    priority: Annotated[int, Field(ge=-MOST, le=MOST)] = 0
 
     @model_validator(mode="after")
     def _window(self) -> Self:

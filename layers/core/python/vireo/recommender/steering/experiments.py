@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from vireo.fields import Identifier
 from vireo.keys import key_of
 from vireo.recommender.steering.tuning import Tuning
+
+
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    """The settings that a variant changes, as a record holds them. Raises ValidationError."""
+    return Tuning.model_validate(given).model_dump(mode="json", exclude_unset=True)
 
 
 class Variant(BaseModel):
@@ -19,12 +24,7 @@ class Variant(BaseModel):
 
     name: Identifier
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    tuning: dict[str, Any] = {}
-
-    @model_validator(mode="after")
-    def _is_tuning(self) -> Self:
-        Tuning.model_validate(self.tuning)
-        return self
+    tuning: Annotated[dict[str, Any], AfterValidator(_settings)] = {}
 
 
 class Experiment(BaseModel):

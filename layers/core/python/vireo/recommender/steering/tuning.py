@@ -24,11 +24,11 @@ class Tuning(BaseModel):
 
     unknown_age: Annotated[int, Field(ge=0, le=120)] = 17
     region_rating: dict[Country, Annotated[int, Field(ge=0, le=21)]] = {}
-    max_age_days: Annotated[float, Field(gt=0)] | None = None
+    max_age_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     category_share: Share = 0.5
     channel_share: Share = 0.25
-    fresh_days: Annotated[float, Field(ge=0)] = 7.0
+    fresh_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 7.0
     fresh_boost: Annotated[float, Field(ge=0, le=10)] = 0.1
     explore_slots: Annotated[int, Field(ge=0, le=10)] = 1
     promoted_positions: tuple[Annotated[int, Field(ge=0, le=100)], ...] = (2, 8)
