@@ -13,9 +13,9 @@ from pydantic import BaseModel, ValidationError
 from vireo.catalogue.models import Video
 from vireo.events.models import EventRow, Exposure
 from vireo.homes.items import pack, unpack
-from vireo.recommender.campaigns import Campaign
-from vireo.recommender.experiments import Experiment
-from vireo.recommender.tuning import Tuning
+from vireo.recommender.steering.campaigns import Campaign
+from vireo.recommender.steering.experiments import Experiment
+from vireo.recommender.steering.tuning import Tuning
 from vireo.viewers.profile import Profile
 from vireo.viewers.viewer import EventType, Viewer
 
@@ -184,4 +184,3 @@ def test_a_moment_is_judged_in_utc(moment: str) -> None:
     else:
         assert inside
         assert Video.model_validate(video.model_dump(mode="json")) == video
-
