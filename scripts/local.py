@@ -188,7 +188,9 @@ def _serve(home: local.LocalHome, options: argparse.Namespace) -> None:
         home, tenant=TENANT, client="laptop-default", scopes=list(SCOPES), seconds=7 * DAY
     )
     api = build(home)
-    gateway = Gateway(api.resolve, tokens.verify, openapi=api.get_openapi_json_schema)
+    gateway = Gateway(
+        api.resolve, tokens.verify, api.operations(), openapi=api.get_openapi_json_schema
+    )
     server = serve(gateway, port=options.port)
     loops = _loops(home, options.state / "stream")
     for loop in loops:

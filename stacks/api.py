@@ -26,7 +26,7 @@ _ITS_OWN = "$context.error.messageString"
 REFUSALS = {
     "UNAUTHORIZED": (401, "unauthenticated", '"a valid bearer token is needed"'),
     "ACCESS_DENIED": (403, "forbidden", _ITS_OWN),
-    # That is what it calls a path or a method that does not exist.
+    # That is what it calls a path that does not exist.
     "MISSING_AUTHENTICATION_TOKEN": (404, "not_found", '"there is nothing at this path"'),
     "REQUEST_TOO_LARGE": (413, "payload_too_large", _ITS_OWN),
     "THROTTLED": (429, "too_many_requests", _ITS_OWN),
@@ -124,7 +124,11 @@ class ApiStack(Stack):
         others: Mapping[str, lambda_.IFunction],
         pool: cognito.UserPool,
     ) -> None:
-        """Every route goes to the function of its tag; the rest to the recommender."""
+        """Every route goes to the function of its tag; the rest to the recommender.
+
+        So does every other method of its path, with any scope: the function then answers, as it
+        does on a laptop, which methods there are.
+        """
         authorizer = apigateway.CognitoUserPoolsAuthorizer(
             self, "Authorizer", cognito_user_pools=[pool]
         )
@@ -134,6 +138,15 @@ class ApiStack(Stack):
         )
         rest = integrate(recommend)
         by_tag = {tag: integrate(function) for tag, function in others.items()}
+        scopes = sorted({route.scope for route in routes() if route.scope is not None})
+        for path, tag in {route.path: route.tag for route in routes()}.items():
+            self.api.root.resource_for_path(path).add_method(
+                "ANY",
+                by_tag.get(tag, rest),
+                authorizer=authorizer,
+                authorization_type=apigateway.AuthorizationType.COGNITO,
+                authorization_scopes=scopes,
+            )
         for route in routes():
             integration = by_tag.get(route.tag, rest)
             resource = self.api.root.resource_for_path(route.path)

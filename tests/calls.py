@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from stacks.routes import routes
 from tests.worlds import NOW
 from vireo.api import Api, ErrorBody
+from vireo.homes.local.proxy import STAGE, Resource, Resources
+
+RESOURCES = Resources((route.method, route.path, route.scope is None) for route in routes())
 
 READ = "vireo/recommend vireo/catalogue.read vireo/users.read"
 WRITE = "vireo/catalogue.write vireo/users.write"
@@ -54,24 +58,30 @@ def event_of(
     body: Any = None,
     *,
     token: dict[str, Any] | None = None,
-    query: dict[str, str] | None = None,
+    query: dict[str, str | list[str]] | None = None,
     content_type: str = "application/json",
     request_id: str = "r-1",
     encoded: bool = False,
 ) -> dict[str, Any]:
-    """What API Gateway sends."""
+    """What API Gateway sends: the path as it was sent, and values of a query decoded."""
+    resource, parameters = RESOURCES.find(path) or (Resource(path), {})
+    many = {k: [v] if isinstance(v, str) else v for k, v in (query or {}).items()}
     return {
-        "resource": "/{proxy+}",
+        "resource": resource.path,
         "path": path,
         "httpMethod": method,
-        "headers": {"content-type": content_type},
-        "multiValueHeaders": {"content-type": [content_type]},
-        "queryStringParameters": query,
-        "multiValueQueryStringParameters": {k: [v] for k, v in (query or {}).items()} or None,
+        "headers": {"Content-Type": content_type},
+        "multiValueHeaders": {"Content-Type": [content_type]},
+        "queryStringParameters": {k: v[-1] for k, v in many.items()} or None,
+        "multiValueQueryStringParameters": many or None,
+        "pathParameters": parameters or None,
+        "stageVariables": None,
         "requestContext": {
             "requestId": request_id,
-            "path": path,
-            "stage": "$default",
+            "httpMethod": method,
+            "path": f"/{STAGE}{path}",
+            "resourcePath": resource.path,
+            "stage": STAGE,
             "authorizer": {"claims": claims() if token is None else token},
         },
         "body": body if body is None or isinstance(body, str) else json.dumps(body),

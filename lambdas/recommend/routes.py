@@ -16,6 +16,7 @@ from vireo.identity import CATALOGUE_READ, CATALOGUE_WRITE, RECOMMEND, USERS_REA
 from vireo.recommender.models import (
     BatchStored,
     Context,
+    Deleted,
     Erased,
     Health,
     Limit,
@@ -140,12 +141,12 @@ def _catalogue(router: Router, service: Service) -> None:
         "Take a video out of the catalogue and of every answer",
         tag="catalogue",
         scope=CATALOGUE_WRITE,
-        model=Erased,
+        model=Deleted,
         errors=(404,),
     )
     def delete_video(video_id: VideoId) -> Response[str]:
         service(None).catalogue.delete(video_id)
-        return answer(Erased())
+        return answer(Deleted())
 
     @route(
         router,
@@ -193,5 +194,4 @@ def _users(router: Router, service: Service) -> None:
         model=Erased,
     )
     def delete_user(user_id: UserId) -> Response[str]:
-        service(user_id).viewers.erase(user_id)
-        return answer(Erased())
+        return answer(service(user_id).viewers.erase(user_id))

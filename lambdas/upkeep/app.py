@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vireo import upkeep
 from vireo.ports import Home
+from vireo.training import upkeep
 
 
 def keeper(home: Home) -> Callable[[Mapping[str, Any], object], None]:

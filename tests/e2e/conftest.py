@@ -195,7 +195,9 @@ class Client:
 def serving(laptop: Laptop, home: Home | None = None) -> Iterator[Client]:
     """The API of a home, behind the gateway, on a free port; ``home`` if it is a wrapped one."""
     api = build(home or laptop.home)
-    gateway = Gateway(api.resolve, laptop.tokens.verify, openapi=api.get_openapi_json_schema)
+    gateway = Gateway(
+        api.resolve, laptop.tokens.verify, api.operations(), openapi=api.get_openapi_json_schema
+    )
     server = serve(gateway, port=0)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

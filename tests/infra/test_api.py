@@ -41,7 +41,8 @@ def methods(cloud: Templates) -> dict[tuple[str, str], dict[str, Any]]:
 
 def test_it_has_the_documented_routes_and_their_scopes(cloud: Templates) -> None:
     found = methods(cloud)
-    assert set(found) == {(route.method, route.path) for route in routes()}
+    documented = {(route.method, route.path) for route in routes()}
+    assert set(found) == documented | {("ANY", path) for _, path in documented}
     for route in routes():
         method = found[route.method, route.path]
         if route.scope is None:
@@ -55,6 +56,18 @@ def test_it_has_the_documented_routes_and_their_scopes(cloud: Templates) -> None
         assert "Live" in json.dumps(method["Integration"]["Uri"]), "the alias, not a version"
 
 
+def test_whatever_else_is_done_to_a_path_reaches_the_function_with_a_token(
+    cloud: Templates,
+) -> None:
+    """So that a wrong method is told which there are, as on a laptop."""
+    found = methods(cloud)
+    for route in routes():
+        other = found["ANY", route.path]
+        assert other["AuthorizationType"] == "COGNITO_USER_POOLS"
+        assert set(other["AuthorizationScopes"]) == set(SCOPES)
+        assert other["Integration"] == found[route.method, route.path]["Integration"]
+
+
 @pytest.mark.parametrize("build", [recommend.app.build, events.app.build])
 def test_every_route_goes_to_the_function_that_has_it(
     cloud: Templates, build: Callable[[Home], Api], tmp_path: Path
@@ -64,6 +77,7 @@ def test_every_route_goes_to_the_function_that_has_it(
         (method, path)
         for (method, path), found in methods(cloud).items()
         if f"vireo-{cloud.environment}-{stack}:" in json.dumps(found["Integration"]["Uri"])
+        and method != "ANY"
     }
     document = json.loads(build(home(tmp_path)).get_openapi_json_schema())
     has = {(verb.upper(), path) for path, verbs in document["paths"].items() for verb in verbs}

@@ -15,8 +15,8 @@ import pytest
 from tests.sources import PACKAGE, ROOT, imports, modules, pins
 
 #: Modules of the root, which import one another and nothing above them.
-ROOTS = {"fields", "identity", "intervals", "keys", "letters", "patience", "ports", "projection"}
-ROOTS |= {"settings", "tenants", "text", "upkeep", "vectors"}
+ROOTS = {"fields", "identity", "intervals", "keys", "letters", "parameters", "patience", "ports"}
+ROOTS |= {"projection", "settings", "tenants", "text", "vectors"}
 #: What every part of the domain may import of ours: the root and three packages upon it.
 SHARED = ROOTS | {"bundles", "catalogue", "viewers"}
 #: What the modules of every package may import of ours besides their own.

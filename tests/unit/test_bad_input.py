@@ -50,7 +50,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Any:
         who = {"client_id": "machine", "sub": "machine", "token_use": "access"}
         return {**who, "scope": scope, "iat": now, "exp": now + 600}
 
-    gateway = Gateway(api.resolve, verify, openapi=api.get_openapi_json_schema)
+    gateway = Gateway(api.resolve, verify, api.operations(), openapi=api.get_openapi_json_schema)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         """One start and one end for every request would close the gateway after the first."""

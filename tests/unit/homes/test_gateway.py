@@ -17,6 +17,7 @@ import pytest
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.servers import running
 from vireo.homes.local import LocalHome
 from vireo.homes.local import home as local_home
 from vireo.homes.local.gateway import BODY_BYTES, Gateway, serve
@@ -24,6 +25,13 @@ from vireo.homes.local.tokens import ISSUER, LocalTokens
 from vireo.identity import RECOMMEND, Forbidden, Identity, Unauthenticated, require
 
 BLOB = bytes(range(256))
+OPERATIONS = [
+    ("GET", "/health", True),
+    ("GET", "/slow", False),
+    ("GET", "/broken", False),
+    ("GET", "/blob", False),
+    ("POST", "/echo/{name}", False),
+]
 
 
 def service(home: LocalHome, release: threading.Event) -> APIGatewayRestResolver:
@@ -118,17 +126,12 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     home, release = local_home(folder), threading.Event()
     tokens = LocalTokens(folder)
     app = service(home, release)
-    gateway = Gateway(app.resolve, tokens.verify, openapi=lambda: '{"x": "</script>"}', seconds=3.0)
-    server = serve(gateway, port=0)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield Api(server.servers[0].sockets[0].getsockname()[1], home, tokens, release)
-    release.set()
-    server.should_exit = True
-    thread.join(20)
-    assert not thread.is_alive()
+    gateway = Gateway(
+        app.resolve, tokens.verify, OPERATIONS, openapi=lambda: '{"x": "</script>"}', seconds=3.0
+    )
+    with running(gateway) as port:
+        yield Api(port, home, tokens, release)
+        release.set()
 
 
 def issue(api: Api, **changes: Any) -> str:
@@ -155,7 +158,7 @@ def test_a_request_goes_through_whole(api: Api) -> None:
     assert 0 < answer.pop("left") <= 3000
     assert len(answer.pop("request_id")) == 36
     assert answer == {
-        "name": "a b",
+        "name": "a%20b",
         "tenant": "acme",
         "body": {"ü": [1]},
         "tags": ["1", "é"],
@@ -220,8 +223,11 @@ def test_tokens_that_are_none(api: Api) -> None:
         "blanks": "   ",
     }
     for token in bad.values():
-        for path in ("/echo/x?tag=1", "/blob", "/nowhere", "/docs/", "/health/x"):
+        for path in ("/echo/x?tag=1", "/blob", "/blob/"):
             assert api.error("GET", path, token=token) == (401, "unauthenticated")
+        assert api.error("POST", "/health", token=token) == (401, "unauthenticated")
+        for path in ("/nowhere", "/docs/", "/health/x", "/echo", "/echo/", "//blob", "/"):
+            assert api.error("GET", path, token=token) == (404, "not_found")
     assert api.error("GET", "/blob") == (401, "unauthenticated")
     basic = {"Authorization": "Basic " + base64.b64encode(b"a:b").decode()}
     assert api.error("GET", "/blob", headers=basic) == (401, "unauthenticated")
@@ -292,7 +298,7 @@ def test_requests_run_at_once_and_shutting_down_lets_them_finish(tmp_path: Path)
     release = threading.Event()
     home = local_home(tmp_path)
     tokens = LocalTokens(tmp_path)
-    server = serve(Gateway(service(home, release).resolve, tokens.verify), port=0)
+    server = serve(Gateway(service(home, release).resolve, tokens.verify, OPERATIONS), port=0)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

@@ -44,10 +44,12 @@ class DeadLetters:
         """Throw a letter away."""
         self._blobs.delete(name)
 
-    def forget(self, key: str) -> None:
-        """Throw away all letters of a key."""
-        for name in list(self._blobs.names(_folder(key))):
+    def forget(self, key: str) -> int:
+        """Throw away all letters of a key, and return how many there were."""
+        names = list(self._blobs.names(_folder(key)))
+        for name in names:
             self._blobs.delete(name)
+        return len(names)
 
 
 def _folder(key: str) -> str:

@@ -123,10 +123,22 @@ class User(Model):
     last_active: Moment | None = None
 
 
-class Erased(Model):
-    """Someone or something is gone."""
+class Deleted(Model):
+    """It is gone."""
 
     deleted: Literal[True] = True
+
+
+class Erased(Deleted):
+    """A person is gone, and how much there was to erase: nothing of someone unknown, or again."""
+
+    record: Annotated[bool, Field(description="whether there was a record of the viewer")]
+    events: Annotated[
+        int | None,
+        Field(ge=0, description="how many events it knew; null where it could not be read"),
+    ]
+    dead_letters: Annotated[int, Field(ge=0, description="events that had been put aside")]
+    campaigns: Annotated[int, Field(ge=0, description="counts of campaigns that they had seen")]
 
 
 class Health(Model):

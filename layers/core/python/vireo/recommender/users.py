@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from vireo.letters import DeadLetters
 from vireo.ports import Conflict, Ports, Table
-from vireo.recommender.models import User
+from vireo.recommender.models import Erased, User
 from vireo.recommender.steering.campaigns import cap_key
 from vireo.recommender.steering.controls import rows as settings
 from vireo.viewers import erasure, rows
@@ -63,18 +63,32 @@ class Viewers:
                 return self.get(user_id)
         raise AssertionError("unreachable")
 
-    def erase(self, user_id: str) -> None:
+    def erase(self, user_id: str) -> Erased:
         """Forget a person: all that is kept of them now, their collected events by a job.
 
         The record goes first, with the note (`vireo.viewers.erasure`) by which consumers and
         training drop what they did before that moment; then what the cache counted, and dead
         letters. The rows in collected files go when `vireo.training.data.purge` next runs. Erasing
-        again, or someone unknown, is no error: their events may exist without a record.
+        again, or someone unknown, is no error: their events may exist without a record. The answer
+        tells how much there was, so that whoever erases the wrong id can see it.
         """
+        record, events = self._known(user_id)
         self._records.write([*rows.gone(user_id), erasure.note(user_id, self._clock.now())])
+        campaigns = 0
         for campaign_id, _ in settings(self._records, "campaigns"):
-            self._cache.delete(cap_key(campaign_id, user_id))
-        self._letters.forget(user_id)
+            key = cap_key(campaign_id, user_id)
+            campaigns += self._cache.get(key) is not None
+            self._cache.delete(key)
+        letters = self._letters.forget(user_id)
+        return Erased(record=record, events=events, dead_letters=letters, campaigns=campaigns)
+
+    def _known(self, user_id: str) -> tuple[bool, int | None]:
+        """Whether there is a record, and of how many events; None where it cannot be read."""
+        try:
+            viewer = self.read(user_id)
+        except ValueError:  # of another version: to be erased all the same
+            return True, None
+        return viewer is not None, 0 if viewer is None else viewer.events
 
 
 def _user(user_id: str, viewer: Viewer) -> User:

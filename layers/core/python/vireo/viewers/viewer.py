@@ -91,6 +91,11 @@ class Viewer:
     likes: int = 0  #: likes, comments and shares
     skips: int = 0  #: skips and dislikes
 
+    @property
+    def events(self) -> int:
+        """How many events are counted."""
+        return self.watches + self.impressions + self.clicks + self.likes + self.skips
+
     def pack(self) -> bytes:
         """One binary record: a fixed header, then history keys, their times, and watched keys."""
         p = self.profile

@@ -1,49 +1,38 @@
 """API Gateway on a laptop: HTTP in, the very event that Lambda gets, the handler's answer out.
 
-Like API Gateway it verifies the token before anything of ours runs, takes bodies up to 10 MB and
-waits at most 29 s; unlike it, it serves the documentation page.
+Like API Gateway it knows the paths that there are, verifies the token before anything of ours runs,
+takes bodies up to 10 MB and waits at most 29 s; unlike it, it serves the documentation page.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import quote
 from uuid import uuid4
 
 import orjson
 import uvicorn
 
 from vireo.homes.local.documentation import page
+from vireo.homes.local.proxy import Answer, Resources, Scope, answer_of, event_of
 from vireo.identity import Unauthenticated
 
 _LOG = logging.getLogger("vireo.access")
 BODY_BYTES = 10 * 1024 * 1024
 SECONDS = 29.0
-#: What needs no token.
-PUBLIC = frozenset({"/health", "/docs", "/openapi.json"})
+#: What only a laptop serves.
+DOCUMENTATION = frozenset({"/docs", "/openapi.json"})
 
-Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 Handler = Callable[[dict[str, Any], Any], Mapping[str, Any]]
 Verify = Callable[[str], Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP response."""
-
-    status: int
-    body: bytes
-    headers: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Denied(Exception):
@@ -77,6 +66,7 @@ class Gateway:
     Args:
         handler: what Lambda runs.
         verify: a token's claims; raises `Unauthenticated`.
+        operations: method, path and whether it asks for no token, of all that the handler serves.
         openapi: the service's OpenAPI document as JSON.
         seconds: how long a request may take.
         threads: how many requests run at once.
@@ -86,6 +76,7 @@ class Gateway:
         self,
         handler: Handler,
         verify: Verify,
+        operations: Iterable[tuple[str, str, bool]],
         *,
         openapi: Callable[[], str] = lambda: "{}",
         seconds: float = SECONDS,
@@ -93,6 +84,7 @@ class Gateway:
     ) -> None:
         self._handler = handler
         self._verify = verify
+        self._resources = Resources(operations)
         self._openapi = openapi
         self._seconds = seconds
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="request")
@@ -144,25 +136,29 @@ class Gateway:
     async def _answer(
         self, scope: Scope, receive: Receive, request_id: str, started: float
     ) -> Answer:
-        headers = [(k.decode("latin-1"), v.decode("latin-1")) for k, v in scope["headers"]]
-        claims = None if scope["path"] in PUBLIC else self._claims(dict(headers))
-        body = await _body(receive)
-        if scope["method"] == "GET" and scope["path"] in {"/docs", "/openapi.json"}:
+        path = _path(scope)
+        if path in DOCUMENTATION and scope["method"] == "GET":
             return self._documentation(scope)
-        event = proxy_event(scope, headers, body, claims, request_id)
+        found = self._resources.find(path)
+        if found is None:
+            raise Denied(404, "not_found", "there is nothing at this path")
+        claims = None if scope["method"] in found[0].public else self._claims(scope)
+        body = await _body(receive)
+        event = event_of(scope, path, found, body=body, claims=claims, request_id=request_id)
         context = Context(request_id, started + self._seconds)
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._threads, self._handler, event, context)
         try:
-            return _response(await asyncio.wait_for(work, self._seconds))
+            return answer_of(await asyncio.wait_for(work, self._seconds))
         except TimeoutError:
             raise Denied(504, "timeout", f"no answer within {self._seconds:g} s") from None
         except Exception:
             logging.getLogger("vireo.gateway").exception("the handler failed (%s)", request_id)
             raise Denied(502, "internal_error", "Internal server error") from None
 
-    def _claims(self, headers: Mapping[str, str]) -> Mapping[str, Any]:
-        kind, _, token = headers.get("authorization", "").partition(" ")
+    def _claims(self, scope: Scope) -> Mapping[str, Any]:
+        header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+        kind, _, token = header.partition(" ")
         if kind.lower() != "bearer" or not token.strip():
             raise Denied(401, "unauthenticated", "a bearer token is needed")
         try:
@@ -175,6 +171,12 @@ class Gateway:
         if scope["path"] == "/openapi.json" or b"format=json" in scope["query_string"]:
             return Answer(200, document.encode(), [("content-type", "application/json")])
         return Answer(200, page(document).encode(), [("content-type", "text/html; charset=utf-8")])
+
+
+def _path(scope: Scope) -> str:
+    """The path as it was sent."""
+    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+    return raw.decode("latin-1")
 
 
 async def _body(receive: Receive) -> bytes:
@@ -190,71 +192,6 @@ async def _body(receive: Receive) -> bytes:
             raise Denied(413, "payload_too_large", f"a body has at most {BODY_BYTES} bytes")
         if not message.get("more_body"):
             return b"".join(parts)
-
-
-def proxy_event(
-    scope: Scope,
-    headers: list[tuple[str, str]],
-    body: bytes,
-    claims: Mapping[str, Any] | None,
-    request_id: str,
-) -> dict[str, Any]:
-    """The event of API Gateway's Lambda proxy integration (REST, payload format 1.0)."""
-    many: dict[str, list[str]] = {}
-    for name, value in headers:
-        many.setdefault(name, []).append(value)
-    query: dict[str, list[str]] = {}
-    for name, value in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
-        query.setdefault(name, []).append(value)
-    now = datetime.now(tz=UTC)
-    return {
-        "resource": "/{proxy+}",
-        "path": scope["path"],
-        "httpMethod": scope["method"],
-        "headers": {name: values[-1] for name, values in many.items()},
-        "multiValueHeaders": many,
-        "queryStringParameters": {n: v[-1] for n, v in query.items()} or None,
-        "multiValueQueryStringParameters": query or None,
-        "pathParameters": {"proxy": scope["path"].lstrip("/")},
-        "stageVariables": None,
-        "requestContext": {
-            "accountId": "000000000000",
-            "apiId": "laptop",
-            "authorizer": {"claims": {k: _claim(k, v) for k, v in (claims or {}).items()}},
-            "httpMethod": scope["method"],
-            "identity": {
-                "sourceIp": (scope.get("client") or ("127.0.0.1", 0))[0],
-                "userAgent": many.get("user-agent", [None])[-1],
-            },
-            "path": scope["path"],
-            "protocol": f"HTTP/{scope['http_version']}",
-            "requestId": request_id,
-            "requestTime": now.strftime("%d/%b/%Y:%H:%M:%S +0000"),
-            "requestTimeEpoch": int(now.timestamp() * 1000),
-            "resourcePath": "/{proxy+}",
-            "stage": "$default",
-        },
-        # An API without binary media types: a body is text, and what is no UTF-8 gets replaced.
-        "body": body.decode(errors="replace") if body else None,
-        "isBase64Encoded": False,
-    }
-
-
-def _claim(name: str, value: Any) -> str:
-    """A claim as API Gateway's Cognito authorizer hands it on: text, and moments as dates."""
-    if name in {"exp", "iat"}:
-        return datetime.fromtimestamp(value, tz=UTC).strftime("%a %b %d %H:%M:%S UTC %Y")
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
-
-
-def _response(result: Mapping[str, Any]) -> Answer:
-    body = result.get("body") or ""
-    data = base64.b64decode(body) if result.get("isBase64Encoded") else body.encode()
-    headers = [(k, str(v)) for k, v in (result.get("headers") or {}).items()]
-    for name, values in (result.get("multiValueHeaders") or {}).items():
-        headers += [(name, str(value)) for value in values]
-    wanted = [(k, v) for k, v in headers if k.lower() != "content-length"]
-    return Answer(int(result["statusCode"]), data, wanted)
 
 
 def _error(denied: Denied, request_id: str) -> Answer:
