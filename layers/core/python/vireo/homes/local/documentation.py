@@ -1,4 +1,4 @@
-"""The documentation page of the API, whole in one file: it loads nothing from anywhere."""
+"""The documentation page of the API in a single file that loads nothing else."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""API Gateway on a laptop: HTTP in, the very event that Lambda gets, the handler's answer out.
+"""API Gateway on a laptop: it turns HTTP requests into the events that Lambda gets.
 
-Like API Gateway it verifies the token before anything of ours runs, takes bodies up to 10 MB and
-waits at most 29 s; unlike it, it serves the documentation page.
+Like API Gateway it verifies the token before the service runs, accepts bodies up to 10 MB and waits
+at most 29 s. Unlike it, it serves the documentation page.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vireo.identity import Unauthenticated
 _LOG = logging.getLogger("vireo.access")
 BODY_BYTES = 10 * 1024 * 1024
 SECONDS = 29.0
-#: What needs no token.
+#: Paths that need no token.
 PUBLIC = frozenset({"/health", "/docs", "/openapi.json"})
 
 Scope = Mapping[str, Any]
@@ -47,7 +47,7 @@ class Answer:
 
 
 class Denied(Exception):
-    """The gateway itself answers; nothing of the service ran."""
+    """A response of the gateway itself, without calling the service."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -57,7 +57,7 @@ class Denied(Exception):
 
 @dataclass(frozen=True)
 class Context:
-    """What Lambda tells a handler of its invocation."""
+    """The context of an invocation, as Lambda passes it to a handler."""
 
     aws_request_id: str
     deadline: float  #: monotonic seconds
@@ -67,7 +67,7 @@ class Context:
     invoked_function_arn: str = "arn:aws:lambda:laptop:000000000000:function:vireo"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the gateway gives up."""
+        """Milliseconds until the gateway's timeout."""
         return max(int((self.deadline - time.monotonic()) * 1000), 0)
 
 
@@ -75,11 +75,11 @@ class Gateway:
     """An ASGI application in front of a Lambda handler.
 
     Args:
-        handler: what Lambda runs.
-        verify: a token's claims; raises `Unauthenticated`.
+        handler: the Lambda handler.
+        verify: returns the claims of a token; raises `Unauthenticated`.
         openapi: the service's OpenAPI document as JSON.
-        seconds: how long a request may take.
-        threads: how many requests run at once.
+        seconds: time limit of a request.
+        threads: number of requests that run at once.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Gateway:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="request")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """The ASGI entry point."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
@@ -234,14 +234,14 @@ def proxy_event(
             "resourcePath": "/{proxy+}",
             "stage": "$default",
         },
-        # An API without binary media types: a body is text, and what is no UTF-8 gets replaced.
+        # The API has no binary media types: a body is text, with invalid UTF-8 replaced.
         "body": body.decode(errors="replace") if body else None,
         "isBase64Encoded": False,
     }
 
 
 def _claim(name: str, value: Any) -> str:
-    """A claim as API Gateway's Cognito authorizer hands it on: text, and moments as dates."""
+    """A claim as API Gateway's Cognito authorizer passes it on: text, with times as dates."""
     if name in {"exp", "iat"}:
         return datetime.fromtimestamp(value, tz=UTC).strftime("%a %b %d %H:%M:%S UTC %Y")
     return value if isinstance(value, str) else orjson.dumps(value).decode()
@@ -258,7 +258,7 @@ def _response(result: Mapping[str, Any]) -> Answer:
 
 
 def _error(denied: Denied, request_id: str) -> Answer:
-    """The one error shape of the service."""
+    """An error in the service's format."""
     body = {
         "error": {"code": denied.code, "message": str(denied), "fields": []},
         "request_id": request_id,
@@ -270,7 +270,7 @@ def _error(denied: Denied, request_id: str) -> Answer:
 
 
 def serve(gateway: Gateway, *, host: str = "127.0.0.1", port: int = 8000) -> uvicorn.Server:
-    """A server to ``run()``: until it is interrupted, letting requests under way finish."""
+    """A server whose ``run()`` lasts until interrupted, and lets requests in progress finish."""
     config = uvicorn.Config(
         gateway,
         host=host,
