@@ -1,4 +1,4 @@
-"""What every HTTP service of Vireo shares: who may call, one shape of error, and its documentation.
+"""The base of every HTTP service: authorisation, one error format and OpenAPI documentation.
 
 Routes are Powertools routers. The same objects run in Lambda, one call at a time, and behind the
 laptop's gateway, in threads.
@@ -37,20 +37,20 @@ SCHEME = "token"
 
 
 class _Complaint(BaseModel):
-    """Built when something is wrong, and not with every route that says what may be."""
+    """The base of the error models. Their validators are built at the first error."""
 
     model_config = ConfigDict(defer_build=True)
 
 
 class FieldError(_Complaint):
-    """One thing that is wrong with what was sent."""
+    """One invalid field of a request."""
 
     field: Annotated[str, Field(examples=["body.limit"])]
     expected: Annotated[str, Field(examples=["Input should be less than or equal to 100"])]
 
 
 class Problem(_Complaint):
-    """What went wrong."""
+    """The error of a response: a code, a message and the invalid fields."""
 
     code: Annotated[str, Field(examples=["invalid_request"])]
     message: str
@@ -58,14 +58,14 @@ class Problem(_Complaint):
 
 
 class ErrorBody(_Complaint):
-    """The body of every answer that is not a success."""
+    """The body of every error response."""
 
     error: Problem
     request_id: str
 
 
 class ApiError(Exception):
-    """An error that a client can understand."""
+    """An error with the HTTP status and code that the client gets."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -73,7 +73,7 @@ class ApiError(Exception):
         self.code = code
 
 
-#: What else an exception of the domain means to a client; subclasses mean the same.
+#: HTTP status and error code of the domain's exceptions, which their subclasses inherit.
 Meanings = Mapping[type[Exception], tuple[int, str]]
 _MEANINGS: Meanings = {
     Unauthenticated: (401, "unauthenticated"),
@@ -106,16 +106,16 @@ def route(
     model: type[BaseModel],
     errors: Sequence[int] = (),
 ) -> Callable[[F], F]:
-    """Puts a function into a router, with its scope and everything that is documented of it.
+    """Registers a function in a router, with its scope and its documentation.
 
     Args:
         router: of the service.
         rule: method and path, ``"GET /v1/videos/<video_id>"``.
         summary: a line for the documentation.
-        tag: the group of the documentation, by which a deployment finds the function that serves.
-        scope: what a token must allow; None opens the route to everybody.
-        model: the body of a success.
-        errors: statuses besides those that every route may answer.
+        tag: the group in the documentation, by which a deployment finds the function to call.
+        scope: the scope that the token must have; None opens the route to everybody.
+        model: the body of a successful response.
+        errors: statuses besides those that every route may return.
     """
     method, path = rule.split()
 
@@ -136,7 +136,7 @@ def route(
 
 
 def _documented(model: type[BaseModel], errors: Sequence[int], *, token: bool) -> dict[int, Any]:
-    """A route's ``responses``: 200 with the model, and errors, those of every route included."""
+    """A route's ``responses``: 200 with the model, its errors, and those of every route."""
     always = {400, 415, 422, 500, 503} | ({401, 403} if token else set())
     found = {
         status: {
@@ -150,12 +150,12 @@ def _documented(model: type[BaseModel], errors: Sequence[int], *, token: bool) -
 
 
 def answer(model: BaseModel, status: int = 200) -> Response[str]:
-    """The answer of a route: serialised once, by pydantic."""
+    """The response of a route, serialised once, by pydantic."""
     return Response(status, "application/json", model.model_dump_json())
 
 
 class _AuthorisedValidation(OpenAPIRequestValidationMiddleware):
-    """Whoever may not call learns nothing of what the call would have to look like."""
+    """Validation after authorisation: an unauthorised caller learns nothing of the schema."""
 
     def handler(self, app: Any, next_middleware: NextMiddleware) -> Response[Any]:
         function = app.context["_route"].func
@@ -165,10 +165,10 @@ class _AuthorisedValidation(OpenAPIRequestValidationMiddleware):
         return super().handler(app, next_middleware)
 
     def _get_body(self, app: Any) -> Any:
-        """JSON and nothing else, and values as JSON has them: ``"5"`` is no number, 0 not false.
+        """The validated body: JSON only, and strictly typed (``"5"`` is no number, 0 is not false).
 
-        Powertools would read forms, too, and convert what it can. It takes the validated model
-        that this returns as it is.
+        Powertools would also read forms, and coerce values where it can. It uses the validated
+        model that this returns as it is.
         """
         kind = app.current_event.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in {"", "application/json"}:
@@ -187,7 +187,7 @@ class _AuthorisedValidation(OpenAPIRequestValidationMiddleware):
 
 
 class _State(threading.local):
-    """What Powertools keeps of the request that is being answered."""
+    """The attributes in which Powertools keeps the current request, one set for each thread."""
 
     def __init__(self) -> None:
         self.current_event: Any = None
@@ -197,7 +197,7 @@ class _State(threading.local):
 
 
 def _own(name: str) -> Any:
-    """An attribute of the resolver of which every thread has its own."""
+    """A property of the resolver whose value is kept per thread."""
 
     def read(self: Any) -> Any:
         return getattr(self.of_thread, name)
@@ -209,7 +209,7 @@ def _own(name: str) -> Any:
 
 
 class Api(APIGatewayRestResolver):
-    """A REST resolver that authorises first, answers errors in one shape, and may be shared.
+    """A REST resolver that authorises first, answers errors in one format, and is thread-safe.
 
     Powertools keeps the current event in class attributes, which two threads would share. Here
     every thread has its own, as in Powertools' own local resolver.
@@ -231,8 +231,8 @@ class Api(APIGatewayRestResolver):
         self.not_found(self._nothing_there)
 
     def get_openapi_schema(self, **options: Any) -> Any:
-        """The document of all routes. What only documents need is not loaded before."""
-        # Imported here: it costs nearly as much as numpy, and no request needs it.
+        """The OpenAPI document of all routes. The modules that only it needs are imported here."""
+        # Imported here: it takes nearly as long as numpy, and no request needs it.
         from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer  # noqa: PLC0415
 
         self.configure_openapi(
@@ -245,7 +245,7 @@ class Api(APIGatewayRestResolver):
         return super().get_openapi_schema(**options)
 
     def include_router(self, router: Router, prefix: str | None = None) -> None:
-        """Add routes; the document says of each which scope it asks for."""
+        """Add routes, and name in the document the scope that each of them requires."""
         super().include_router(router, prefix)
         for route in [*self._static_routes, *self._dynamic_routes]:
             name = getattr(route.func, "scope", None)
@@ -262,7 +262,12 @@ class Api(APIGatewayRestResolver):
             self.context.clear()
 
     def authorise(self, name: str | None) -> None:
-        """Find out who calls, and whether their token has the scope of that name."""
+        """Identify the caller and require the scope ``name`` of their token; None requires nothing.
+
+        Raises:
+            Unauthenticated: there is no valid token.
+            Forbidden: the token lacks the scope, or its client belongs to no tenant.
+        """
         if name is None:
             return
         authorizer = self.current_event.raw_event["requestContext"].get("authorizer") or {}
@@ -285,18 +290,18 @@ class Api(APIGatewayRestResolver):
             raise RequestValidationError(unknown)
 
     def caller(self, user_id: str | None = None) -> Caller:
-        """Who calls, if they may ask about that user. Raises `Forbidden`."""
+        """The authorised caller. Raises `Forbidden` if they may not ask about ``user_id``."""
         caller: Caller = self.context["caller"]
         require(caller, self.context["scope"], user_id)
         return caller
 
     @property
     def request_id(self) -> str:
-        """The id of the request, as the gateway and the logs know it."""
+        """The request's id, the same in the gateway, in logs and in answers."""
         return str(self.current_event.raw_event["requestContext"].get("requestId", ""))
 
     def _explain(self, error: Exception) -> Response[str]:
-        """The answer to an exception."""
+        """The error response for an exception."""
         if isinstance(error, RequestValidationError):
             return self._invalid(error)
         if isinstance(error, RequestUnsupportedContentType):
@@ -340,6 +345,6 @@ class Api(APIGatewayRestResolver):
 
     @staticmethod
     def _compile_regex(rule: str, base_regex: str = "") -> re.Pattern[str]:
-        """A path parameter is anything between slashes, as our identifiers are."""
+        """The pattern of a path, whose parameters match anything but a slash, like our ids."""
         pattern = re.sub(r"<(\w+)>", r"(?P<\1>[^/]+)", rule)
         return re.compile(f"^{pattern}/*$")

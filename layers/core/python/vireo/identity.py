@@ -33,8 +33,7 @@ class Forbidden(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The author of a call. Without a ``user_id``, a machine client that acts for its whole tenant.
-    """
+    """The author of a call. Without a ``user_id``, a machine client acting for its tenant."""
 
     tenant: str
     client_id: str
@@ -123,8 +122,7 @@ def require(caller: Caller, scope: str, user_id: str | None = None) -> None:
 
 
 def _user(claims: Mapping[str, Any]) -> str | None:
-    """The end user: ``custom:user_id``, else ``username``, else ``sub``; None for a machine client.
-    """
+    """The end user: ``custom:user_id``, else ``username``, else ``sub``; None for a machine."""
     if claims["sub"] == claims["client_id"]:
         return None
     user = claims.get("custom:user_id") or claims.get("username") or claims.get("sub")

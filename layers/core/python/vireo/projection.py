@@ -276,8 +276,7 @@ def _moved(
 
 
 def _write(records: Records, writes: Sequence[Put]) -> None:
-    """Write atomically. A transaction costs twice as much, so a single row is written without one.
-    """
+    """Write atomically. One row needs no transaction, which costs twice as much."""
     if len(writes) > 1:
         records.write(writes)
         return

@@ -80,8 +80,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """The settings of this process. Raises `WrongSettings`, which names every wrong variable.
-        """
+        """The settings of this process. Raises `WrongSettings`, naming every wrong variable."""
         fields = {_variable(name): name for name in cls.model_fields}
         ours = {name: value for name, value in environ.items() if name.startswith(_PREFIX)}
         try:

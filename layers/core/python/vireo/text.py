@@ -1,5 +1,4 @@
-"""The built-in text embedder: hashed character n-grams, without fitting and without a model file.
-"""
+"""The built-in text embedder: hashed character n-grams, without fitting or a model file."""
 
 from __future__ import annotations
 

@@ -32,8 +32,7 @@ B = TypeVar("B", bound="Bundle")
 
 @dataclass(frozen=True)
 class Bundle:
-    """A manifest, arrays by name, and the index of the array ``vectors``. Every kind is a subclass.
-    """
+    """A manifest, arrays by name, and the index of ``vectors``. Every kind is a subclass."""
 
     manifest: Manifest
     arrays: Mapping[str, NDArray[Any]]

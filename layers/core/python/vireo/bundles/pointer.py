@@ -12,8 +12,7 @@ SERVING = "serving"
 
 @dataclass(frozen=True)
 class Pointer:
-    """The serving bundle, the one before it, and the record version for the next conditional write.
-    """
+    """The serving bundle, the one before it, and the record version for conditional writes."""
 
     version: str
     previous: str | None

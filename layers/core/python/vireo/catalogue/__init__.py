@@ -1,2 +1,1 @@
-"""The catalogue of videos: metadata, storage, and the propagation of changes to serving processes.
-"""
+"""The catalogue of videos: metadata, storage, and the propagation of changes."""

@@ -1,5 +1,4 @@
-"""The intake of events: each is validated by itself, put on the stream, and reported in the answer.
-"""
+"""The intake of events: each is validated by itself, put on the stream, and reported."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The model of an event, shared by the route, the stream, the collected files and the Glue table.
-"""
+"""The model of an event, for the route, the stream, the collected files and the Glue table."""
 
 from __future__ import annotations
 

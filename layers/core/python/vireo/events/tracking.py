@@ -123,8 +123,7 @@ class _Tally:
 
 @dataclass(frozen=True)
 class Videos:
-    """The projection of events to the counters of one bucket, one shard and one part of the videos.
-    """
+    """The projection of events to the counters of one bucket, shard and part of the videos."""
 
     records: Records
     bucket: int
@@ -190,8 +189,7 @@ class Tracking:
         return failed
 
     def _count(self, changes: Sequence[Change[Row]]) -> None:
-        """Count the events that counted for their viewer; see `vireo.projection` on why it is safe.
-        """
+        """Count the events that counted for their viewer; `vireo.projection` says why it is safe."""
         parts: dict[Videos, list[Change[Row]]] = {}
         for change in changes:
             bucket = int(change.arrival.arrived // counters.BUCKET)

@@ -54,8 +54,7 @@ def unpack(packed: bytes) -> Item:
 
 
 def checked_writes(writes: Sequence[Put | Delete]) -> dict[tuple[str, str, str], bytes]:
-    """Packed items by (table, key, sort) of one transaction. Raises `Refused` if it breaks a limit.
-    """
+    """Packed items of a transaction by (table, key, sort). Raises `Refused` beyond its limits."""
     if len(writes) > WRITES:
         raise Refused(f"at most {WRITES} writes at once, not {len(writes)}")
     packed: dict[tuple[str, str, str], bytes] = {}

@@ -32,8 +32,7 @@ class DatasetError(ValueError):
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some lines of one file: text columns, the line number of every row, and the malformed lines.
-    """
+    """Some lines of one file: text columns, line numbers of the rows, and the malformed lines."""
 
     columns: pa.Table
     lines: NDArray[np.int64]

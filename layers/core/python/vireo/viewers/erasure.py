@@ -24,8 +24,7 @@ def erased_at(records: Records, user_id: str) -> float | None:
 
 
 def erased(records: Records) -> dict[int, float]:
-    """Times of erasure (unix seconds) of all erased people, by the key (`vireo.keys`) of their id.
-    """
+    """Times of erasure (unix seconds) by the key (`vireo.keys`) of the erased person's id."""
     return {int(found.sort, 16): _moment(found) for found in walk(records, Table.REGISTRY, _KEY)}
 
 

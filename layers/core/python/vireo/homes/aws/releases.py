@@ -25,8 +25,7 @@ _ROOM = 4096
 
 
 class LambdaReleases:
-    """`vireo.ports.Releases` of one tenant. Calls are limited only by their Lambda's own timeout.
-    """
+    """`vireo.ports.Releases` of one tenant. Its only time limit is the calling Lambda's."""
 
     def __init__(self, client: Callable[[str], Any], tenant: str, settings: Settings) -> None:
         self._client = client
@@ -73,8 +72,7 @@ class LambdaReleases:
         lambda_.get_waiter("function_updated").wait(FunctionName=self._function)
 
     def _serves(self, variables: Mapping[str, str]) -> dict[str, str]:
-        """Bundles by tenant, as configured; those of the alias if a deployment reset the variables.
-        """
+        """Bundles by tenant, as configured; as in the alias if a deployment reset the variables."""
         if _SERVES not in variables:
             live = self._client("lambda").get_function_configuration(
                 FunctionName=self._function, Qualifier=ALIAS

@@ -45,8 +45,7 @@ class EventSourceMapping:
         return self._places[shard].value
 
     def step(self) -> tuple[int, bool]:
-        """Process one batch of every shard. Returns the number of records done, and if any failed.
-        """
+        """Process one batch of every shard. Returns the number of records done, and any failure."""
         done, failed = 0, False
         for shard, place in enumerate(self._places):
             records = self._log.read(shard, place.value, self._batch)
