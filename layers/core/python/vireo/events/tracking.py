@@ -189,7 +189,7 @@ class Tracking:
         return failed
 
     def _count(self, changes: Sequence[Change[Row]]) -> None:
-        """Count the events that counted for their viewer; `vireo.projection` says why it is safe."""
+        """Count the events that counted for their viewer; `vireo.projection` explains it."""
         parts: dict[Videos, list[Change[Row]]] = {}
         for change in changes:
             bucket = int(change.arrival.arrived // counters.BUCKET)
