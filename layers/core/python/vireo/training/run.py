@@ -23,8 +23,7 @@ class Run(RunDocument):
     """One run of training; ``config`` overrides `RecipeConfig`."""
 
     gates: dict[str, Any] = Field(default_factory=dict, description="overrides of Thresholds")
-    #: Share of the log before the test period (see `training.data.requests.boundaries`); chosen by
-    #: preprocess.
+    #: The ``cut`` of `training.data.requests.boundaries`, chosen by preprocess.
     cut: float | None = Field(default=None, gt=0, lt=1)
     decision: Decision | None = None
     version: str | None = Field(default=None, description="of the bundle that was published")

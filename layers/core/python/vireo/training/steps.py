@@ -67,7 +67,7 @@ def two_tower(run: Run, ports: Ports, progress: Progress) -> Run:
 
 
 def ranker(run: Run, ports: Ports, progress: Progress) -> Run:
-    """Fit the ranker and the blends, on windows that roll over everything before the test."""
+    """Fit the ranker and the blends, on windows that roll over all but the test period."""
     prepared, config = _prepared(run, ports), recipe.RecipeConfig.of(run.config)
     learnt = _learnt(run, prepared.log)
     fitted = recipe.fit_ranker(learnt, prepared.activity, config, seed=run.seed, progress=progress)
