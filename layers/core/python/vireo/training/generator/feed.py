@@ -103,8 +103,7 @@ class _Feed:
         self._last = np.full(len(viewers.ids), -1)
 
     def go(self, shelf: _Shelf | None, alive: Ints, drifted: float) -> list[Choices]:
-        """All choices in sessions of different viewers; ``drifted`` (0–1) is the drift of tastes.
-        """
+        """All choices in sessions of different viewers; ``drifted`` (0–1) is the tastes' drift."""
         steps: list[Choices] = []
         while len(alive):
             made, going = self._step(shelf, alive, drifted, first=not steps)

@@ -49,7 +49,7 @@ class TowerConfig:
     decay_from: float = 0.4  #: share of the steps after which the learning rate decays
     weight_decay: float = 0.01
     dropout: float = 0.2
-    id_dropout: float = 0.1  #: share of a step's videos with a masked id, which leaves their content
+    id_dropout: float = 0.1  #: share of a step's videos with a masked id
     profile_dropout: float = 0.1  #: share of the positions with a masked profile
     user_ids: bool = False  #: learn a vector for every viewer's id (decision 7)
     user_dropout: float = 0.2  #: share of the positions with a masked viewer's id

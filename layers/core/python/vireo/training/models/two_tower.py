@@ -187,8 +187,7 @@ class NextEvent:
         self._places = place[sample]
 
     def __call__(self, towers: TwoTower) -> tuple[float, float]:
-        """HR@10 and HR@100. Watched videos are left out of the ranking; ties rank before the event.
-        """
+        """HR@10 and HR@100. Watched videos are left out of the ranking; ties rank before."""
         vectors = towers.item_vectors()
         user_tower = UserTower.from_arrays(towers.arrays())
         ranks = np.array([self._rank(int(p), vectors, user_tower) for p in self._places])
