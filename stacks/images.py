@@ -17,9 +17,9 @@ from stacks.environments import Environment
 from stacks.functions import log_group
 from stacks.packages import Packages
 
-#: What CodeBuild does, within the source; it reads REPOSITORY_URI and IMAGE_TAG.
+#: CodeBuild's build specification, within the source; it reads REPOSITORY_URI and IMAGE_TAG.
 BUILDSPEC = "lambdas/training/buildspec.yml"
-#: Push an image, but for the layers that are there.
+#: Actions that push an image, without the layers that exist.
 PUSH = [
     f"ecr:{action}"
     for action in (
@@ -36,9 +36,9 @@ PUSH = [
 class ImagesStack(Stack):
     """A repository, and a project on ARM that builds `lambdas/training/Dockerfile` into it.
 
-    An image is tagged with the hash of what it was built from, unless a tag is given, so a template
-    always names the image that belongs to it, and an image that is there need not be built again.
-    Deployed, and its build run, before the stacks that need the image.
+    By default an image is tagged with the hash of its sources. So a template always names the
+    matching image, and an existing image is not built again. The stacks that need the image are
+    deployed after this one and its build.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class ImagesStack(Stack):
         CfnOutput(self, "ImageTag", value=self.tag)
 
     def _role(self, source: s3_assets.Asset, logs: ILogGroup) -> iam.Role:
-        """Read the source, write the log, and read and write the one repository."""
+        """The role: reads the source, writes the log, and reads and writes the one repository."""
         role = iam.Role(
             self, "BuildRole", assumed_by=iam.ServicePrincipal("codebuild.amazonaws.com")
         )
