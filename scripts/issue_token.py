@@ -1,4 +1,4 @@
-"""Prints a token for the laptop's API, and says whose its client is."""
+"""Prints a token for the laptop's API, and registers its client for the tenant."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vireo.identity import SCOPES
 
 
 def main() -> None:
-    """Read the options, print the token."""
+    """Read the options, and print the token."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--state", type=Path, default=Path(".state"), help="the state folder")
     parser.add_argument("--tenant", default="default")
