@@ -1,4 +1,4 @@
-"""The recommender in Lambda."""
+"""The Lambda handler of the recommender's API."""
 
 from __future__ import annotations
 
