@@ -203,7 +203,7 @@ CODES: dict[str, Callable[[Facts], Any]] = {
 FEATURES = (*NUMBERS, *CODES)
 CATEGORICAL = tuple(CODES)
 
-#: What each of them says, for people.
+#: Descriptions of the features.
 MEANINGS: Mapping[str, str] = {
     **VIDEO_MEANINGS,
     "age": "log1p of days since it was published",

@@ -126,7 +126,7 @@ class Ordering:
         return slate.take(np.arange(min(len(slate), request.limit)))
 
 
-#: What makes a list of the scores, in the order in which it is done.
+#: The rules that turn scores into a list, in order of application.
 RULES: Mapping[str, Callable[..., Any]] = {
     "freshness": boosted,
     "variety": diverse,

@@ -14,7 +14,7 @@ from vireo.vectors import Rows
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-#: Who may propose a candidate, and which: bit j of `Slate.proposed`.
+#: The proposers of candidates, with descriptions: bit j of `Slate.proposed`.
 PROPOSALS: Mapping[str, str] = {
     "tower": "Nearest to the viewer's vector, by the two-tower model.",
     "neighbours": "Watched by those who watched what this viewer watched lately.",
@@ -25,7 +25,7 @@ PROPOSALS: Mapping[str, str] = {
 }
 PROPOSERS = tuple(PROPOSALS)
 #: Scores that every candidate gets: the order of `Slate.scores` and of a bundle's ``blend[:, 1:]``.
-#: To be new is none.
+#: A new video has no score for being new.
 SOURCES = PROPOSERS[:-1]
 TOWER, NEIGHBOURS, SUCCESSORS, OPENERS, POPULARITY, FRESH = range(6)
 #: Kinds of places in the final list.
