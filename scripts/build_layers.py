@@ -156,7 +156,7 @@ def compile_all(layer: Path, python: str) -> None:
     used without comparing it with its source.
     """
     command = [python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
-    command += ["-s", str(layer), "-p", "/opt", str(layer)]  # where tracebacks will say it was
+    command += ["-s", str(layer), "-p", "/opt", str(layer)]  # the path that tracebacks show
     own = {"PYTHONHASHSEED": "0", "PYTHONPYCACHEPREFIX": "", "PYTHONDONTWRITEBYTECODE": ""}
     subprocess.run(command, check=True, env=os.environ | own)
 
@@ -216,7 +216,7 @@ def pack(folder: Path, target: Path) -> Path:
         files = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
         for name, path in sorted(files.items()):
             entry = zipfile.ZipInfo(name, EPOCH)
-            entry.create_system = 3  # Unix, whatever the machine, so that the mode is read
+            entry.create_system = 3  # Unix on every machine, so that the mode is used
             entry.external_attr = (0o100644 if path.suffix != ".so" else 0o100755) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, path.read_bytes(), compresslevel=9)

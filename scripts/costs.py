@@ -173,7 +173,7 @@ def count(templates: Iterable[Mapping[str, Any]]) -> Counter[str]:
                 found["rules"] += len(properties["Rules"])
             if kind == "AWS::EC2::VPCEndpoint" and properties["VpcEndpointType"] == "Interface":
                 found["zones"] += len(properties["SubnetIds"])
-            if kind == "AWS::CloudWatch::Alarm":  # of a formula: as many as it has metrics
+            if kind == "AWS::CloudWatch::Alarm":  # a formula's alarm costs one per metric
                 terms = [m for m in properties.get("Metrics", []) if "MetricStat" in m]
                 found["alarmed"] += max(1, len(terms))
     return found

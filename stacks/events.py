@@ -73,7 +73,7 @@ class EventsStack(Stack):
             package="tracking",
             settings=settings.as_env(),
             network=network,
-            timeout_seconds=300,  # a slow store is waited for: giving up begins a batch anew
+            timeout_seconds=300,  # waits for a slow store, as a timeout restarts the batch
             snapshots=False,
             lambda_itself=self._reads_the_stream(),
         )

@@ -25,7 +25,7 @@ def transform(event: Mapping[str, Any], context: object) -> dict[str, Any]:
 def _judged(record: Mapping[str, Any]) -> dict[str, Any]:
     metadata = record["kinesisRecordMetadata"]
     tenant, _, key = metadata["partitionKey"].partition("#")
-    arrived = metadata["approximateArrivalTimestamp"] / 1e3  # Firehose says it in milliseconds
+    arrived = metadata["approximateArrivalTimestamp"] / 1e3  # Firehose gives milliseconds
     position = int(metadata["sequenceNumber"])
     payload = base64.b64decode(record["data"])
     try:

@@ -31,7 +31,7 @@ def include(api: Api, home: Home, loaded: Iterable[str] = ()) -> None:
         return tenants(api.caller(user_id).tenant)
 
     def health() -> Health:
-        """Healthy once a model was loaded; asks no store."""
+        """Healthy once a model is loaded; reads no store."""
         ready = any(recommender.ready for recommender in tenants.made())
         return Health(status="ok" if ready else "starting")
 

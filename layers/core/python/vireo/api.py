@@ -159,7 +159,7 @@ class _AuthorisedValidation(OpenAPIRequestValidationMiddleware):
 
     def handler(self, app: Any, next_middleware: NextMiddleware) -> Response[Any]:
         function = app.context["_route"].func
-        if hasattr(function, "scope"):  # what answers unknown paths has none
+        if hasattr(function, "scope"):  # the handler of unknown paths has none
             app.authorise(function.scope)
             app.refuse_unknown_parameters()
         return super().handler(app, next_middleware)

@@ -10,7 +10,7 @@ from typing import Any
 
 from vireo.ports import Clock, Conflict, Home, Records, Table
 
-#: Scopes are ``vireo/<name>``, as a Cognito resource server of that name hands them out.
+#: Scopes are ``vireo/<name>``, as issued by a Cognito resource server of that name.
 RECOMMEND = "vireo/recommend"
 CATALOGUE_READ, CATALOGUE_WRITE = "vireo/catalogue.read", "vireo/catalogue.write"
 USERS_READ, USERS_WRITE = "vireo/users.read", "vireo/users.write"

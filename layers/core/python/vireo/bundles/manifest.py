@@ -77,7 +77,7 @@ def entry_of(path: Path) -> FileEntry:
 
 
 def verify(folder: Path, manifest: Manifest) -> None:
-    """Hash every file that is not noted by `remember`, or has changed since.
+    """Hash every file that is not recorded by `remember`, or has changed since.
 
     Raises:
         BundleRefused: a file is missing, or differs from its entry in the manifest.
@@ -99,7 +99,7 @@ def check(path: Path, name: str, entry: FileEntry) -> None:
 
 
 def remember(folder: Path, manifest: Manifest) -> None:
-    """Note that all files have just been verified."""
+    """Record that all files have just been verified."""
     states = {name: _state(folder / name, entry) for name, entry in manifest.files.items()}
     (folder / _VERIFIED).write_bytes(orjson.dumps(states))
 
@@ -113,7 +113,7 @@ def _state(path: Path, entry: FileEntry) -> list[Any]:
 
 
 def _noted(folder: Path) -> dict[str, Any]:
-    """The note that `remember` left; empty if it is absent or unreadable."""
+    """The record that `remember` wrote; empty if it is absent or unreadable."""
     path = folder / _VERIFIED
     try:
         return dict(orjson.loads(path.read_bytes())) if path.is_file() else {}

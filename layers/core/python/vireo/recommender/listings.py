@@ -24,7 +24,7 @@ def similar(request: Request, row: int) -> Slate:
     query = None
     if index is not None:
         query = index.take(np.array([row], np.int32))[0]
-        query[-1] = 0  # the bias says how popular a video is, not what it is like
+        query[-1] = 0  # the bias is popularity, not similarity
         proposals.append(index.search(query, _PROPOSED, eligible)[0])
     if table is None or row >= snapshot.n:
         rows = distinct(np.concatenate([*proposals, np.zeros(0, np.int32)]))

@@ -62,7 +62,7 @@ class Loaded:
         """Rows with the latest known publishing times, newest first."""
         published = self.columns.published
         known = np.isfinite(published)
-        if len(published) > NEWEST:  # of a million few are sorted, and nothing is copied twice
+        if len(published) > NEWEST:  # sorts only a few of a million, with one copy
             times = np.where(known, published, -np.inf)
             times.partition(-NEWEST)
             known &= published >= times[-NEWEST]

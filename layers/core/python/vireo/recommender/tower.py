@@ -187,7 +187,7 @@ class UserTower:
         if kept:
             np.multiply(vectors[h - kept :], np.float32(INPUT_SCALE), out=x[started:])
             buckets = np.full(kept, HISTORY_PAUSE_BUCKETS - 1)
-            known = times[max(0, h - kept - 1) :]  # one more, when there is one: its pause is known
+            known = times[max(0, h - kept - 1) :]  # one earlier event gives the first pause
             buckets[kept - len(known) + 1 :] = np.searchsorted(
                 HISTORY_PAUSE_EDGES, known[1:] - known[:-1], side="right"
             )

@@ -189,7 +189,7 @@ def _after(viewer: Viewer, events: Sequence[Event]) -> Viewer:
         if event.type is EventType.DISLIKE:
             history.remove(event.video)
         elif first or event.time < history.time_of(event.video):
-            history.remove(event.video)  # it came before what we took for the first
+            history.remove(event.video)  # this event is earlier than the one in the history
             history.insert(event.video, event.time)
     watched = np.concatenate([viewer.watched, np.fromiter(new, np.uint64, len(new))])
     keys, times = history.arrays()

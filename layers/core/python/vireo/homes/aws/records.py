@@ -265,7 +265,7 @@ def _item(found: _Attributes) -> Item:
     for name, number in found["sums"]["M"].items():
         field, amount = name[2:], number["N"]
         before = item.get(field, 0)
-        if type(before) in (int, float):  # adding to any other was refused, but is written here
+        if type(before) in (int, float):  # `add` refused other fields, after DynamoDB had written
             item[field] = before + (int(amount) if name[0] == "i" else float(amount))
     return item
 

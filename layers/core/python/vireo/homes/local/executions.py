@@ -52,7 +52,7 @@ class Machines:
 
     def start(self, machine: str, name: str, document: Mapping[str, Any]) -> None:
         """Start an execution in a thread. Raises `Missing`, `Conflict`, `Refused`."""
-        self._path(machine, name, "json")  # refuses what is no name of a machine
+        self._path(machine, name, "json")  # raises for an invalid name of a machine
         definition = self._definition(machine)
         lock = self._claim(machine, name)
         if lock is None:
@@ -143,7 +143,7 @@ class Machines:
     def _same_or_conflict(self, machine: str, name: str, document: Mapping[str, Any]) -> None:
         try:
             state = self.describe(machine, name)
-        except Missing:  # claimed a moment ago by somebody who has not written it yet
+        except Missing:  # claimed by a process that has not written it yet
             raise Conflict(f"{machine} {name} exists") from None
         if state.status != "RUNNING" or state.document != document:
             raise Conflict(f"{machine} {name} exists")

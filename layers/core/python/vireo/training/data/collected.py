@@ -115,7 +115,7 @@ def viewers_of(table: pa.Table, profiles: Mapping[str, Profile]) -> Iterator[tup
     kind = np.array([TYPES.index(t) for t in table.column("type").to_pylist()], np.int64)
     seconds = np.nan_to_num(_floats(table, "watch_seconds"))
     marks, positive = _marks(table, kind)
-    # The first mark of a pair enters the watched set; a pair that was ever disliked, no history.
+    # A pair's first mark enters the watched set; a pair with any dislike enters no history.
     at = np.flatnonzero(marks)
     pairs = np.stack([user[at].astype(np.uint64), video[at]], 1)
     _, first, pair = np.unique(pairs, axis=0, return_index=True, return_inverse=True)

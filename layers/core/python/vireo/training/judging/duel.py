@@ -67,7 +67,7 @@ def duel(ours: Lists, theirs: Lists, requests: Requests, activity: Activity, sin
 
 
 def _pairs(one: Rows, video: Rows) -> NDArray[np.int64]:
-    """One number for every (viewer or request, video): rows are below 2³¹, -1 is no video's."""
+    """One number for every (viewer or request, video), all below 2³¹; -1 matches no video."""
     return one.astype(np.int64) << 32 | (video.astype(np.int64) & 0xFFFF_FFFF)
 
 

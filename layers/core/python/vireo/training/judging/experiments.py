@@ -72,7 +72,7 @@ def read(ports: Ports, experiment: str, shares: Mapping[str, float]) -> Trial:
     for name in ports.blobs.names(collected.EVENTS):
         file = pq.ParquetFile(BytesIO(ports.blobs.read(name)))
         there = [c for c in _COLUMNS if c in file.schema_arrow.names]
-        if "experiments" in there:  # imported files know of no exposures
+        if "experiments" in there:  # imported files have no exposures
             rows += file.read(columns=there).to_pylist()
     return outcome(rows, experiment, shares)
 
@@ -102,7 +102,7 @@ def outcome(
             [r for r, v in variant_of.items() if v == name and user_of[r] not in mixed],
             user_of,
             shown,
-            clicked & shown,  # who clicks has seen, but a lost impression must not make 2 of 1
+            clicked & shown,  # without clicks whose impression was lost
         )
         for name in shares
     ]

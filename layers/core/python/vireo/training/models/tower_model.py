@@ -64,7 +64,7 @@ class TowerConfig:
         config = cls()
         if log.sparse:
             config = replace(config, id_dropout=0.2, epochs=10)
-        steps_of_an_epoch = 30  # a small log takes smaller steps, else it sees hardly any
+        steps_of_an_epoch = 30  # a small log needs smaller steps, to have enough of them
         rows = len(log) // (config.length * steps_of_an_epoch)
         return replace(config, rows=int(np.clip(rows, 8, config.rows)))
 
