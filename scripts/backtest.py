@@ -293,7 +293,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         "--bundles",
         type=Path,
         metavar="DIR",
-        help="keep trained bundles there, and use one that was trained on the same (clear the "
+        help="keep trained bundles there, and reuse them for the same data and settings (clear the "
         "folder when the code has changed)",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="figures as JSON")
@@ -305,9 +305,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         help="comma list of: ours, " + ", ".join(baselines.GRID),
     )
     parser.add_argument(
-        "--cap", type=int, default=20, help="successive: requests of one viewer at most, 0 for all"
+        "--cap", type=int, default=20, help="successive: maximum requests of a viewer, 0 for all"
     )
-    parser.add_argument("--sample-seed", type=int, default=0, help="successive: which of them")
+    parser.add_argument("--sample-seed", type=int, default=0, help="successive: seed of the sample")
     parser.add_argument(
         "--untuned", action="store_true", help="do not choose the baselines' settings on validation"
     )

@@ -73,7 +73,7 @@ def told(trial: Trial) -> str:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("name", nargs="?", help="of the experiment to report")
+    what.add_argument("name", nargs="?", help="name of the experiment to report")
     what.add_argument("--put", type=Path, metavar="FILE", help="a JSON file with an experiment")
     parser.add_argument("--state", type=Path, default=Path(".state"), help="the state folder")
     parser.add_argument("--tenant", default="default")

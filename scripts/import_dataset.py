@@ -19,14 +19,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("source", type=Path, help="the folder to read")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write our format there")
     parser.add_argument("--out-format", choices=("parquet", "csv", "csv.gz"), default="parquet")
-    parser.add_argument("--home", type=Path, metavar="STATE", help="put it into a laptop's state")
+    parser.add_argument("--home", type=Path, metavar="STATE", help="store it in a laptop's state")
     parser.add_argument(
-        "--environment", choices=("dev", "staging", "prod"), help="put it into a deployed one"
+        "--environment", choices=("dev", "staging", "prod"), help="store it in an environment"
     )
     parser.add_argument("--tenant", default="default")
     parser.add_argument("--format", choices=("auto", *formats.FORMATS), default="auto")
     parser.add_argument(
-        "--on-error", choices=("skip", "stop"), default="skip", help="what a bad row does"
+        "--on-error", choices=("skip", "stop"), default="skip", help="what to do with bad rows"
     )
     args = parser.parse_args(arguments)
     if args.out is None and args.home is None and args.environment is None:

@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--client", help="the client's id; laptop-<tenant> by default")
     parser.add_argument("--user", help="an end user; without one the token is a machine's")
     parser.add_argument("--scope", nargs="+", default=list(SCOPES), help="all by default")
-    parser.add_argument("--ttl", type=float, default=86_400, help="seconds it is good for")
+    parser.add_argument("--ttl", type=float, default=86_400, help="lifetime in seconds")
     options = parser.parse_args()
     home = local_home(options.state)
     print(

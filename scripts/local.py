@@ -263,15 +263,15 @@ def _greet(server: Any, token: str, port: int) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--state", type=Path, default=Path(".state"), help="where everything is")
+    parser.add_argument("--state", type=Path, default=Path(".state"), help="the state folder")
     parser.add_argument("--size", choices=sorted(SIZES), default="default")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--no-serve", action="store_true", help="stop after training")
-    parser.add_argument("--train", action="store_true", help="train, also where a bundle serves")
+    parser.add_argument("--train", action="store_true", help="train even if a bundle serves")
     parser.add_argument(
-        "--settings", type=Path, metavar="FILE", help="JSON for the training, instead of the size's"
+        "--settings", type=Path, metavar="FILE", help="JSON with the training's configuration"
     )
-    parser.add_argument("--log", action="store_true", help="a line for every request")
+    parser.add_argument("--log", action="store_true", help="log every request")
     return parser.parse_args()
 
 

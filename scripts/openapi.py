@@ -29,7 +29,7 @@ def document() -> bytes:
 def main() -> None:
     """Write the document, or compare it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only say whether it is up to date")
+    parser.add_argument("--check", action="store_true", help="only check that it is up to date")
     options = parser.parse_args()
     if not options.check:
         PATH.write_bytes(document())

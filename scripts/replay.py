@@ -61,10 +61,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_options(parser)
     parser.add_argument("--reason", default="", help="only those whose reason contains this")
-    parser.add_argument("--limit", type=int, default=20, help="how many to show whole")
+    parser.add_argument("--limit", type=int, default=20, help="letters to show in full")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--again", action="store_true", help="send them back to the stream")
-    what.add_argument("--drop", action="store_true", help="throw them away")
+    what.add_argument("--drop", action="store_true", help="delete them")
     return parser.parse_args(arguments)
 
 

@@ -69,7 +69,7 @@ def _release(ports: Ports, version: str) -> None:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_options(parser)
-    parser.add_argument("--to", metavar="VERSION", help="the one that served before, by default")
+    parser.add_argument("--to", metavar="VERSION", help="the bundle; by default the previous one")
     return parser.parse_args(arguments)
 
 

@@ -25,7 +25,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--end",
         type=lambda text: datetime.fromisoformat(text).timestamp(),
         default=default.end,
-        help="when the log ends: ISO 8601 with a zone (default 2026-01-01T00:00:00+00:00)",
+        help="end of the log: ISO 8601 with a zone (default 2026-01-01T00:00:00+00:00)",
     )
     parser.add_argument(
         "--structure",

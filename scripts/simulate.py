@@ -206,10 +206,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--days", type=int, default=3)
-    parser.add_argument("--requests", type=int, default=2_000, help="a day")
-    parser.add_argument("--bias", type=float, default=0.6, help="how fast places lose attention")
+    parser.add_argument("--requests", type=int, default=2_000, help="per day")
+    parser.add_argument("--bias", type=float, default=0.6, help="decay of attention by place")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--state", type=Path, help="a new folder to keep it in")
+    parser.add_argument("--state", type=Path, help="a new folder for the state")
     return parser.parse_args(arguments)
 
 

@@ -15,7 +15,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--state``, ``--environment`` and ``--tenant``."""
     parser.add_argument("--state", type=Path, default=Path(".state"), help="the state folder")
     parser.add_argument(
-        "--environment", choices=("dev", "staging", "prod"), help="a deployed one, not the laptop"
+        "--environment", choices=("dev", "staging", "prod"), help="a deployed environment"
     )
     parser.add_argument("--tenant", default="default")
 
