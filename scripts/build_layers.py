@@ -1,9 +1,9 @@
 """Builds the Lambda layers for ARM64 on any machine, without Docker: same sources, same bytes.
 
-``core`` is our package, ``serving`` the wheels of the lock, pruned of what no function imports,
-both with bytecode when this machine has a Python of Lambda's version. Each becomes a folder
-``build/<layer>/python/…`` and a zip that is the same byte for byte whenever it is built (by the
-same zlib and Python). ``--lock`` writes the locks anew, that of the training image, too.
+``core`` is our package; ``serving`` is the wheels of the lock, without files that no function
+imports. Both have bytecode if this machine has a Python of Lambda's version. Each becomes a folder
+``build/<layer>/python/…`` and a reproducible zip (with the same zlib and Python). ``--lock``
+rewrites the locks, including that of the training image.
 """
 
 from __future__ import annotations
@@ -30,34 +30,34 @@ ROOT = Path(__file__).resolve().parent.parent
 SERVING, TRAINING = ROOT / "layers/serving", ROOT / "lambdas/training"
 SOURCES = ROOT / "layers/core/python/vireo"
 
-#: Lambda's Python 3.13 runs on Amazon Linux 2023. A platform given to pip is exact, not "at most".
+#: Lambda's Python 3.13 runs on Amazon Linux 2023. pip takes a platform as exact, not "at most".
 PYTHON = "3.13"
 PLATFORMS = ["manylinux2014_aarch64", *(f"manylinux_2_{n}_aarch64" for n in range(17, 35))]
 UV_PLATFORM = "aarch64-manylinux_2_34"
 MACHINE = "EM_AARCH64"
-#: The newest symbol versions that its C and C++ libraries have (glibc 2.34, GCC 11).
+#: Newest symbol versions of its C and C++ libraries (glibc 2.34, GCC 11).
 NEWEST = {"GLIBC": (2, 34), "GLIBCXX": (3, 4, 29), "CXXABI": (1, 3, 13), "GCC": (11, 0)}
-#: What the runtime itself brings; any other library must be in the layer.
+#: Libraries of the runtime itself; any other must be in the layer.
 RUNTIME = {"ld-linux-aarch64.so.1", "libc.so.6", "libdl.so.2", "libgcc_s.so.1", "libm.so.6"}
 RUNTIME |= {"libpthread.so.0", "librt.so.1", "libstdc++.so.6", "libz.so.1"}
-#: Unpacked megabytes (10⁶ bytes) of all layers together. Lambda's own limit is 262.
+#: Maximum size of all layers together, in unpacked megabytes (10⁶ bytes). Lambda's limit is 262.
 MOST = 150
 #: Beside the layers: of what they were made.
 NOTE = "layers.json"
-#: What no function imports: tests, type stubs, commands, and what an installer notes for itself.
+#: Files that no function imports: tests, type stubs, commands, and an installer's own notes.
 PRUNED_FOLDERS = {"tests", "test", "__pycache__", "bin"}
 PRUNED_SUFFIXES = {".pyi", ".pyc", ".pyx", ".pxd", ".a", ".h"}
 PRUNED_NOTES = {"INSTALLER", "RECORD", "REQUESTED", "direct_url.json"}
-#: The moment that every entry of a zip has: the first that the format knows.
+#: Timestamp of every entry of a zip: the earliest that the format allows.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class Unfit(Exception):
-    """What was built would not run in Lambda, or not fit."""
+    """The built layers are too large, or would not run in Lambda."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read the options; lock, or build, check and say what there is."""
+    """Write the locks; or build the layers, check them, and print their sizes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "build", metavar="DIR")
     parser.add_argument("--lock", action="store_true", help="write the locks, and build nothing")
@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def build(out: Path) -> list[Path]:
-    """Both layers, as folders and zips in ``out``. Raises `Unfit`."""
+    """Build both layers, as folders and zips in ``out``. Raises `Unfit`."""
     core, serving = fresh(out / "core"), fresh(out / "serving")
     shutil.copytree(SOURCES, core / "python/vireo")
     lock_file, target = SERVING / "requirements.lock", serving / "python"
@@ -108,7 +108,7 @@ def build(out: Path) -> list[Path]:
 
 
 def is_built(out: Path) -> bool:
-    """Whether both layers are there, of these very sources, and as they were made."""
+    """Checks that both layers are there, made of these very sources and not changed since."""
     note = out / NOTE
     return note.exists() and bool(json.loads(note.read_text()) == state(out))
 
@@ -129,9 +129,9 @@ def contents(folder: Path, *, bytecode: bool = True) -> str:
 
 
 def lock(requirements: Path) -> str:
-    """All that requirements bring with them: every version, and the hash of the very wheel.
+    """A lock of requirements with all dependencies: every version, and the hash of its wheel.
 
-    The versions are those of the root's lock, so that what is tested on a laptop is what runs.
+    The versions are those of the root's lock, so that Lambda runs what is tested on a laptop.
     """
     options = ["--python-version", PYTHON, "--python-platform", UV_PLATFORM, "--no-annotate"]
     options += ["--constraint", str(ROOT / "requirements.lock"), "--only-binary", ":all:"]
@@ -151,7 +151,7 @@ def lock(requirements: Path) -> str:
 
 
 def prune(layer: Path) -> None:
-    """Remove what no function imports. Licences and the wheels' metadata stay."""
+    """Delete files that no function imports. Licences and the wheels' metadata are kept."""
     for path in sorted(layer.rglob("*"), reverse=True):
         if path.is_dir() and path.name in PRUNED_FOLDERS:
             shutil.rmtree(path)
@@ -167,7 +167,7 @@ def _is_note(path: Path) -> bool:
 
 
 def interpreter() -> str | None:
-    """A Python of this machine whose bytecode Lambda's takes: of the same version. None without."""
+    """A Python of Lambda's version on this machine, to compile its bytecode; None without one."""
     for name in (sys.executable, f"python{PYTHON}"):
         ask = [name, "-c", "import sys; print('{}.{}'.format(*sys.version_info))"]
         try:
@@ -180,14 +180,14 @@ def interpreter() -> str | None:
 
 
 def compile_all(layer: Path, python: str) -> None:
-    """Put bytecode beside every source, the same for the same sources.
+    """Put bytecode beside every source; reproducible.
 
-    A layer cannot be written to: without it, every cold start compiles all that it imports, which
-    takes three times as long as the imports themselves. What is in a layer never changes, so that
-    no source is looked at to see whether the bytecode is its own.
+    A layer is read-only. Without bytecode every cold start compiles all that it imports, which
+    takes three times as long as importing. The content of a layer never changes, so the bytecode is
+    used without comparing it with its source.
     """
     command = [python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
-    command += ["-s", str(layer), "-p", "/opt", str(layer)]  # where tracebacks will say it was
+    command += ["-s", str(layer), "-p", "/opt", str(layer)]  # the path that tracebacks show
     own = {"PYTHONHASHSEED": "0", "PYTHONPYCACHEPREFIX": "", "PYTHONDONTWRITEBYTECODE": ""}
     subprocess.run(command, check=True, env=os.environ | own)
 
@@ -197,7 +197,7 @@ def problems(
     machine: str = MACHINE,
     newest: dict[str, tuple[int, ...]] = NEWEST,
 ) -> Iterator[str]:
-    """What would keep a shared object of the layer from being loaded in Lambda."""
+    """Reasons why Lambda could not load shared objects of the layer."""
     objects = [p for p in sorted(layer.rglob("*")) if p.suffix == ".so" or ".so." in p.name]
     there = {p.name for p in objects} | RUNTIME
     for path in objects:
@@ -225,7 +225,7 @@ def _libraries(elf: ELFFile) -> set[str]:
 
 
 def _versions(elf: ELFFile) -> set[str]:
-    """Versions of symbols that it needs, such as GLIBC_2.27."""
+    """Symbol versions that it needs, such as GLIBC_2.27."""
     sections = [s for s in elf.iter_sections() if isinstance(s, GNUVerNeedSection)]
     return {
         version.name
@@ -236,18 +236,18 @@ def _versions(elf: ELFFile) -> set[str]:
 
 
 def _number(text: str) -> tuple[int, ...]:
-    """2.27 as (2, 27); a name that is no number (GLIBC_PRIVATE) is newer than all."""
+    """2.27 as (2, 27); a name that is not a number (GLIBC_PRIVATE) is newer than all."""
     parts = text.split(".")
     return tuple(map(int, parts)) if all(p.isdigit() for p in parts) else (sys.maxsize,)
 
 
 def pack(folder: Path, target: Path) -> Path:
-    """A zip of the folder's files that depends on their names, bytes and nothing else."""
+    """A zip of the folder's files that depends only on their names and bytes."""
     with zipfile.ZipFile(target, "w") as archive:
         files = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
         for name, path in sorted(files.items()):
             entry = zipfile.ZipInfo(name, EPOCH)
-            entry.create_system = 3  # Unix, whatever the machine, so that the mode is read
+            entry.create_system = 3  # Unix on every machine, so that the mode is used
             entry.external_attr = (0o100644 if path.suffix != ".so" else 0o100755) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, path.read_bytes(), compresslevel=9)
@@ -255,7 +255,7 @@ def pack(folder: Path, target: Path) -> Path:
 
 
 def table(out: Path, zips: list[Path]) -> str:
-    """Megabytes by layer and by the parts that matter, unpacked, and every zip's hash."""
+    """Unpacked megabytes by layer and by its larger parts, and every zip's hash."""
     lines = []
     for archive in zips:
         layer = out / archive.stem
@@ -284,18 +284,18 @@ def digest(path: Path) -> str:
 
 
 def fresh(folder: Path) -> Path:
-    """The folder, empty."""
+    """The folder, emptied."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder
 
 
 def pip(*arguments: str) -> None:
-    """Have pip install wheels for Lambda's machine, wherever this one finds packages."""
+    """Install wheels for Lambda's machine with pip, from this machine's package index."""
     platforms = [f"--platform={p}" for p in PLATFORMS]
     target = ["--implementation=cp", f"--python-version={PYTHON}", "--only-binary=:all:"]
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-    # It would hold what packages say of their Python against the one that it runs on itself.
+    # pip would compare the packages' requirements with the Python that it runs on.
     command += [*platforms, *target, "--ignore-installed", "--ignore-requires-python", *arguments]
     subprocess.run(command, check=True)
 

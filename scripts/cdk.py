@@ -1,7 +1,7 @@
-"""The CDK's command, of the one version that reads what our aws-cdk-lib writes; takes its options.
+"""Runs the CDK's command, in the version that reads the output of our aws-cdk-lib.
 
 It comes from npm, pinned and hashed in ``scripts/cdk``, and runs on the Node of the requirements.
-`make setup` installs it; where it could not be had then, the first use does.
+`make setup` installs it; if that failed, the first use does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from scripts.node_package import CDK, NODE, NotInstalled, installed
 
 
 def main() -> None:
-    """Become the command."""
+    """Replace this process by the command."""
     try:
         folder = installed(CDK)
     except NotInstalled as error:
@@ -21,7 +21,7 @@ def main() -> None:
             f"{error}\n\nThe CDK's command could not be installed: only deploying needs it; for "
             "that, run 'make setup' again where npm's registry can be reached."
         ) from None
-    # It would tell its makers of every use.
+    # It would send usage data.
     os.environ.setdefault("CDK_DISABLE_CLI_TELEMETRY", "true")
     command = [str(NODE), str(folder / "node_modules/aws-cdk/bin/cdk"), *sys.argv[1:]]
     os.execv(command[0], command)

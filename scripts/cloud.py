@@ -1,4 +1,4 @@
-"""What ``deploy.sh`` and ``teardown.sh`` do in an AWS account, one command each."""
+"""The commands of ``deploy.sh`` and ``teardown.sh`` in an AWS account."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vireo.ports import Missing, Unavailable, Withdrawn
 
 #: The tenant of the first client, and of the schedule.
 TENANT = "default"
-#: Kept when a stack is deleted, and erased by `erase` alone.
+#: Types of resources that outlive their stack, and are deleted only by `erase`.
 RETAINED = {
     "AWS::DynamoDB::Table",
     "AWS::S3::Bucket",
@@ -32,12 +32,12 @@ RETAINED = {
     "AWS::Lambda::LayerVersion",
 }
 STANDING = ["CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE"]
-#: Seconds between looks at what goes on for minutes.
+#: Seconds between polls of a process that takes minutes.
 EVERY = 10.0
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read the options, do it."""
+    """Run the command that the options name."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, what in COMMANDS.items():
@@ -66,7 +66,7 @@ def account() -> None:
 
 
 def image(environment: str) -> None:
-    """Have CodeBuild build the training image, unless that very one is there, and wait for it."""
+    """Build the training image with CodeBuild, unless it exists, and wait for it."""
     made = outputs(environment, "images")
     ecr: Any = boto3.client("ecr")
     try:
@@ -89,7 +89,7 @@ def image(environment: str) -> None:
 
 
 def client(environment: str) -> None:
-    """Say that the first client of the API belongs to the default tenant."""
+    """Register the first client of the API for the default tenant."""
     with deployed(environment) as opened:
         register_client(opened, outputs(environment, "api")["ClientId"], TENANT)
 
@@ -120,7 +120,7 @@ def train(environment: str, settings: Path | None = None) -> None:
 
 
 def release(environment: str) -> None:
-    """Have the bundle that the pointer names, and the latest code, serve every request."""
+    """Make the pointer's bundle, and the latest code, serve every request."""
     with deployed(environment) as opened:
         ports = opened.open(TENANT)
         pointer = current(ports.records)
@@ -149,7 +149,7 @@ def smoke(environment: str) -> None:
 
 
 def retained(environment: str) -> None:
-    """Print what deleting the stacks leaves, as a plan for `erase`."""
+    """Print the resources that outlive the deleted stacks, as a plan for `erase`."""
     cloudformation: Any = boto3.client("cloudformation")
     listed = cloudformation.get_paginator("list_stacks").paginate(StackStatusFilter=STANDING)
     names = [stack["StackName"] for page in listed for stack in page["StackSummaries"]]
@@ -166,7 +166,7 @@ def retained(environment: str) -> None:
 
 
 def erase(plan: Path) -> None:
-    """Delete for ever what a plan of `retained` names. Asks nothing: teardown.sh has asked."""
+    """Delete the resources of a plan for good. Does not ask: teardown.sh has asked."""
     for kind, name in json.loads(plan.read_text()):
         print(f"erasing {kind} {name}", flush=True)
         try:
@@ -216,7 +216,7 @@ _ERASERS = {
 
 
 def _token(api: dict[str, str]) -> str:
-    """An access token, as any client gets one."""
+    """An access token, obtained as any client would."""
     cognito: Any = boto3.client("cognito-idp")
     described = cognito.describe_user_pool_client(
         UserPoolId=api["UserPoolId"], ClientId=api["ClientId"]
@@ -232,7 +232,7 @@ def _token(api: dict[str, str]) -> str:
 
 
 def _asked(request: urllib.request.Request) -> dict[str, Any]:
-    """A JSON answer; the first request to a new environment may find a function that starts."""
+    """A JSON response, with retries: in a new environment the function may still be starting."""
     for attempt in range(5):
         try:
             with urllib.request.urlopen(request, timeout=35) as response:

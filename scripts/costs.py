@@ -1,4 +1,4 @@
-"""What an environment costs a month: its resources, a stated load, and the table that says so.
+"""Computes what an environment costs a month, from its resources, a stated load, and prices.
 
     scripts/costs.py            print the section "Cost" of docs/operations.md
     scripts/costs.py --write    write it
@@ -32,20 +32,20 @@ BEGIN, END = "<!-- costs: written by scripts/costs.py -->\n", "<!-- end of costs
 REGION, AS_OF = "us-east-1", "2026-06"
 HOURS, GIB = 730.0, 2.0**30
 SECONDS, MONTHS_KEPT = 3600 * HOURS, 12
-#: MiB of memory with which a function has a whole processor.
+#: MiB of memory at which a function has one full processor.
 PROCESSOR_MIB = 1769
 
 
 @dataclass(frozen=True)
 class Price:
-    """What one unit costs."""
+    """The price of one unit."""
 
     dollars: float
     unit: str
-    seen: bool = True  #: quoted by a public page; else nobody looked it up
+    seen: bool = True  #: quoted by a public page; otherwise not looked up
 
 
-#: Of `REGION`, on demand. They change: look them up before relying on a figure.
+#: Prices in `REGION`, on demand. They change: look them up before relying on a figure.
 PRICES = {
     "Lambda, ARM": Price(1.33334e-5, "GB-second"),
     "Lambda calls": Price(0.20, "million"),
@@ -91,7 +91,7 @@ PRICES = {
 
 @dataclass(frozen=True)
 class Load:
-    """How much an environment is used in a month."""
+    """The use of an environment in a month."""
 
     requests: float  #: for recommendations
     viewers: float  #: with a record
@@ -108,7 +108,7 @@ LOADS = {
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What depends on the number of videos; measured, see docs/performance.md."""
+    """The figures that depend on the number of videos; measured, see docs/performance.md."""
 
     videos: float
     request_ms: float  #: CPU of one request
@@ -123,27 +123,27 @@ CATALOGUES = {
 
 @dataclass(frozen=True)
 class Habits:
-    """What is taken for granted of every environment."""
+    """The assumptions about every environment."""
 
-    events: float = 10  #: that a list of recommendations leads to
+    events: float = 10  #: caused by a list of recommendations
     batch: float = 10  #: events in one call of POST /v1/events
-    together: float = 4  #: events of a viewer that are followed in one write
+    together: float = 4  #: events of a viewer in one write of the consumer
     event_kb: float = 0.4
     past_kb: float = 16  #: of a viewer's rows (vireo/viewers/rows.py): 88 at most,
     now_kb: float = 1.5  #: 3 at most,
     seen_kb: float = 16  #: all of the window's ids
     answer_kb: float = 5
-    log_kb: float = 2  #: that a call leaves in all logs
-    store_ms: float = 5  #: that a request waits for the viewer's record
+    log_kb: float = 2  #: of a call in all logs
+    store_ms: float = 5  #: of a request, waiting for the viewer's record
     intake_ms: float = 10  #: CPU of a call of POST /v1/events
     follow_ms: float = 0.15  #: CPU of the stream's two functions for an event
     restored: float = 1e-3  #: share of the calls that start a process
     traced: float = 0.05  #: share of the calls
     headroom: float = 1.43  #: capacity over use: autoscaling keeps tables at 70%
     snapshots: float = 2  #: versions of a function that are kept
-    bundles: float = 10  #: that the bucket has
+    bundles: float = 10  #: in the bucket
     training_seconds: float = 2700  #: of a run, all states together
-    parquet_kb: float = 0.06  #: that an event takes in the files
+    parquet_kb: float = 0.06  #: of an event in the files
 
 
 HABITS = Habits()
@@ -158,7 +158,7 @@ class Line:
 
     @property
     def dollars(self) -> float:
-        """A month's cost."""
+        """The cost in a month."""
         return PRICES[self.price].dollars * self.quantity
 
 
@@ -173,7 +173,7 @@ def count(templates: Iterable[Mapping[str, Any]]) -> Counter[str]:
                 found["rules"] += len(properties["Rules"])
             if kind == "AWS::EC2::VPCEndpoint" and properties["VpcEndpointType"] == "Interface":
                 found["zones"] += len(properties["SubnetIds"])
-            if kind == "AWS::CloudWatch::Alarm":  # of a formula: as many as it has metrics
+            if kind == "AWS::CloudWatch::Alarm":  # a formula's alarm costs one per metric
                 terms = [m for m in properties.get("Metrics", []) if "MetricStat" in m]
                 found["alarmed"] += max(1, len(terms))
     return found
@@ -197,7 +197,7 @@ def bill(
 
 
 def _calls(load: Load) -> float:
-    """Of the API: a request, and its events in batches."""
+    """Calls of the API: requests, and their events in batches."""
     return load.requests * (1 + HABITS.events / HABITS.batch)
 
 
@@ -231,9 +231,9 @@ def _entrance(resources: Mapping[str, int], load: Load) -> Iterator[Line]:
 def _tables(
     environment: Environment, resources: Mapping[str, int], load: Load, catalogue: Catalogue
 ) -> Iterator[Line]:
-    """A unit reads 4 KB and writes one, half of that in transactions.
+    """DynamoDB. A unit reads 4 KB or writes 1 KB; in transactions, half of that.
 
-    The viewers' table is the one that is used much.
+    Only the viewers' table has a significant load.
     """
     events = load.requests * HABITS.events
     follows = events / HABITS.together
@@ -274,7 +274,7 @@ def _stream(environment: Environment, load: Load) -> Iterator[Line]:
 
 
 def _standing(environment: Environment, resources: Mapping[str, int]) -> Iterator[Line]:
-    """What costs the same when nobody comes."""
+    """Costs that do not depend on use."""
     if environment.cache is not None:
         yield Line(f"Cache, {environment.cache.node}", environment.cache.nodes * HOURS)
     yield Line("NAT gateway", resources["AWS::EC2::NatGateway"] * HOURS)
@@ -356,7 +356,7 @@ def _table(head: list[str], rows: Iterable[list[str]]) -> list[str]:
 
 
 def document(resources: Mapping[str, Mapping[str, int]], text: str) -> str:
-    """A document with its section as it should be. Raises ValueError when it has no marks."""
+    """The document with its section up to date. Raises ValueError if the marks are missing."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -365,7 +365,7 @@ def document(resources: Mapping[str, Mapping[str, int]], text: str) -> str:
 
 
 def counted(name: str, folder: Path) -> Counter[str]:
-    """The resources of an environment, synthesised into a folder."""
+    """The resources of an environment, which is synthesised into a folder."""
     synthesise(ENVIRONMENTS[name], folder=str(folder), built=False)
     return count(json.loads(path.read_text()) for path in sorted(folder.glob("*.template.json")))
 

@@ -1,7 +1,7 @@
 """Reports an experiment: click-through by variant, lift with its interval, and the sample ratio.
 
-Experiments are rows of the settings (`--put FILE` writes one, JSON); every answer of the API says
-who was in which variant, and exposures are collected with the events.
+Experiments are rows of the settings (`--put FILE` writes one, in JSON). Every answer of the API
+names the request's variants, and exposures are collected with the events.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def put(ports: Ports, document: bytes) -> str:
-    """Store an experiment; its name. Raises ValueError for what is none."""
+    """Store an experiment and return its name. Raises ValueError if it is invalid."""
     try:
         experiment = Experiment.model_validate(orjson.loads(document))
     except ValidationError as error:
@@ -46,7 +46,7 @@ def put(ports: Ports, document: bytes) -> str:
 
 
 def report(ports: Ports, name: str) -> Trial:
-    """The outcome so far. Raises LookupError for an unknown one, ValueError if it met nobody."""
+    """The results so far. Raises LookupError if it is unknown, ValueError without exposures."""
     found = ports.records.get(Table.SETTINGS, "experiments", name)
     if found is None:
         raise LookupError(f"there is no experiment {name}")
@@ -55,7 +55,7 @@ def report(ports: Ports, name: str) -> Trial:
 
 
 def told(trial: Trial) -> str:
-    """The outcome as text."""
+    """The results as text."""
     lines = ["variant           viewers  requests  impressions   clicks  click-through  lift"]
     for arm in trial.arms:
         lift = "" if arm.lift != arm.lift else f"{arm.lift:+.1%} [{arm.low:+.1%}, {arm.high:+.1%}]"
@@ -73,7 +73,7 @@ def told(trial: Trial) -> str:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("name", nargs="?", help="of the experiment to report")
+    what.add_argument("name", nargs="?", help="name of the experiment to report")
     what.add_argument("--put", type=Path, metavar="FILE", help="a JSON file with an experiment")
     parser.add_argument("--state", type=Path, default=Path(".state"), help="the state folder")
     parser.add_argument("--tenant", default="default")

@@ -1,4 +1,4 @@
-"""Import a data set (ours, MovieLens, KuaiRand): bad rows are reported by line and reason."""
+"""Import a data set (ours, MovieLens, KuaiRand); bad rows are reported by line and reason."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from vireo.training.data import collected, dataset, formats
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line."""
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", type=Path, help="the folder to read")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write our format there")
     parser.add_argument("--out-format", choices=("parquet", "csv", "csv.gz"), default="parquet")
-    parser.add_argument("--home", type=Path, metavar="STATE", help="put it into a laptop's state")
+    parser.add_argument("--home", type=Path, metavar="STATE", help="store it in a laptop's state")
     parser.add_argument(
-        "--environment", choices=("dev", "staging", "prod"), help="put it into a deployed one"
+        "--environment", choices=("dev", "staging", "prod"), help="store it in an environment"
     )
     parser.add_argument("--tenant", default="default")
     parser.add_argument("--format", choices=("auto", *formats.FORMATS), default="auto")
     parser.add_argument(
-        "--on-error", choices=("skip", "stop"), default="skip", help="what a bad row does"
+        "--on-error", choices=("skip", "stop"), default="skip", help="what to do with bad rows"
     )
     args = parser.parse_args(arguments)
     if args.out is None and args.home is None and args.environment is None:
@@ -47,7 +47,7 @@ def summary(data: dataset.Dataset) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Read, write, and say what was kept; 1 when the source cannot be read, or stopped."""
+    """Read, write, and print a summary; returns 1 if the source is unreadable, or on a bad row."""
     args = parse(arguments)
     try:
         with Terminal() as terminal:
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
             home.close()
             print(f"put into {args.home} for tenant {args.tenant!r}")
         if args.environment is not None:
-            # Imported when needed: boto3 takes its time.
+            # Imported only when needed, because boto3 loads slowly.
             from vireo.homes.deployed import deployed  # noqa: PLC0415
 
             with deployed(args.environment) as there:

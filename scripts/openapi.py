@@ -1,4 +1,4 @@
-"""Writes docs/openapi.json from the routes, or says with ``--check`` that it is stale."""
+"""Writes docs/openapi.json from the routes, or with ``--check`` fails if it is stale."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATH = Path(__file__).parent.parent / "docs" / "openapi.json"
 
 
 def document() -> bytes:
-    """The OpenAPI document of all routes, the same bytes for the same routes."""
+    """The OpenAPI document of all routes; equal routes give equal bytes."""
     with tempfile.TemporaryDirectory() as folder:
         home = local.home(folder)
         try:
@@ -27,9 +27,9 @@ def document() -> bytes:
 
 
 def main() -> None:
-    """Write, or compare."""
+    """Write the document, or compare it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only say whether it is up to date")
+    parser.add_argument("--check", action="store_true", help="only check that it is up to date")
     options = parser.parse_args()
     if not options.check:
         PATH.write_bytes(document())

@@ -84,7 +84,7 @@ def table(found: list[Stack]) -> str:
 
 
 def difference(folder: Path, stack: str) -> str:
-    """What `cdk diff` tells of a stack, against a template that has nothing."""
+    """Returns the output of `cdk diff` for a stack, against an empty template."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as nothing:
         nothing.write("{}")
         nothing.flush()

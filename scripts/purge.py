@@ -1,6 +1,6 @@
-"""Removes the rows of erased people from the collected files, and shows the log of that.
+"""Removes events of erased people from the collected files, and prints the log of such removals.
 
-Training does the same before it reads; this is for not waiting until then.
+Training does this, too, before it reads the files; this command need not wait for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from vireo.training.data.purge import history, purge
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Purge, and print every purge there was."""
+    """Purge, and print the log of all purges."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_options(parser)
     options = parser.parse_args(arguments)

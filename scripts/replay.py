@@ -1,7 +1,7 @@
-"""Looks at dead letters, and sends those back to the stream that can be followed now.
+"""Shows dead letters, and sends those back to the stream that can be processed now.
 
-Without an option it only shows them, by reason. A letter that is sent again is removed when the
-stream has taken it; if it still cannot be followed, it comes back as a new one.
+Without an option it only shows them, by reason. A letter that is sent again is removed once the
+stream has accepted it; if its record still fails, it returns as a new letter.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vireo.ports import Arrival, Ports
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Show, send again or throw away."""
+    """Show letters, send them again, or delete them."""
     options = _options(arguments)
     with chosen(options) as home:
         ports = home.open(options.tenant)
@@ -33,7 +33,7 @@ def letters_of(ports: Ports, reason: str) -> Iterator[tuple[str, Arrival, str]]:
 
 
 def show(ports: Ports, reason: str, limit: int) -> None:
-    """Print how many there are by reason, and the first of them."""
+    """Print the first letters, and the number of letters by reason."""
     reasons: Counter[str] = Counter()
     for name, arrival, why in letters_of(ports, reason):
         reasons[why] += 1
@@ -45,7 +45,7 @@ def show(ports: Ports, reason: str, limit: int) -> None:
 
 
 def settle(ports: Ports, reason: str, *, send: bool) -> tuple[int, int]:
-    """Send letters again, or throw them away. Returns how many, and how many had to be kept."""
+    """Send letters again, or delete them. Returns the number of letters done, and of those kept."""
     letters = DeadLetters(ports.blobs)
     done = kept = 0
     for name, arrival, _ in list(letters_of(ports, reason)):
@@ -61,10 +61,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_options(parser)
     parser.add_argument("--reason", default="", help="only those whose reason contains this")
-    parser.add_argument("--limit", type=int, default=20, help="how many to show whole")
+    parser.add_argument("--limit", type=int, default=20, help="letters to show in full")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--again", action="store_true", help="send them back to the stream")
-    what.add_argument("--drop", action="store_true", help="throw them away")
+    what.add_argument("--drop", action="store_true", help="delete them")
     return parser.parse_args(arguments)
 
 

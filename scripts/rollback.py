@@ -1,7 +1,7 @@
-"""Lets an earlier bundle serve again: the one that served before, or the one that is named.
+"""Makes an earlier bundle serve again: the previous one, or the one that is named.
 
-Whatever is to serve is fetched and verified first. Serving processes follow within 30 seconds;
-rolling back twice comes back.
+The bundle is fetched and verified first. Serving processes follow within 30 seconds. A second
+rollback undoes the first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vireo.recommender.contents import ModelBundle
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read the options, move the pointer, say what served and what serves now."""
+    """Move the pointer, and print the version before and after."""
     options = _options(arguments)
     try:
         with chosen(options) as home:
@@ -39,11 +39,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def roll_back(ports: Ports, version: str | None = None) -> tuple[Pointer, Pointer]:
-    """Let ``version``, or the bundle that served before, serve; what served and what serves now.
+    """Make ``version``, or the previous bundle, serve; returns the old and the new pointer.
 
     Raises:
         vireo.ports.Missing: no bundle serves, or there is none to go back to.
-        vireo.bundles.files.BundleRefused: it is not whole any more.
+        vireo.bundles.manifest.BundleRefused: the bundle is incomplete or damaged.
         vireo.ports.Conflict: a deployment moved the pointer meanwhile.
     """
     served = pointer.current(ports.records)
@@ -60,7 +60,7 @@ def roll_back(ports: Ports, version: str | None = None) -> tuple[Pointer, Pointe
 
 
 def _release(ports: Ports, version: str) -> None:
-    # Imported when needed: boto3 takes its time.
+    # Imported only when needed, because boto3 loads slowly.
     from vireo.homes.deployed import finish  # noqa: PLC0415
 
     finish(ports, version)
@@ -69,7 +69,7 @@ def _release(ports: Ports, version: str) -> None:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_options(parser)
-    parser.add_argument("--to", metavar="VERSION", help="the one that served before, by default")
+    parser.add_argument("--to", metavar="VERSION", help="the bundle; by default the previous one")
     return parser.parse_args(arguments)
 
 

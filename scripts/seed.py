@@ -13,7 +13,7 @@ from vireo.training.data import dataset
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """The command line."""
+    """The options of the command line."""
     default = generator.Settings()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--viewers", type=int, default=default.viewers)
@@ -25,7 +25,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--end",
         type=lambda text: datetime.fromisoformat(text).timestamp(),
         default=default.end,
-        help="when the log ends: ISO 8601 with a zone (default 2026-01-01T00:00:00+00:00)",
+        help="end of the log: ISO 8601 with a zone (default 2026-01-01T00:00:00+00:00)",
     )
     parser.add_argument(
         "--structure",
@@ -39,7 +39,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> int:
-    """Generate, write, and say what there is."""
+    """Generate, write, and print a summary."""
     args = parse(arguments)
     started = time.perf_counter()
     settings = generator.Settings(

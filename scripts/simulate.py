@@ -1,8 +1,8 @@
-"""Rounds of serve, collect and retrain, with viewers whose tastes only the simulation knows.
+"""Simulates rounds of serving, collecting and retraining, with viewers of hidden tastes.
 
-Half of the viewers are served by the model and half by popularity alone: an experiment like any
-other, reported from what was collected. Events go by the route's intake, the stream, its consumer
-and the collected files; the model is trained by the steps of the state machine, gates included.
+Half of the viewers are served by the model and half by popularity alone: an ordinary experiment,
+reported from collected events. Events pass through the route's intake, the stream, its consumer and
+the collected files; the model is trained by the steps of the state machine, gates included.
 """
 
 from __future__ import annotations
@@ -45,24 +45,24 @@ TENANT, DAY = "default", 86_400.0
 STEPS = ("preprocess", "two_tower", "ranker", "evaluate", "deploy")
 HALVES = {"popularity": 1.0, "model": 1.0}
 CONFIG: dict[str, Any] = {"requests": 400, "tower": {"epochs": 8}}
-#: As by default, but for lower levels: viewers watch what they are shown, half of them what is
-#: popular, so no model of their tastes foresees that as well as what people find by themselves.
+#: Lower thresholds than usual: viewers watch what they are shown, which for half of them is
+#: popular videos, and a model of tastes cannot predict that well.
 GATES: dict[str, Any] = {"retrieval_ndcg": 0.15, "ranker_ndcg": 0.15}
 
 
 @dataclass(frozen=True)
 class Round:
-    """One day."""
+    """The results of one day."""
 
     number: int
-    version: str  #: of the model that served it
+    version: str  #: of the model that served
     trial: experiments.Trial
-    decision: str  #: about the model that was trained on it
-    rivalry: tuple[str, ...]  #: how that one did beside the model that served
+    decision: str  #: on the model trained after it
+    rivalry: tuple[str, ...]  #: comparison of the new model with the one that served
 
 
 class Simulation:
-    """A home in a folder, and everybody in front of it."""
+    """A home in a folder, and its audience."""
 
     def __init__(
         self, home: LocalHome, clock: MovableClock, settings: generator.Settings, *, bias: float
@@ -88,11 +88,11 @@ class Simulation:
 
     @property
     def ports(self) -> Ports:
-        """Of the one tenant."""
+        """The ports of the only tenant."""
         return self.home.open(TENANT)
 
     def train(self, run: str, seed: int) -> str:
-        """One run of the state machine's steps; what was decided."""
+        """Run the steps of the state machine once, and return the decision."""
         document: dict[str, Any] = {
             "run_id": run,
             "tenant": TENANT,
@@ -108,17 +108,17 @@ class Simulation:
         return "deployed"
 
     def rivalry(self, run: str) -> tuple[str, ...]:
-        """The verdicts of a run's gates about the model in production."""
+        """The verdicts of a run's gates on the comparison with production's model."""
         report = orjson.loads(self.ports.blobs.read(f"runs/{run}/report/report.json"))
         verdicts = [v for v in report["verdicts"] if "the model in production" in v["gate"]]
         return tuple(f"{v['gate']}: {v['why']}" for v in verdicts)
 
     def serve(self, number: int, requests: int) -> experiments.Trial:
-        """One day of visits; what was collected of them says who clicked how much."""
+        """Serve one day of visits, and return the experiment's results from collected events."""
         experiment = f"day-{number}"
         self._split(experiment)
         self.clock.advance(60.0)
-        # A process that starts anew has the settings and the model at once.
+        # A new process has the new settings and model at once.
         self._recommender = Recommender(self.ports, viewer_seconds=30.0)
         began = self.clock.now()
         for j, viewer in enumerate(self.audience.visitors(requests).tolist()):
@@ -154,9 +154,9 @@ class Simulation:
         self._mapping.step()
 
     def _settle(self, requests: int) -> None:
-        """All that is on the stream is followed and collected; exposures come beside requests."""
+        """Process and collect all of the stream; exposures are published in the background."""
         deadline = time.monotonic() + 10
-        # They wait in the log, as nothing is delivered before the end of a day.
+        # Exposures wait in the log, since nothing is delivered before the end of a day.
         while sum(b'"exposure"' in p for p in self._delivery.waiting()) < requests:
             assert time.monotonic() < deadline, "exposures were lost"
             time.sleep(0.05)
@@ -206,10 +206,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--days", type=int, default=3)
-    parser.add_argument("--requests", type=int, default=2_000, help="a day")
-    parser.add_argument("--bias", type=float, default=0.6, help="how fast places lose attention")
+    parser.add_argument("--requests", type=int, default=2_000, help="per day")
+    parser.add_argument("--bias", type=float, default=0.6, help="decay of attention by place")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--state", type=Path, help="a new folder to keep it in")
+    parser.add_argument("--state", type=Path, help="a new folder for the state")
     return parser.parse_args(arguments)
 
 

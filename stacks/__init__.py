@@ -1,1 +1,1 @@
-"""What is deployed to AWS: one module per stack, and every difference between environments."""
+"""The stacks of a deployment to AWS, one in each module, and the differences of environments."""

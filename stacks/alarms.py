@@ -1,4 +1,4 @@
-"""An alarm as a row of a table, and how it is made."""
+"""Alarms as rows of a table."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from constructs import Construct
 
 @dataclass(frozen=True)
 class Row:
-    """Rings when a metric was above a threshold, or below one, for so many periods.
+    """An alarm on a metric that is above a threshold, or below one, for a number of periods.
 
-    What is missing is well where the metric counts faults, and a fault where the metric says that
-    something goes on: there ``below`` is the threshold, or ``silence`` is set.
-    Its name is that of its entry in docs/operations.md, which a test looks for.
+    Missing data are good if the metric counts faults, and bad if it shows activity: then ``below``
+    is the threshold, or ``silence`` is set. A test checks that docs/operations.md has an entry of
+    the alarm's name.
     """
 
     name: str
@@ -23,12 +23,12 @@ class Row:
     above: float | None = None
     below: float | None = None
     periods: int = 1
-    #: Of these so many; None: all. Fewer, where the latest period may not be complete yet.
+    #: Number of these that must breach; None: all. Fewer if the latest may still be incomplete.
     of_them: int | None = None
     silence: bool = False
 
     def alarm(self, scope: Construct) -> cloudwatch.Alarm:
-        """The alarm, in a scope; whom it tells is added to it."""
+        """The alarm, in a scope; the caller adds its actions."""
         limit, compared = self.above, cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
         if limit is None:
             limit, compared = self.below, cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD

@@ -1,4 +1,4 @@
-"""HTTPS in: the documented routes, who may call them, how often, and a firewall in prod."""
+"""The HTTPS API: the documented routes, authorisation, rate limits, and a firewall in prod."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stacks.functions import log_group
 from stacks.routes import routes
 
 _ITS_OWN = "$context.error.messageString"
-#: What the gateway itself refuses: its name for that, our status (None: its own), code and message.
+#: Errors of the gateway itself, by its name: our status (None: its own), code and message.
 REFUSALS = {
     "UNAUTHORIZED": (401, "unauthenticated", '"a valid bearer token is needed"'),
     "ACCESS_DENIED": (403, "forbidden", _ITS_OWN),
@@ -132,7 +132,7 @@ class ApiStack(Stack):
         authorizer = apigateway.CognitoUserPoolsAuthorizer(
             self, "Authorizer", cognito_user_pools=[pool]
         )
-        # One permission for the API: one per method would outgrow the function's policy.
+        # One permission for the API: one per method would exceed the policy's maximum size.
         integrate = partial(
             apigateway.LambdaIntegration, allow_test_invoke=False, scope_permission_to_method=False
         )
@@ -166,7 +166,7 @@ class ApiStack(Stack):
                 accept(method, rule, "It says whether the service is up, and nothing else.")
 
     def _refusals(self) -> None:
-        """What the gateway refuses has the shape of every other error."""
+        """Give the gateway's own errors the service's format."""
         for name, (status, code, message) in REFUSALS.items():
             apigateway.GatewayResponse(
                 self,

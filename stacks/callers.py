@@ -1,4 +1,4 @@
-"""Who may call: machine clients with scopes. Apart from the API, which may be made anew."""
+"""API clients: machine clients with scopes. A stack of its own, so that the API can be replaced."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from stacks.checks import accept
 from stacks.environments import Environment
 from stacks.routes import routes
 
-#: The resource server; scopes are ``vireo/<name>``.
+#: Name of the resource server; scopes are ``vireo/<name>``.
 RESOURCE_SERVER = "vireo"
 
 
 class CallersStack(Stack):
     """A user pool with a scope for each kind of route, and a first client that has them all.
 
-    The first is for the smoke test and for a single tenant; further ones get what they need. Whose
-    a client is, a record says.
+    The first client is for the smoke test and for a single tenant; later ones get the scopes they
+    need. The tenant of a client is in a record.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""cdk-nag's findings that are meant to be: each is accepted where it is, with a reason."""
+"""Accepted findings of cdk-nag: each is accepted in the code that causes it, with a reason."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from constructs import IConstruct
 
 
 def accept(construct: IConstruct, rule: str, reason: str, *findings: str) -> None:
-    """Accept what a rule of AwsSolutions finds in a construct and all below it.
+    """Accept the findings of an AwsSolutions rule in a construct and all below it.
 
     Args:
-        construct: what the rule complains of.
+        construct: the subject of the finding.
         rule: its name without the prefix, such as ``IAM5``.
-        reason: why it is meant to be.
-        findings: for rules that tell several findings apart, those that are accepted.
+        reason: why the finding is intended.
+        findings: for rules with several findings, those that are accepted.
     """
     names = [f"{rule}[{finding}]" for finding in findings] or [rule]
     Validations.of(construct).acknowledge(

@@ -1,4 +1,4 @@
-"""What people look at: one dashboard an environment, a row of it for each part."""
+"""The dashboard of an environment, with a row for each part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What outlives functions: records, blobs, the event stream, the cache, and who is told."""
+"""Resources that outlive functions: tables, blobs, the event stream, the cache, notices."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vireo.settings import Settings
 
 
 class DataStack(Stack):
-    """Everything that must not be lost is kept when the stack is deleted."""
+    """The stack of all data. Whatever must not be lost is kept when the stack is deleted."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class DataStack(Stack):
         self._environment = environment
         self.tables = {table: self._table(table) for table in Table}
         self.bucket = self._bucket()
-        #: The export of the bucket's ARN has a name that we chose, so that policies can be read.
+        #: The export of the bucket's ARN has a fixed name, so that policies are readable.
         self.blobs_export = f"{self.stack_name}-blobs"
         self.blobs_arn = self.export_value(self.bucket.bucket_arn, name=self.blobs_export)
         self.stream = kinesis.Stream(
@@ -70,7 +70,7 @@ class DataStack(Stack):
         CfnOutput(self, "NoticesArn", value=self.notices.topic_arn)
 
     def _table(self, table: Table) -> dynamodb.Table:
-        """Key and expiry are those of `vireo.homes.aws.records`."""
+        """A table with the key and expiry of `vireo.homes.aws.records`."""
         capacity = self._environment.capacity
         made = dynamodb.Table(
             self,
@@ -140,7 +140,7 @@ class DataStack(Stack):
                     noncurrent_version_expiration=Duration.days(30),
                     expired_object_delete_marker=True,
                 ),
-                # Old events, runs and bundles are read now and then, or never.
+                # Old events, runs and bundles are rarely read.
                 s3.LifecycleRule(
                     id="seldom read",
                     transitions=[
@@ -156,9 +156,9 @@ class DataStack(Stack):
         return bucket
 
     def _notices(self) -> sns.Topic:
-        """Where alarms and failed runs are told; people subscribe to it.
+        """The topic for alarms and failed runs, to which people subscribe.
 
-        The key is ours because AWS' own for SNS cannot be used by alarms and event rules.
+        The key is ours because AWS' own key for SNS cannot be used by alarms and event rules.
         """
         key = kms.Key(self, "NoticesKey", enable_key_rotation=True)
         key.add_to_resource_policy(
@@ -172,7 +172,7 @@ class DataStack(Stack):
             )
         )
         topic = sns.Topic(self, "Notices", master_key=key, enforce_ssl=True)
-        # A topic without a policy takes alarms of its account; one with a policy has to say so.
+        # A topic without a policy accepts alarms of its account; one with a policy must allow them.
         topic.add_to_resource_policy(
             iam.PolicyStatement(
                 principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
@@ -184,10 +184,10 @@ class DataStack(Stack):
         return topic
 
     def _cache(self, cache: Cache, network: NetworkStack) -> None:
-        """ElastiCache that is reached with TLS only, by functions whose role may sign in.
+        """ElastiCache that is accessible only with TLS, by functions whose role may sign in.
 
-        There is no password to keep or rotate: IAM's token is the password. IAM names the cache and
-        its user by their names, so they have one.
+        There is no password to store or rotate: a token of IAM replaces it. IAM refers to the cache
+        and its user by name, so both have fixed names.
         """
         name = f"vireo-{self._environment.name}"
         subnets = elasticache.CfnSubnetGroup(
@@ -251,5 +251,5 @@ class DataStack(Stack):
 
 
 def _id(table: Table) -> str:
-    """The logical id of a table. It must stay: under another, CloudFormation makes an empty one."""
+    """The logical id of a table. It must not change, or CloudFormation makes a new, empty table."""
     return table.value.title().replace("_", "")

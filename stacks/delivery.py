@@ -1,4 +1,4 @@
-"""Firehose: what is on the stream becomes Parquet files, by tenant and date of arrival."""
+"""Firehose: writes the stream's events to Parquet files, by tenant and date of arrival."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from stacks.environments import Environment
 from stacks.functions import log_group
 from vireo.events.models import COLUMNS
 
-#: Where the events of a tenant lie, as `vireo.training.data.collected` looks for them.
+#: Prefix of the events of a tenant, as `vireo.training.data.collected` expects it.
 PREFIX = "!{partitionKeyFromLambda:tenant}/events/date=!{partitionKeyFromLambda:date}/"
-#: What could not be transformed or converted. Whose it is, nobody knows then.
+#: Prefix of records that could not be transformed or converted, and have no known tenant.
 UNDELIVERED = "_system/undelivered"
-#: Firehose takes no less where it partitions by what a function says, or converts formats. Its
-#: service answers InvalidArgumentException, which aws-cdk-lib's own S3 destination checks as well.
+#: Firehose's minimum with dynamic partitioning or format conversion. Below it the service answers
+#: InvalidArgumentException, which aws-cdk-lib's own S3 destination checks as well.
 BUFFER_MIB = 64
-#: Files are written after this long, and half as long again at the latest. No more can be asked.
+#: Files are written after this time, or half as long again at the latest. It is the maximum:
 #: https://docs.aws.amazon.com/firehose/latest/dev/buffering.html
 BUFFER = Duration.minutes(15)
-#: Of what the function gets at once, which with its answer has to stay under 6 MB.
+#: Size and time of the function's batches, which with their answers must stay under 6 MB.
 CALL_MIB, CALL = 1, Duration.minutes(1)
-#: The first date that a query is told of. Files of an older one can still be read.
+#: First date of the partitions in queries. Older files can still be read.
 BEGINNING = "2024-01-01"
 
 
 class Delivery(Construct):
-    """A delivery stream, the Glue table that says which columns it writes, and its role."""
+    """A delivery stream, the Glue table of the columns that it writes, and its role."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Delivery(Construct):
     ) -> None:
         super().__init__(scope, id)
         self._data = data
-        # Firehose calls what it is told, so it is told what its role may call.
+        # Firehose calls exactly this ARN, so it is the one that its role may call.
         self._transform = f"{transform.function_arn}:$LATEST"
         self._table = self._events_table(f"vireo_{environment.name}")
         group = log_group(self, "Logs", environment)
@@ -68,7 +68,7 @@ class Delivery(Construct):
         accept(self.stream, "KDF1", "Its source, the Kinesis stream, is encrypted, and so it is.")
 
     def _events_table(self, database: str) -> glue.CfnTable:
-        """The columns of `vireo.events.models`, and for queries where the partitions are.
+        """The columns of `vireo.events.models`, with the location of the partitions for queries.
 
         Partitions are computed from the query, not listed: a query names its tenant.
         """
@@ -144,7 +144,7 @@ class Delivery(Construct):
             },
             "dataFormatConversionConfiguration": {
                 "enabled": True,
-                # By default it turns names into lower case: those of experiments, too.
+                # By default names are converted to lower case, including those of experiments.
                 "inputFormatConfiguration": {
                     "deserializer": {"openXJsonSerDe": {"caseInsensitive": False}}
                 },
@@ -168,7 +168,7 @@ class Delivery(Construct):
         }
 
     def _may(self, group: logs.LogGroup) -> iam.Role:
-        """Read the stream and the table's columns, ask the function, write files and a log."""
+        """The role: reads the stream and the table, calls the function, writes files and a log."""
         stack, bucket = Stack.of(self), self._data.blobs_arn
         catalogue = [
             stack.format_arn(service="glue", resource="catalog"),

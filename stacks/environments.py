@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Capacity:
-    """DynamoDB's provisioned capacity units of a table; autoscaling moves between the two."""
+    """DynamoDB's provisioned capacity units of a table, with the limits of autoscaling."""
 
     least: int
     most: int
@@ -15,7 +15,7 @@ class Capacity:
 
 @dataclass(frozen=True)
 class Cache:
-    """ElastiCache: its node type, and how many nodes (more than one: with failover)."""
+    """ElastiCache: its node type, and number of nodes (more than one: with failover)."""
 
     node: str
     nodes: int
@@ -23,34 +23,34 @@ class Cache:
 
 @dataclass(frozen=True)
 class Environment:
-    """What a deployment is like."""
+    """The configuration of a deployment."""
 
     name: str
-    #: Memory of the functions on the request path; their share of a CPU grows with it.
+    #: Memory of the functions on the request path, which also determines their share of a CPU.
     memory_mib: int
-    #: Training loads whole event logs. 3008 MiB is what a new account may ask for.
+    #: Memory of training, which loads whole event logs. 3008 MiB is the limit of a new account.
     training_memory_mib: int
     #: Disk of the training function, for bundles and columns.
     training_disk_mib: int
     vpc: bool
     cache: Cache | None
-    #: Of every table; None: on demand.
+    #: Capacity of every table; None: on demand.
     capacity: Capacity | None
     #: Shards of the event stream; None: on demand.
     shards: int | None
     alarms: bool
-    #: Minutes without a single request, or event, after which something must be wrong.
+    #: Minutes without any request, or any event, that raise an alarm.
     quiet_minutes: int
     weekly_training: bool
     firewall: bool
-    #: Functions start from a snapshot with the bundle loaded. Published versions then cost money.
+    #: Start functions from a snapshot with the bundle loaded. Published versions then cost money.
     snap_start: bool
-    #: Requests per second, and how many at once beyond that.
+    #: Requests per second, and the size of a burst.
     rate: int
     burst: int
     #: Days that logs are kept.
     log_days: int
-    #: Refuse to delete tables and user pool, also when somebody asks CloudFormation to.
+    #: Protect tables and user pool from deletion, even by CloudFormation.
     protected: bool
 
 

@@ -1,4 +1,4 @@
-"""What viewers do: taken in by the API, followed by a consumer, and collected for training."""
+"""Viewers' events: the intake of the API, the stream's consumer, and collection for training."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from stacks.network import NetworkStack
 from stacks.packages import Packages
 from vireo.ports import Table
 
-#: Records in one call of the consumer: fewer than a state remembers (`vireo.projection.WINDOW`).
+#: Records in one call of the consumer: fewer than `vireo.projection.WINDOW`.
 BATCH = 500
-#: How long a batch is tried. The stream keeps records a day longer: time to look at them there.
+#: Time for which a batch is retried. The stream keeps records for a day longer, for inspection.
 PATIENCE = Duration.days(6)
-#: Where Lambda puts batches that it gives up, by its own choice:
+#: Prefix of the batches that Lambda gives up, which is fixed:
 #: aws/lambda/<mapping>/<shard>/YYYY/MM/DD/YYYY-MM-DDTHH.MM.SS-<random>, with the records whole.
 #: https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html
 GIVEN_UP = "aws/lambda"
@@ -47,7 +47,7 @@ class EventsStack(Stack):
     ) -> None:
         super().__init__(scope, id, **kwargs)
         self._data = data
-        # No function here asks the cache.
+        # No function here uses the cache.
         settings = data.settings.model_copy(update={"redis_url": None, "redis_identity": None})
         function = partial(
             PythonFunction,
@@ -80,7 +80,7 @@ class EventsStack(Stack):
             package="tracking",
             settings=settings.as_env(),
             network=network,
-            timeout_seconds=300,  # a slow store is waited for: giving up begins a batch anew
+            timeout_seconds=300,  # waits for a slow store, as a timeout restarts the batch
             snapshots=False,
             lambda_itself=self._reads_the_stream(),
         )
@@ -116,7 +116,7 @@ class EventsStack(Stack):
         )
 
     def _reads_the_stream(self) -> dict[str, iam.PolicyStatement]:
-        """What Lambda does with the consumer's role for the mapping."""
+        """Permissions that Lambda itself needs for the mapping, in the consumer's role."""
         bucket = self._data.blobs_arn
         reading = ("DescribeStream", "DescribeStreamSummary", "GetRecords", "GetShardIterator")
         return {
@@ -131,11 +131,12 @@ class EventsStack(Stack):
         }
 
     def _mapping(self) -> lambda_.CfnEventSourceMapping:
-        """One batch of a shard at a time, in order, and again until it is done.
+        """The mapping: one batch of a shard at a time, in order, retried until it succeeds.
 
-        The function buries what can never be followed, and says from which record on the rest
-        must come again. So what still fails is a store that is down or a fault of ours: the shard
-        waits, and an alarm tells. After `PATIENCE` the batch is put into the bucket as it is.
+        The function sends records that can never be processed to the dead letters, and reports the
+        first record to be redelivered. So a batch keeps failing only if a store is down or our code
+        is faulty: then the shard waits, and an alarm is raised. After `PATIENCE` the batch is
+        stored in the bucket.
         """
         return lambda_.CfnEventSourceMapping(
             self,

@@ -1,4 +1,4 @@
-"""What the web firewall stops before the API sees it."""
+"""The web firewall in front of the API."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from constructs import Construct
 from stacks.environments import Environment
 from stacks.functions import log_group
 
-#: AWS' rules, and those of them that only count: a batch of videos is a large body.
+#: AWS' rule groups, with the rules that only count: a batch of videos has a large body.
 MANAGED = {
     "AWSManagedRulesAmazonIpReputationList": [],
     "AWSManagedRulesKnownBadInputsRuleSet": [],
     "AWSManagedRulesCommonRuleSet": ["SizeRestrictions_BODY"],
 }
-#: Seconds over which requests of one address are counted.
+#: Window in seconds in which the requests of an address are counted.
 WINDOW = 60
 
 
 def web_acl(scope: Construct, environment: Environment) -> wafv2.CfnWebACL:
-    """AWS' managed rules, and a limit for each address.
+    """AWS' managed rules, and a rate limit for each address.
 
-    The limit is what all callers together may do: our callers are servers, and there may be one.
+    The limit is the rate of the whole API, because our callers are servers and there may be only
+    one.
     """
     rules = [
         _rule(
@@ -96,7 +97,7 @@ def _visible(name: str) -> wafv2.CfnWebACL.VisibilityConfigProperty:
 
 
 def _log(scope: Construct, acl: wafv2.CfnWebACL, environment: Environment) -> None:
-    """WAF writes to log groups whose names begin so, and wants the ARN without its ``:*``."""
+    """Write logs to a group with the prefix that WAF demands, by an ARN without its ``:*``."""
     group = log_group(
         scope, "FirewallLogs", environment, name=f"aws-waf-logs-vireo-{environment.name}"
     )

@@ -1,4 +1,4 @@
-"""Functions as all of ours are: ARM64, traced, JSON logs, and a role that may only what is said."""
+"""Lambda functions with common settings: ARM64, traces, JSON logs, and least privilege."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ RETENTION = {
     30: logs.RetentionDays.ONE_MONTH,
     90: logs.RetentionDays.THREE_MONTHS,
 }
-#: Without it pydantic reads the metadata of every installed package at every start.
+#: Stops pydantic from reading the metadata of every installed package at every start.
 NO_PLUGINS = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
-#: API Gateway waits this long.
+#: API Gateway's time limit.
 API_SECONDS = 29
 
 
 def log_group(
     scope: Construct, id: str, environment: Environment, *, name: str | None = None
 ) -> logs.LogGroup:
-    """A log group that keeps what the environment keeps, and goes with its stack."""
+    """A log group with the environment's retention, deleted with its stack."""
     return logs.LogGroup(
         scope,
         id,
@@ -44,7 +44,7 @@ def log_group(
 
 
 def allow(function: lambda_.Function, service: str, *actions: str, on: Sequence[str] | str) -> None:
-    """Let a function's code take actions of a service on resources, given by ARN."""
+    """Allow a function's code to take actions of a service on resources, given by ARN."""
     function.add_to_role_policy(
         iam.PolicyStatement(
             actions=[f"{service}:{action}" for action in actions],
@@ -56,7 +56,7 @@ def allow(function: lambda_.Function, service: str, *actions: str, on: Sequence[
 def allow_blobs(
     function: lambda_.Function, data: DataStack, *actions: str, within: Sequence[str]
 ) -> None:
-    """Let it take actions of S3 on the blobs of every tenant that are in some of its folders."""
+    """Allow a function to take actions of S3 on the blobs of every tenant in certain folders."""
     allow(function, "s3", *actions, on=[f"{data.blobs_arn}/*/{folder}/*" for folder in within])
     accept(
         cast(iam.Role, function.role),
@@ -67,11 +67,11 @@ def allow_blobs(
 
 
 class PythonFunction(lambda_.Function):
-    """A zip function with layers, on the request path or fed by a stream.
+    """A zip function with layers, on the request path or consuming a stream.
 
-    Its logical id is ``<id>Function``, that of its role ``<id>Role``. ``snapshots``: its published
-    versions start from one, where the environment has them. ``lambda_itself``: what Lambda, not our
-    code, does with the role, by Sid.
+    Its logical id is ``<id>Function``, that of its role ``<id>Role``. With ``snapshots`` its
+    published versions start from one, in environments that have them. ``lambda_itself`` are the
+    permissions that Lambda, not our code, needs in the role, by Sid.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class PythonFunction(lambda_.Function):
 
 
 class ImageFunction(lambda_.DockerImageFunction):
-    """A function with heavy libraries: an image that was built in the account.
+    """A function with heavy libraries, from an image that was built in the account.
 
     Its logical id is ``<id>Function``, that of its role ``<id>Role``.
     """
@@ -158,7 +158,7 @@ class ImageFunction(lambda_.DockerImageFunction):
 def layer(scope: Construct, id: str, packages: Packages, name: str) -> lambda_.LayerVersion:
     """A layer of the stack that uses it.
 
-    Shared from another stack, it could never change: its ARN would be an export in use.
+    A layer shared by another stack could never change: its ARN would be an export in use.
     """
     return lambda_.LayerVersion(
         scope,
@@ -177,7 +177,7 @@ def _role(
     network: NetworkStack | None,
     more: Mapping[str, iam.PolicyStatement],
 ) -> iam.Role:
-    """What Lambda itself needs, inline; what our code calls is added to it as a policy."""
+    """The role with Lambda's own permissions, inline; those of our code are added as a policy."""
     statements = [
         iam.PolicyStatement(
             sid="WriteLogs",
@@ -235,7 +235,7 @@ def _placed(network: NetworkStack | None) -> dict[str, Any]:
 
 
 def _finish(function: lambda_.Function, id: str) -> None:
-    """Traced by property: as a construct's option it would write into the policy of our calls."""
+    """Turn on tracing by a property: the construct's option would add to our code's policy."""
     resource = cast(lambda_.CfnFunction, function.node.default_child)
     resource.tracing_config = lambda_.CfnFunction.TracingConfigProperty(mode="Active")
     _named(function, f"{id}Function")

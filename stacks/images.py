@@ -17,7 +17,7 @@ from stacks.environments import Environment
 from stacks.functions import log_group
 from stacks.packages import Packages
 
-#: What CodeBuild does, within the source; it reads REPOSITORY_URI and IMAGE_TAG.
+#: CodeBuild's build specification, within the source; it reads REPOSITORY_URI and IMAGE_TAG.
 BUILDSPEC = "lambdas/training/buildspec.yml"
 #: Push an image, but for the layers that are there; pull the base that it is made of.
 PUSH_AND_PULL = [
@@ -112,7 +112,7 @@ class ImagesStack(Stack):
         CfnOutput(self, "ImageTag", value=self.tag)
 
     def _role(self, source: s3_assets.Asset, logs: ILogGroup) -> iam.Role:
-        """Read the source, write the log, and read and write the one repository."""
+        """The role: reads the source, writes the log, and reads and writes the one repository."""
         role = iam.Role(
             self, "BuildRole", assumed_by=iam.ServicePrincipal("codebuild.amazonaws.com")
         )

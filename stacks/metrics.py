@@ -14,13 +14,13 @@ from stacks.emitted import EMITTED, emitted
 from stacks.events import EventsStack
 from stacks.training import TrainingStack
 
-#: What Lambda counts of batches that it does not try any longer.
+#: Lambda's metrics of batches that it has given up.
 GIVEN_UP = ("OnFailureDestinationDeliveredEventCount", "DroppedEventCount")
 MINUTE, FIVE, HOUR = Duration.minutes(1), Duration.minutes(5), Duration.hours(1)
 
 
 class Metrics:
-    """Of one environment."""
+    """The metrics of one environment."""
 
     def __init__(
         self,
@@ -46,22 +46,22 @@ class Metrics:
         return emitted(self._namespace, name, statistic, period, value)
 
     def each(self, name: str, statistic: str, period: Duration) -> list[cloudwatch.IMetric]:
-        """A metric of our own code, of every value of its dimension."""
+        """A metric of our own code, for every value of its dimension."""
         dimension = EMITTED[name]
         assert dimension is not None
         return [self.emitted(name, statistic, period, value) for value in dimension[1]]
 
     def sum(self, name: str, period: Duration) -> cloudwatch.IMetric:
-        """A metric of our own code, over all values of its dimension."""
+        """A metric of our own code, summed over the values of its dimension."""
         return self.total(self.each(name, "Sum", period), period, name)
 
     def total(
         self, metrics: Sequence[cloudwatch.IMetric], period: Duration, label: str = "total"
     ) -> cloudwatch.IMetric:
-        """The sum of metrics; a missing value counts as none. Labels name the terms.
+        """The sum of metrics; a missing value counts as 0. Labels name the terms.
 
-        ``SUM`` leaves out what ``FILL`` may leave empty, a metric that was never written; ``+``
-        would then be empty, whatever the others say.
+        ``FILL`` leaves a metric empty that was never written. ``SUM`` ignores it, while ``+`` would
+        make the whole sum empty.
         """
         named = {f"{label.lower()}{j}": metric for j, metric in enumerate(metrics)}
         terms = ", ".join(f"FILL({name}, 0)" for name in named)
@@ -70,11 +70,11 @@ class Metrics:
         )
 
     def api_latency(self, statistic: str, period: Duration) -> cloudwatch.IMetric:
-        """How long answers take at the gateway."""
+        """Latency of answers at the gateway."""
         return self.api.metric_latency(period=period, statistic=statistic)
 
     def api_answers(self, period: Duration) -> list[cloudwatch.IMetric]:
-        """All answers of the gateway, those that refuse, and those that fail."""
+        """All answers of the gateway, those with client errors, and those with server errors."""
         return [
             self.api.metric_count(period=period, statistic="Sum"),
             self.api.metric_client_error(period=period, statistic="Sum"),
@@ -82,34 +82,34 @@ class Metrics:
         ]
 
     def throttled(self, kind: str) -> cloudwatch.IMetric:
-        """``Read`` or ``Write``: how often any table refused it."""
+        """Number of throttled reads or writes (``Read``, ``Write``) of all tables."""
         tables = self.data.tables.values()
         name = f"{kind}ThrottleEvents"
         return self.total([t.metric(name, period=FIVE, statistic="Sum") for t in tables], FIVE)
 
     def unwritten(self) -> cloudwatch.IMetric:
-        """Records that Kinesis refused."""
+        """Number of records that Kinesis refused."""
         return self.data.stream.metric_write_provisioned_throughput_exceeded(
             period=FIVE, statistic="Sum"
         )
 
     def uncached(self) -> cloudwatch.IMetric:
-        """Calls of the cache that failed, and those that were not tried after failures."""
+        """Number of calls of the cache that failed, or were skipped after failures."""
         found = [*self.each("CacheError", "Sum", FIVE), *self.each("CacheSkipped", "Sum", FIVE)]
         return self.total(found, FIVE, "uncached")
 
     def undeliverable(self) -> cloudwatch.IMetric:
-        """What no schedule, and no rule, could deliver."""
+        """Number of messages that no schedule, and no rule, could deliver."""
         return self.training.undelivered.metric_approximate_number_of_messages_visible(
             period=FIVE, statistic="Maximum"
         )
 
     def lag(self) -> cloudwatch.Metric:
-        """How old the records are that Lambda has for the consumer, also while it fails."""
+        """Age of the records that wait for the consumer, also while it fails."""
         return self.events.tracking.metric("IteratorAge", period=FIVE, statistic="Maximum")
 
     def mapped(self, name: str) -> cloudwatch.Metric:
-        """What Lambda counts of the stream's mapping."""
+        """A metric of the stream's mapping, by Lambda."""
         return cloudwatch.Metric(
             namespace="AWS/Lambda",
             metric_name=name,
@@ -119,7 +119,7 @@ class Metrics:
         )
 
     def delivered(self, name: str, statistic: str, period: Duration = FIVE) -> cloudwatch.Metric:
-        """What Firehose counts."""
+        """A metric of the delivery stream, by Firehose."""
         return cloudwatch.Metric(
             namespace="AWS/Firehose",
             metric_name=name,
@@ -129,7 +129,7 @@ class Metrics:
         )
 
     def undelivered(self) -> list[cloudwatch.IMetric]:
-        """What keeps events out of the files: the function, the conversion, too many tenants."""
+        """Metrics of events that miss the files: errors of function, conversion, partitioning."""
         return [
             self.events.transform.metric_errors(period=FIVE, statistic="Sum"),
             self.delivered("FailedConversion.Records", "Sum"),

@@ -1,6 +1,6 @@
-"""What people look at, and what wakes them: a dashboard, and alarms in prod.
+"""Monitoring: a dashboard, and alarms in prod.
 
-Every alarm has an entry of its name in docs/operations.md, which a test looks for.
+A test checks that docs/operations.md has an entry of every alarm's name.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from stacks.events import EventsStack
 from stacks.metrics import FIVE, GIVEN_UP, HOUR, MINUTE, Metrics
 from stacks.training import TrainingStack
 
-#: A run every week, and a day for it to end.
+#: A week between runs, and a day for a run to end.
 TRAINED = Duration.days(8)
-#: Three weekly runs without an accepted model; two weeks are left until changes of the catalogue
-#: that the bundle does not have begin to be forgotten (`vireo.catalogue.updates.KEPT`).
+#: Three weekly runs without an accepted model. Two weeks are left before notices of the
+#: catalogue's changes since the bundle expire (`vireo.catalogue.updates.KEPT`).
 RENEWED = Duration.days(21)
 
 
 class MonitoringStack(Stack):
-    """One dashboard per environment; alarms tell `DataStack.notices`."""
+    """One dashboard per environment; alarms notify `DataStack.notices`."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class MonitoringStack(Stack):
                 alarm.add_alarm_action(notify)
 
 
-# A table, an alarm to a row:
+# A table with one alarm in each row:
 # fmt: off
 def _table(m: Metrics, environment: Environment) -> list[Row]:
     """The alarms, beside those that take a version back (`stacks.canary`)."""

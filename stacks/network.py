@@ -1,4 +1,4 @@
-"""A private network for functions and the cache: ways to AWS' services, and one way out."""
+"""A private network for functions and the cache: endpoints of AWS' services, and one way out."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ CACHE_PORT = 6379
 
 
 class NetworkStack(Stack):
-    """Two zones, functions in private subnets, S3, DynamoDB and Kinesis without the internet.
+    """Two zones, with functions in private subnets; S3, DynamoDB and Kinesis by endpoints.
 
-    What has no endpoint, a video platform's API for one, is reached through one NAT gateway.
+    Anything else, such as a video platform's API, is reached through one NAT gateway.
     """
 
     def __init__(self, scope: Construct, id: str, **kwargs: Any) -> None:

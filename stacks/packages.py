@@ -1,7 +1,8 @@
-"""Where the code that is deployed comes from: our sources, and what was built from them.
+"""The deployed code: our sources, and the layers built from them.
 
-`scripts/build_layers.py` unpacks the layers' content to ``build/core`` and ``build/serving``. A
-template can be looked at without that (``sources``); a function deployed so would not start.
+`scripts/build_layers.py` unpacks the layers' content to ``build/core`` and ``build/serving``. They
+are not needed to look at a template (``sources``), but a function deployed that way would not
+start.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ class NotBuilt(Exception):
 class Packages:
     """Code of functions and layers.
 
-    ``built`` takes the layers from ``build/``, and refuses to go on without them.
+    ``built`` takes the layers from ``build/``, and raises if they are missing.
     """
 
     built: bool
 
     def function(self, name: str) -> lambda_.Code:
-        """The zip of a function: its own folder of ``lambdas/``, and no other."""
+        """The zip of a function: only its own folder of ``lambdas/``."""
         return lambda_.Code.from_asset(
             str(ROOT / "lambdas"),
             exclude=["/*", f"!/{name}", *_LITTER],
@@ -40,7 +41,7 @@ class Packages:
         )
 
     def layer(self, name: str) -> lambda_.Code:
-        """The zip of a layer: ``core`` is our own package, ``serving`` what it needs.
+        """The zip of a layer: ``core`` is our own package, ``serving`` its dependencies.
 
         Raises:
             NotBuilt: it is not in ``build/``.
@@ -53,7 +54,7 @@ class Packages:
         return lambda_.Code.from_asset(str(folder))
 
     def image(self, scope: Construct) -> s3_assets.Asset:
-        """What the training image is built from; its hash names the image."""
+        """The source of the training image; its hash is the image's tag."""
         return s3_assets.Asset(
             scope,
             "Source",

@@ -21,12 +21,12 @@ from stacks.network import NetworkStack
 from stacks.packages import Packages
 from vireo.ports import Table
 
-#: What the API calls; `vireo.homes.aws.releases` moves it.
+#: The alias that the API calls; `vireo.homes.aws.releases` moves it.
 ALIAS = "live"
 
 
 class RecommenderStack(Stack):
-    """`lambdas/recommend`, and what it may do."""
+    """`lambdas/recommend`, and its permissions."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class RecommenderStack(Stack):
                 self, "Canary", alias=self.live, namespace=namespace, service="recommend"
             )
             self.alarms, self.shift = canary.alarms, canary.group
-        #: For who releases a bundle: see `vireo.settings.Settings`.
+        #: Settings of the function that releases bundles, see `vireo.settings.Settings`.
         self.release: dict[str, str] = {}
         if environment.snap_start:
             self.release["serving_function"] = self.recommend.function_name
@@ -88,14 +88,14 @@ class RecommenderStack(Stack):
             may("dynamodb", *actions, on=tables[table].table_arn)
         allow_blobs(self.recommend, data, "GetObject", within=["bundles"])
         allow_blobs(self.recommend, data, "DeleteObject", within=["dead-letters"])
-        # Without this S3 calls a missing object forbidden, and a damaged bundle looks unreachable.
+        # Without this S3 answers "forbidden" for a missing object, not "no such key".
         may("s3", "ListBucket", on=data.blobs_arn)
         may("kinesis", "PutRecords", on=data.stream.stream_arn)
         if data.cache_arns:
             may("elasticache", "Connect", on=data.cache_arns)
 
     def permit_release(self, function: ImageFunction) -> None:
-        """Let a function publish versions of this one, and shift requests to them."""
+        """Allow a function to publish versions of this one, and to shift requests to them."""
         if not self.release:
             return
         may, ours = partial(allow, function), self.recommend.function_arn
@@ -131,10 +131,10 @@ class RecommenderStack(Stack):
         )
 
     def _first_version(self, environment: Environment) -> lambda_.IVersion:
-        """What the alias names.
+        """The version of the alias.
 
-        With snapshots only until the first release: code, too, then serves by a release, because a
-        version that is to start from a snapshot must be published with its bundle.
+        With snapshots it serves only until the first release. Code is then deployed by a release,
+        too, because a version that starts from a snapshot must be published with its bundle.
         """
         if not environment.snap_start:
             return self.recommend.current_version

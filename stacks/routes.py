@@ -1,4 +1,4 @@
-"""The routes as their OpenAPI document tells them: what the API in AWS is made of."""
+"""The routes in the OpenAPI document, from which the API in AWS is built."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DOCUMENT = ROOT / "docs" / "openapi.json"
 
 @dataclass(frozen=True)
 class Route:
-    """An operation of the OpenAPI document; ``scope`` None: it is open to everybody."""
+    """An operation of the OpenAPI document; open to everybody if ``scope`` is None."""
 
     method: str
     path: str
@@ -23,11 +23,10 @@ class Route:
 
 
 def routes(document: Path = DOCUMENT) -> Iterator[Route]:
-    """The operations of the document that the routes generate, in its order.
+    """The operations of the document that is generated from the routes, in its order.
 
     Raises:
-        ValueError: an operation does not say who may call it, asks for more than one scope, or does
-            not have one tag.
+        ValueError: an operation has no security, more than one scope, or not exactly one tag.
     """
     for path, operations in json.loads(document.read_text(encoding="utf-8"))["paths"].items():
         for method, operation in operations.items():

@@ -1,4 +1,4 @@
-"""Training: the state machine that the laptop runs, too, and the function behind its states."""
+"""Training: the state machine that also runs on the laptop, and the function of its states."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from stacks.recommender import RecommenderStack
 from stacks.upkeep import Upkeep
 from vireo.ports import Table
 
-#: The tenant that is trained by schedule.
+#: The tenant of scheduled training.
 TENANT = "default"
 
 
 class TrainingStack(Stack):
-    """`statemachines/training.asl.json`, who is told when it fails, and when it runs by itself."""
+    """`statemachines/training.asl.json`, with its function, notices of failures, and a schedule."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class TrainingStack(Stack):
         self._permit(data)
         recommender.permit_release(self.function)
         self.machine = self._machine(environment)
-        #: What a schedule or a rule could not deliver, with the reason.
+        #: Messages that a schedule or a rule could not deliver, with the reason.
         self.undelivered = sqs.Queue(
             self,
             "Undelivered",
@@ -103,7 +103,7 @@ class TrainingStack(Stack):
             "AbortMultipartUpload",
             within=["bundles", "events", "runs"],
         )
-        # What erased people did leaves the files.
+        # Events of erased people are removed from the files.
         allow_blobs(self.function, data, "DeleteObject", within=["events", "runs"])
 
     def _machine(self, environment: Environment) -> sfn.StateMachine:
@@ -111,7 +111,7 @@ class TrainingStack(Stack):
             self,
             "MachineLogs",
             environment,
-            # With this prefix Step Functions needs no resource policy of its own, which are few.
+            # With this prefix Step Functions needs no resource policy, whose number is limited.
             name=f"/aws/vendedlogs/states/vireo-{environment.name}-training",
         )
         role = iam.Role(
@@ -139,9 +139,9 @@ class TrainingStack(Stack):
         return machine
 
     def _tell_failures(self, data: DataStack) -> None:
-        """Whoever is subscribed hears of every run that did not end well, however it was started.
+        """Notify subscribers of every run that failed, however it was started.
 
-        The machine's own last state cannot tell of a run that was stopped, or never began.
+        The machine's own last state could not report a run that was stopped, or never started.
         """
         rule = events.Rule(
             self,

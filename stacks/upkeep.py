@@ -1,4 +1,4 @@
-"""What runs by the clock beside training: how old things are is measured every hour."""
+"""Scheduled upkeep beside training: ages are measured every hour."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vireo.ports import Table
 
 
 class Upkeep(Construct):
-    """`lambdas/upkeep`, and the schedules that name its tasks."""
+    """`lambdas/upkeep`, and the schedules of its tasks."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Upkeep(Construct):
         self._schedule("Ages", every.rate(Duration.hours(1)), {"task": "ages", "tenant": tenant})
 
     def _may_begin(self) -> iam.IRole:
-        """What schedules are: by themselves, they would be let call every version as well."""
+        """The schedules' role; the default one would also allow calls of every version."""
         role = iam.Role(
             self,
             "Role",

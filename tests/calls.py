@@ -7,8 +7,9 @@ from typing import Any
 
 from stacks.routes import routes
 from tests.worlds import NOW
-from vireo.api import Api, ErrorBody
+from vireo.api import Api
 from vireo.homes.local.proxy import STAGE, Resource, Resources
+from vireo.problems import ErrorBody
 
 RESOURCES = Resources((route.method, route.path, route.scope is None) for route in routes())
 

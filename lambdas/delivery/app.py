@@ -1,4 +1,4 @@
-"""The function that Firehose asks about every record: what is collected, and whose it is."""
+"""Firehose's transformation function: selects the records to collect, and their partition."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from vireo.projection import Poison
 
 
 def transform(event: Mapping[str, Any], context: object) -> dict[str, Any]:
-    """A handler of Firehose's transformation events, of a delivery stream that reads from Kinesis.
+    """The handler of transformation events, for a delivery stream that reads from Kinesis.
 
-    Events and exposures go on, with their tenant and the date of their arrival as partition keys
-    (``partitionKeyFromLambda``); all else is dropped here, being the consumer's dead letter.
+    Events and exposures are kept, with tenant and date of arrival as partition keys
+    (``partitionKeyFromLambda``). Other records are dropped here: the consumer keeps them as dead
+    letters.
     """
     return {"records": [_judged(record) for record in event["records"]]}
 
@@ -24,7 +25,7 @@ def transform(event: Mapping[str, Any], context: object) -> dict[str, Any]:
 def _judged(record: Mapping[str, Any]) -> dict[str, Any]:
     metadata = record["kinesisRecordMetadata"]
     tenant, _, key = metadata["partitionKey"].partition("#")
-    arrived = metadata["approximateArrivalTimestamp"] / 1e3  # Firehose says it in milliseconds
+    arrived = metadata["approximateArrivalTimestamp"] / 1e3  # Firehose gives milliseconds
     position = int(metadata["sequenceNumber"])
     payload = base64.b64decode(record["data"])
     try:

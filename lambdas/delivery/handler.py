@@ -1,4 +1,4 @@
-"""What Firehose calls with what it is about to write."""
+"""The Lambda handler of Firehose's transformation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API of events: an intake for every tenant of a home."""
+"""The events API, with an intake for every tenant of a home."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vireo.tenants import Tenants
 
 
 def include(api: Api, home: Home) -> None:
-    """Put the routes of events into an API."""
+    """Add the routes of events to an API."""
     tenants = Tenants(home, Intake)
 
     def service(user_id: str | None) -> tuple[Intake, Caller]:

@@ -1,4 +1,4 @@
-"""The intake of events in Lambda."""
+"""The Lambda handler of the events API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The route by which events come in: it validates, calls one function, and answers a model."""
+"""The route of events: validates, calls one function, and returns a model."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from vireo.events.intake import Intake, Taken
 from vireo.events.models import BATCH, EventRow
 from vireo.identity import EVENTS_WRITE, Caller
 
-#: The intake of the caller's tenant, and the caller, if they may speak for that user.
+#: Returns the intake of the caller's tenant, and the caller, if they may send that user's events.
 Service = Callable[[str | None], tuple[Intake, Caller]]
 
 
 class EventBatch(BaseModel):
-    """Many events. Each is judged alone (by the form of one event), and has a fate of its own."""
+    """Several events. Each is validated by itself, like a single event, with its own outcome."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -30,7 +30,7 @@ class EventBatch(BaseModel):
 
 OneOrMany = Annotated[
     Annotated[EventRow, Tag("event")] | Annotated[EventBatch, Tag("batch")],
-    # Told apart by a name, so that a bad event is told what is wrong with it and no more.
+    # Chosen by a field's name, so that errors are those of one model only.
     Discriminator(lambda body: "batch" if _has_events(body) else "event"),
 ]
 

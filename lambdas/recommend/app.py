@@ -1,4 +1,4 @@
-"""The recommender's API: a recommender for every tenant of a home, and what its errors mean."""
+"""The recommender's API, with a recommender for every tenant of a home, and its error codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MEANINGS: dict[type[Exception], tuple[int, str]] = {
 
 
 def include(api: Api, home: Home, loaded: Iterable[str] = ()) -> None:
-    """Put the recommender's routes into an API; see `build`."""
+    """Add the recommender's routes to an API; see `build`."""
     tenants = Tenants(home, Recommender)
     for tenant in loaded:
         tenants(tenant).load()
@@ -31,7 +31,7 @@ def include(api: Api, home: Home, loaded: Iterable[str] = ()) -> None:
         return tenants(api.caller(user_id).tenant)
 
     def health() -> Health:
-        """Healthy once a model was loaded; asks no store."""
+        """Healthy once a model is loaded; reads no store."""
         ready = any(recommender.ready for recommender in tenants.made())
         return Health(status="ok" if ready else "starting")
 
@@ -42,9 +42,9 @@ def build(home: Home, loaded: Iterable[str] = ()) -> Api:
     """The API in a home.
 
     Args:
-        home: of all tenants.
-        loaded: tenants whose model is loaded now, for a snapshot of this process; that of any other
-            is loaded with its first request. Raises `NoModel` when one cannot be loaded.
+        home: the home in which tenants are opened.
+        loaded: tenants whose model is loaded now, for a snapshot of this process; others are loaded
+            with their first request. Raises `NoModel` if one cannot be loaded.
     """
     api = Api(home, MEANINGS, "recommend")
     include(api, home, loaded)

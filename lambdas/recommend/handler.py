@@ -1,10 +1,10 @@
-"""The recommender in Lambda."""
+"""The Lambda handler of the recommender's API."""
 
 from __future__ import annotations
 
 import gc
 
-gc.disable()  # imports leave nothing to collect; looking for it takes a seventh of their time
+gc.disable()  # it takes a seventh of the imports' time, and finds no garbage
 
 from recommend.app import build  # noqa: E402 - with the collector off
 from vireo.homes import aws  # noqa: E402 - likewise

@@ -1,4 +1,4 @@
-"""The routes of the recommender: each validates, calls one function, and answers a model."""
+"""The recommender's routes: each validates, calls one function, and returns a model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from vireo.recommender.models import (
 from vireo.recommender.service import Recommender
 from vireo.viewers.profile import Profile
 
-#: The recommender of the caller's tenant, if the caller may ask about that user.
+#: Returns the recommender of the caller's tenant, if the caller may ask about that user.
 Service = Callable[[str | None], Recommender]
 
 VideoId = Annotated[Identifier, Path()]

@@ -1,4 +1,4 @@
-"""The function behind the stream's event source mapping: batches in, what must come again out."""
+"""The function behind the stream's event source mapping; reports records to be redelivered."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SYSTEM = "_system"
 
 
 def follower(home: Home) -> Callable[[Mapping[str, Any], object], dict[str, Any]]:
-    """A handler of Kinesis events, with ``ReportBatchItemFailures``.
+    """The handler of Kinesis events, with ``ReportBatchItemFailures``.
 
-    A record's tenant stands before ``#`` in its partition key, where `vireo.ports.Stream` puts it.
-    The mapping must run one batch of a shard at a time (a parallelisation factor of 1).
+    A record's tenant is before ``#`` in its partition key, as `vireo.ports.Stream` writes it. The
+    mapping must process one batch of a shard at a time (a parallelisation factor of 1).
     """
     tracking = Tenants(home, Tracking)
 
@@ -37,7 +37,7 @@ def follower(home: Home) -> Callable[[Mapping[str, Any], object], dict[str, Any]
                     letters.bury(arrival, str(refused))
             else:
                 failed.append(known.follow(batch))
-        # Lambda goes on from the lowest; what had been done behind it is known when it comes again.
+        # Lambda redelivers from the lowest on; records after it that are done are recognised then.
         return {"batchItemFailures": [{"itemIdentifier": str(p)} for p in failed if p is not None]}
 
     return handler

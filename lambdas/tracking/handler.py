@@ -1,4 +1,4 @@
-"""What Lambda calls with batches of the stream."""
+"""The Lambda handler of the stream's batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Lambda calls for every state of training."""
+"""The Lambda handler of every state of training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs by the clock: each schedule names its task, and the tenants that it is about."""
+"""The function of scheduled tasks: each schedule names its task and its tenant."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vireo.training import upkeep
 
 
 def keeper(home: Home) -> Callable[[Mapping[str, Any], object], None]:
-    """A handler of the schedules' inputs. Raises ValueError for a task that it does not know."""
+    """The handler of schedules. Raises ValueError for an unknown task."""
 
     def handler(event: Mapping[str, Any], context: object) -> None:
         match event:

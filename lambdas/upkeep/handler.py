@@ -1,4 +1,4 @@
-"""What EventBridge calls by the clock."""
+"""The Lambda handler of EventBridge's schedules."""
 
 from __future__ import annotations
 

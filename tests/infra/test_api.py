@@ -14,10 +14,11 @@ import recommend.app
 from stacks.environments import ENVIRONMENTS
 from stacks.routes import routes
 from tests.infra.templates import Templates, text
-from vireo.api import Api, ErrorBody
+from vireo.api import Api
 from vireo.homes.local import home
 from vireo.identity import SCOPES
 from vireo.ports import Home
+from vireo.problems import ErrorBody
 
 
 def methods(cloud: Templates) -> dict[tuple[str, str], dict[str, Any]]:

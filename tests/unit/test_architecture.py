@@ -15,7 +15,17 @@ import pytest
 from tests.sources import PACKAGE, ROOT, imports, modules, pins
 
 #: Modules of the root, which import one another and nothing above them.
-ROOTS = {"fields", "identity", "intervals", "keys", "letters", "parameters", "patience", "ports"}
+ROOTS = {
+    "fields",
+    "identity",
+    "intervals",
+    "keys",
+    "letters",
+    "parameters",
+    "patience",
+    "ports",
+    "problems",
+}
 ROOTS |= {"projection", "settings", "tenants", "text", "vectors"}
 #: What every part of the domain may import of ours: the root and three packages upon it.
 SHARED = ROOTS | {"bundles", "catalogue", "viewers"}

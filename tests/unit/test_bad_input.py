@@ -18,12 +18,12 @@ from schemathesis.specs.openapi.checks import (
 
 from recommend.app import build
 from tests.worlds import bundle, catalogue
-from vireo.api import ErrorBody
 from vireo.bundles import files as bundles
 from vireo.bundles import pointer
 from vireo.homes.local import home
 from vireo.homes.local.gateway import Gateway
 from vireo.identity import register_client
+from vireo.problems import ErrorBody
 
 SCOPES = "catalogue.read catalogue.write users.read users.write recommend"
 #: That moments may be numbers in text, and that bad combinations are refused, is meant so.

@@ -1,5 +1,5 @@
-"""Vireo: what should this viewer watch next, and what makes things like this succeed."""
+"""Vireo recommends the next video to a viewer, and finds what makes videos like it succeed."""
 
-#: The one place: pyproject.toml and the OpenAPI document take it from here, and the changelog's
-#: newest section is named by it.
+#: The only place of the version: pyproject.toml and the OpenAPI document read it from here, and
+#: the changelog's newest section is named after it.
 __version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""What every HTTP service of Vireo shares: who may call, one shape of error, and its documentation.
+"""The base of every HTTP service: authorisation, one error format and OpenAPI documentation.
 
 Routes are Powertools routers. The same objects run in Lambda, one call at a time, and behind the
 laptop's gateway, in threads.
@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.api_gateway import Router
@@ -24,77 +24,18 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import (
     RequestValidationError,
 )
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 import vireo
-from vireo.identity import Caller, Forbidden, Identity, Unauthenticated, require
+from vireo.identity import Caller, Identity, Unauthenticated, require
 from vireo.parameters import number_errors, path_values, query_errors
-from vireo.ports import Conflict, Home, Refused, Unavailable
+from vireo.ports import Home
+from vireo.problems import MEANINGS, REASONS, ApiError, ErrorBody, FieldError, Meanings, Problem
 
 log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
 #: The name of the security scheme in OpenAPI documents.
 SCHEME = "token"
-
-
-class _Complaint(BaseModel):
-    """Built when something is wrong, and not with every route that says what may be."""
-
-    model_config = ConfigDict(defer_build=True)
-
-
-class FieldError(_Complaint):
-    """One thing that is wrong with what was sent."""
-
-    field: Annotated[str, Field(examples=["body.limit"])]
-    expected: Annotated[str, Field(examples=["Input should be less than or equal to 100"])]
-
-
-class Problem(_Complaint):
-    """What went wrong."""
-
-    code: Annotated[str, Field(examples=["invalid_request"])]
-    message: str
-    fields: list[FieldError] = []
-
-
-class ErrorBody(_Complaint):
-    """The body of every answer that is not a success."""
-
-    error: Problem
-    request_id: str
-
-
-class ApiError(Exception):
-    """An error that a client can understand."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-
-
-#: What else an exception of the domain means to a client; subclasses mean the same.
-Meanings = Mapping[type[Exception], tuple[int, str]]
-_MEANINGS: Meanings = {
-    Unauthenticated: (401, "unauthenticated"),
-    Forbidden: (403, "forbidden"),
-    Conflict: (409, "conflict"),
-    Refused: (400, "refused"),
-    Unavailable: (503, "unavailable"),
-}
-_REASONS = {
-    400: "The request cannot be read",
-    401: "No valid token",
-    403: "The token does not allow this",
-    404: "Not found",
-    405: "Method not allowed",
-    409: "Changed by another request meanwhile",
-    415: "The body must be JSON",
-    422: "The request is invalid",
-    500: "Internal error",
-    503: "Temporarily unavailable",
-}
 
 
 class Operation(NamedTuple):
@@ -115,16 +56,16 @@ def route(
     model: type[BaseModel],
     errors: Sequence[int] = (),
 ) -> Callable[[F], F]:
-    """Puts a function into a router, with its scope and everything that is documented of it.
+    """Registers a function in a router, with its scope and its documentation.
 
     Args:
         router: of the service.
         rule: method and path, ``"GET /v1/videos/<video_id>"``.
         summary: a line for the documentation.
-        tag: the group of the documentation, by which a deployment finds the function that serves.
-        scope: what a token must allow; None opens the route to everybody.
-        model: the body of a success.
-        errors: statuses besides those that every route may answer.
+        tag: the group in the documentation, by which a deployment finds the function to call.
+        scope: the scope that the token must have; None opens the route to everybody.
+        model: the body of a successful response.
+        errors: statuses besides those that every route may return.
     """
     method, path = rule.split()
 
@@ -145,11 +86,11 @@ def route(
 
 
 def _documented(model: type[BaseModel], errors: Sequence[int], *, token: bool) -> dict[int, Any]:
-    """A route's ``responses``: 200 with the model, and errors, those of every route included."""
+    """A route's ``responses``: 200 with the model, its errors, and those of every route."""
     always = {400, 415, 422, 500, 503} | ({401, 403} if token else set())
     found = {
         status: {
-            "description": _REASONS[status],
+            "description": REASONS[status],
             "content": {"application/json": {"model": ErrorBody}},
         }
         for status in sorted({*always, *errors})
@@ -165,14 +106,14 @@ class _Answer(Response[str]):
 
 
 def answer(model: BaseModel, status: int = 200) -> Response[str]:
-    """The answer of a route: serialised once, by pydantic."""
+    """The response of a route, serialised once, by pydantic."""
     made = _Answer(status, "application/json", model.model_dump_json())
     made.degraded = tuple(getattr(model, "degraded", ()))
     return made
 
 
 class _AuthorisedValidation(OpenAPIRequestValidationMiddleware):
-    """Whoever may not call learns nothing of what the call would have to look like."""
+    """Validation after authorisation: an unauthorised caller learns nothing of the schema."""
 
     def handler(self, app: Any, next_middleware: NextMiddleware) -> Response[Any]:
         function = app.context["_route"].func
@@ -191,10 +132,10 @@ class _AuthorisedValidation(OpenAPIRequestValidationMiddleware):
         return super().handler(app, strictly)  # type: ignore[arg-type]
 
     def _get_body(self, app: Any) -> Any:
-        """JSON and nothing else, and values as JSON has them: ``"5"`` is no number, 0 not false.
+        """The validated body: JSON only, and strictly typed (``"5"`` is no number, 0 is not false).
 
-        Powertools would read forms, too, and convert what it can. It takes the validated model
-        that this returns as it is.
+        Powertools would also read forms, and coerce values where it can. It uses the validated
+        model that this returns as it is.
         """
         kind = app.current_event.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in {"", "application/json"}:
@@ -213,7 +154,7 @@ class _AuthorisedValidation(OpenAPIRequestValidationMiddleware):
 
 
 class _State(threading.local):
-    """What Powertools keeps of the request that is being answered."""
+    """The attributes in which Powertools keeps the current request, one set for each thread."""
 
     def __init__(self) -> None:
         self.current_event: Any = None
@@ -223,7 +164,7 @@ class _State(threading.local):
 
 
 def _own(name: str) -> Any:
-    """An attribute of the resolver of which every thread has its own."""
+    """A property of the resolver whose value is kept per thread."""
 
     def read(self: Any) -> Any:
         return getattr(self.of_thread, name)
@@ -235,7 +176,7 @@ def _own(name: str) -> Any:
 
 
 class Api(APIGatewayRestResolver):
-    """A REST resolver that authorises first, answers errors in one shape, and may be shared.
+    """A REST resolver that authorises first, answers errors in one format, and is thread-safe.
 
     Powertools keeps the current event in class attributes, which two threads would share. Here
     every thread has its own, as in Powertools' own local resolver.
@@ -254,13 +195,13 @@ class Api(APIGatewayRestResolver):
         # Its constructor is Powertools' own, which has no annotations.
         self._request_validation_middleware = _AuthorisedValidation()  # type: ignore[no-untyped-call]
         self._identity = Identity(home)
-        self._means = {**_MEANINGS, **meanings}
+        self._means = {**MEANINGS, **meanings}
         self.exception_handler(Exception)(self._explain)
         self.not_found(self._nothing_there)
 
     def get_openapi_schema(self, **options: Any) -> Any:
-        """The document of all routes. What only documents need is not loaded before."""
-        # Imported here: it costs nearly as much as numpy, and no request needs it.
+        """The OpenAPI document of all routes. The modules that only it needs are imported here."""
+        # Imported here: it takes nearly as long as numpy, and no request needs it.
         from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer  # noqa: PLC0415
 
         self.configure_openapi(
@@ -273,7 +214,7 @@ class Api(APIGatewayRestResolver):
         return super().get_openapi_schema(**options)
 
     def include_router(self, router: Router, prefix: str | None = None) -> None:
-        """Add routes; the document says of each which scope it asks for."""
+        """Add routes, and name in the document the scope that each of them requires."""
         super().include_router(router, prefix)
         for route in [*self._static_routes, *self._dynamic_routes]:
             name = getattr(route.func, "scope", None)
@@ -316,7 +257,12 @@ class Api(APIGatewayRestResolver):
             self._meter.observe("AnswerDegraded", float(degraded), "None", version=digit)
 
     def authorise(self, name: str | None) -> None:
-        """Find out who calls, and whether their token has the scope of that name."""
+        """Identify the caller and require the scope ``name`` of their token; None requires nothing.
+
+        Raises:
+            Unauthenticated: there is no valid token.
+            Forbidden: the token lacks the scope, or its client belongs to no tenant.
+        """
         if name is None:
             return
         authorizer = self.current_event.raw_event["requestContext"].get("authorizer") or {}
@@ -344,30 +290,30 @@ class Api(APIGatewayRestResolver):
         return given
 
     def caller(self, user_id: str | None = None) -> Caller:
-        """Who calls, if they may ask about that user. Raises `Forbidden`."""
+        """The authorised caller. Raises `Forbidden` if they may not ask about ``user_id``."""
         caller: Caller = self.context["caller"]
         require(caller, self.context["scope"], user_id)
         return caller
 
     @property
     def request_id(self) -> str:
-        """The id of the request, as the gateway and the logs know it."""
+        """The request's id, the same in the gateway, in logs and in answers."""
         return str(self.current_event.raw_event["requestContext"].get("requestId", ""))
 
     def _explain(self, error: Exception) -> Response[str]:
-        """The answer to an exception."""
+        """The error response for an exception."""
         if isinstance(error, RequestValidationError):
             return self._invalid(error)
         if isinstance(error, RequestUnsupportedContentType):
-            return self._error(415, "unsupported_media_type", _REASONS[415])
+            return self._error(415, "unsupported_media_type", REASONS[415])
         if isinstance(error, ApiError):
             return self._error(error.status, error.code, str(error))
         for kind in type(error).__mro__:
             if kind in self._means:
                 status, code = self._means[kind]
-                return self._error(status, code, str(error) or _REASONS[status])
+                return self._error(status, code, str(error) or REASONS[status])
         log.exception("unexpected error in %s", self.request_id, exc_info=error)
-        return self._error(500, "internal_error", _REASONS[500])
+        return self._error(500, "internal_error", REASONS[500])
 
     def _invalid(self, error: RequestValidationError) -> Response[str]:
         errors = error.errors()
@@ -377,7 +323,7 @@ class Api(APIGatewayRestResolver):
             FieldError(field=".".join(str(part) for part in e["loc"]), expected=e["msg"])
             for e in errors[:50]
         ]
-        return self._error(422, "invalid_request", _REASONS[422], fields)
+        return self._error(422, "invalid_request", REASONS[422], fields)
 
     def _nothing_there(self, _: NotFoundError) -> Response[str]:
         path = self._remove_prefix(self.current_event.path)
@@ -385,7 +331,7 @@ class Api(APIGatewayRestResolver):
         found = found or [r for r in self._dynamic_routes if r.rule.match(path)]
         methods = sorted({r.method for r in found})
         if not methods:
-            return self._error(404, "not_found", _REASONS[404])
+            return self._error(404, "not_found", REASONS[404])
         allowed = ", ".join(methods)
         refused = self._error(405, "method_not_allowed", f"This path takes {allowed}")
         refused.headers["Allow"] = allowed
@@ -399,6 +345,6 @@ class Api(APIGatewayRestResolver):
 
     @staticmethod
     def _compile_regex(rule: str, base_regex: str = "") -> re.Pattern[str]:
-        """A path parameter is anything between slashes, as our identifiers are."""
+        """The pattern of a path, whose parameters match anything but a slash, like our ids."""
         pattern = re.sub(r"<(\w+)>", r"(?P<\1>[^/]+)", rule)
         return re.compile(f"^{pattern}/*$")

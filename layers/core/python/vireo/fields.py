@@ -1,4 +1,4 @@
-"""Fields that models of several domains share: ids, countries, languages, numbers, moments."""
+"""Pydantic fields shared by several domains: ids, countries, languages, numbers, moments."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pydantic import (
     Field,
 )
 
-#: 1–128 visible characters without blanks: what a URL path and a log line take unharmed.
+#: 1–128 visible ASCII characters without ``/`` and blanks: safe in a URL path and a log line.
 Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[!-.0-~]+$")]
 #: ISO 3166-1 alpha-2.
 Country = Annotated[str, Field(pattern=r"^[A-Z]{2}$", examples=["DE"])]
-#: BCP 47, the language and at most one subtag.
+#: BCP 47: the language and at most one subtag.
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$", examples=["en"])]
 
 
@@ -24,7 +24,7 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-#: For an int in a body: JSON has one kind of number, in which 5.0 is 5.
+#: Lets an int field accept 5.0, because JSON has only one kind of number.
 Whole = BeforeValidator(_whole)
 
 
@@ -38,5 +38,5 @@ def _in_range(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
-#: A moment with its zone (ISO 8601), kept in UTC.
+#: An ISO 8601 timestamp with its time zone, converted to UTC.
 Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]

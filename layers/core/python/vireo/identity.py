@@ -1,4 +1,4 @@
-"""Who calls: tenant, client, scopes and user, from a verified token and from nothing else."""
+"""Authentication: the caller's tenant, client, scopes and user, read from a verified token only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from vireo.ports import Clock, Conflict, Home, Records, Table
 
-#: Scopes are ``vireo/<name>``, as a Cognito resource server of that name hands them out.
+#: Scopes are ``vireo/<name>``, as issued by a Cognito resource server of that name.
 RECOMMEND = "vireo/recommend"
 CATALOGUE_READ, CATALOGUE_WRITE = "vireo/catalogue.read", "vireo/catalogue.write"
 USERS_READ, USERS_WRITE = "vireo/users.read", "vireo/users.write"
@@ -19,21 +19,21 @@ SCOPES = (RECOMMEND, CATALOGUE_READ, CATALOGUE_WRITE, USERS_READ, USERS_WRITE, E
 
 _SYSTEM = "_system"
 _CLIENT = "client"
-#: A client that moves to another tenant, or is removed, is noticed within this many seconds.
+#: Seconds for which a client's tenant is cached, and so until a removed client is refused.
 _REMEMBERED = 300.0
 
 
 class Unauthenticated(Exception):
-    """No token, or not a valid one: 401."""
+    """The token is missing or invalid (401)."""
 
 
 class Forbidden(Exception):
-    """A valid token that does not allow this: 403."""
+    """The token is valid but does not allow this (403)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls. ``user_id`` is None for a machine client, which acts for its whole tenant."""
+    """The author of a call. Without a ``user_id``, a machine client acting for its tenant."""
 
     tenant: str
     client_id: str
@@ -54,12 +54,12 @@ class Identity:
     def caller(self, claims: Mapping[str, Any]) -> Caller:
         """The caller that the claims of a Cognito access token describe.
 
-        API Gateway and the laptop's gateway have verified the signature. Only access tokens count:
-        an id token says who somebody is, not what they may do. A token of the client credentials
-        grant has the client as its subject; any other is an end user's.
+        API Gateway and the laptop's gateway have verified the signature. Only access tokens are
+        accepted: an id token says who somebody is, not what they may do. The subject of a token
+        from the client credentials grant is the client itself; any other subject is an end user.
 
         Raises:
-            Unauthenticated: the claims are not those of a live access token.
+            Unauthenticated: the claims are not those of an access token that is still valid.
             Forbidden: the client belongs to no tenant.
         """
         client_id, subject = claims.get("client_id"), claims.get("sub")
@@ -92,10 +92,10 @@ class Identity:
 
 
 def register_client(home: Home, client_id: str, tenant: str) -> None:
-    """Say whose a client is.
+    """Assign a client to a tenant.
 
-    Raises `vireo.ports.Refused` for what is no tenant's name, and `vireo.ports.Conflict` for a
-    client of another tenant: whoever holds its tokens must not come into this one by it.
+    Raises `vireo.ports.Refused` for an invalid tenant name, and `vireo.ports.Conflict` for a client
+    of another tenant: its tokens are in that tenant's hands and must give no access to this one.
     """
     home.open(tenant)
     records = home.open(_SYSTEM).records
@@ -108,12 +108,12 @@ def register_client(home: Home, client_id: str, tenant: str) -> None:
 
 
 def require(caller: Caller, scope: str, user_id: str | None = None) -> None:
-    """Let the caller pass, or raise `Forbidden`.
+    """Raise `Forbidden` unless the caller may make this call.
 
     Args:
-        caller: who calls.
-        scope: what their token must allow.
-        user_id: whom the call is about; an end user's token may name that user only.
+        caller: the author of the call.
+        scope: the scope that the token must have.
+        user_id: the user that the call is about; an end user's token may name that user only.
     """
     if scope not in caller.scopes:
         raise Forbidden(f"the token lacks the scope {scope}")
@@ -122,7 +122,7 @@ def require(caller: Caller, scope: str, user_id: str | None = None) -> None:
 
 
 def _user(claims: Mapping[str, Any]) -> str | None:
-    """The end user: ``custom:user_id``, else ``username``; None for a machine."""
+    """The end user: ``custom:user_id``, else ``username``, else ``sub``; None for a machine."""
     if claims["sub"] == claims["client_id"]:
         return None
     user = claims.get("custom:user_id") or claims.get("username") or claims.get("sub")
@@ -132,7 +132,7 @@ def _user(claims: Mapping[str, Any]) -> str | None:
 
 
 def _moment(value: object) -> float:
-    """Unix seconds of a claim: as tokens have it, or as API Gateway hands it on, a date's text."""
+    """Unix seconds of a time claim: a number in the token, a date's text behind API Gateway."""
     try:
         return float(str(value))
     except ValueError:

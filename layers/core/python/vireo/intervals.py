@@ -1,7 +1,7 @@
-"""How sure a difference is: paired bootstrap intervals over viewers, not over requests.
+"""Confidence intervals of differences: a paired bootstrap over viewers, not over requests.
 
-Requests of one viewer resemble each other, so viewers are what is drawn again (the cluster
-bootstrap; Field & Welsh 2007), and two systems are compared on the same requests.
+Requests of one viewer resemble each other, so viewers are resampled (the cluster bootstrap; Field &
+Welsh 2007). Two systems are compared on the same requests.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Interval:
 
     @property
     def above_zero(self) -> bool:
-        """Shown to be better."""
+        """Significantly better: the whole interval is above zero."""
         return self.low > 0
 
     @property
     def below_zero(self) -> bool:
-        """Shown to be worse."""
+        """Significantly worse: the whole interval is below zero."""
         return self.high < 0
 
     def __str__(self) -> str:
@@ -51,22 +51,22 @@ def interval(
     draws: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """The mean of ``values`` over requests, with viewers drawn again ``draws`` times.
+    """The mean of ``values`` over requests, and its interval from ``draws`` resamples of viewers.
 
-    The percentiles are moved outwards as a t distribution with viewers - 1 degrees of freedom asks,
-    without which few viewers give intervals that are too short (the expanded percentile interval;
-    Hesterberg, "What Teachers Should Know About the Bootstrap", 2015). Requests without a value
-    (NaN) are left out. The result depends on the seed and not on the order of the rows.
+    The percentiles are widened to those of a t distribution with viewers - 1 degrees of freedom;
+    otherwise intervals of few viewers are too short (the expanded percentile interval; Hesterberg,
+    "What Teachers Should Know About the Bootstrap", 2015). Requests without a value (NaN) are left
+    out. The result depends on the seed and not on the order of the rows.
 
     Args:
         values: float64 [r].
-        users: [r], whose request it was.
-        level: confidence.
-        draws: bootstrap samples.
-        seed: of the draws.
+        users: [r], the viewer of each request.
+        level: of confidence.
+        draws: number of bootstrap samples.
+        seed: of the random generator.
 
     Raises:
-        ValueError: when nothing has a value.
+        ValueError: no request has a value.
     """
     there = ~np.isnan(values)
     sums, counts = _by_viewer(values[there], users[there])
@@ -99,10 +99,10 @@ def difference(
 
 
 def wilson(successes: float, trials: float, *, level: float = 0.95) -> tuple[float, float]:
-    """Bounds of a rate from ``successes`` of ``trials`` (Wilson's score interval, 1927).
+    """Bounds of the rate ``successes / trials`` (Wilson's score interval, 1927).
 
-    Unlike mean ± z · error, it stays within 0 and 1 and says something when nothing succeeded:
-    no success of ten has the bounds (0, 0.28). Without trials anything is possible: (0, 1).
+    Unlike mean ± z · error, they stay within 0 and 1, and are informative without any success: none
+    of ten gives (0, 0.28). Without trials they are (0, 1).
     """
     if trials <= 0:
         return 0.0, 1.0
@@ -117,8 +117,9 @@ def wilson(successes: float, trials: float, *, level: float = 0.95) -> tuple[flo
 def t_quantile(probability: float, freedom: int) -> float:
     """The quantile of Student's t with ``freedom`` degrees of freedom (a whole number ≥ 1).
 
-    The angle atan(t / √freedom) is bisected, in which the distribution is a finite sum (Abramowitz
-    and Stegun, 26.7.3 and 26.7.4). SciPy has it, but weighs 116 MB where this may have to run.
+    Bisects the angle atan(t / √freedom), of which the distribution function is a finite sum
+    (Abramowitz and Stegun, 26.7.3 and 26.7.4). SciPy has it, but its 116 MB are too many where this
+    may have to run.
     """
     wanted = abs(2 * probability - 1)
     low, high = 0.0, math.pi / 2
@@ -146,7 +147,7 @@ def _within(angle: float, freedom: int) -> float:
 def _by_viewer(values: Values, users: NDArray[np.integer]) -> tuple[Values, NDArray[np.int64]]:
     """Sums and counts by viewer, in ascending order of viewer.
 
-    Values are added in ascending order, since the order of a float sum changes its last bits.
+    Values are added in ascending order, because the order changes the last bits of a float sum.
     """
     order = np.lexsort((values, users))
     _, first, counts = np.unique(users[order], return_index=True, return_counts=True)

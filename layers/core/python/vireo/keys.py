@@ -13,9 +13,9 @@ Keys = NDArray[np.uint64]
 
 
 def key_of(identifier: str) -> int:
-    """The 64-bit key of a video, channel or any other id: BLAKE2b, little-endian.
+    """The 64-bit key of an id (of a video, a channel, …): its BLAKE2b hash, little-endian.
 
-    At a million ids two share a key with probability 3e-8; publishing a bundle checks that none do.
+    Among a million ids, two share a key with probability 3e-8. Publishing a bundle checks for it.
     """
     return int.from_bytes(blake2b(identifier.encode(), digest_size=8).digest(), "little")
 
@@ -26,7 +26,7 @@ def keys_of(identifiers: Iterable[str]) -> Keys:
 
 
 def find(ordered: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.int64]:
-    """Places of ``wanted`` in ``ordered``, which ascends; -1 where it is not: shape of ``wanted``.
+    """Positions of ``wanted`` in ``ordered`` (ascending), -1 where absent: shape of ``wanted``.
 
     >>> find(np.array([2, 3, 5]), np.array([5, 4, 2])).tolist()
     [2, -1, 0]

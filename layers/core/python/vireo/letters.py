@@ -1,4 +1,4 @@
-"""Dead letters: records of a stream that could not be followed, each with its reason."""
+"""A dead-letter queue: stream records that could not be processed, each with its reason."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ LETTERS = "dead-letters/"
 
 
 class DeadLetters:
-    """What could not be followed, of one tenant: a blob each, named by the key and the place."""
+    """The dead letters of one tenant: a blob each, named by key, shard and position."""
 
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
 
     def bury(self, arrival: Arrival, reason: str) -> None:
-        """Keep a record with its reason; the same record again changes nothing."""
+        """Store a record with its reason. Idempotent."""
         letter = {
             "key": arrival.key,
             "shard": arrival.shard,
@@ -41,7 +41,7 @@ class DeadLetters:
             yield name, Arrival(letter["key"], payload, *place), letter["reason"]
 
     def remove(self, name: str) -> None:
-        """Throw a letter away."""
+        """Delete a letter."""
         self._blobs.delete(name)
 
     def forget(self, key: str) -> int:

@@ -1,4 +1,4 @@
-"""What stands in a URL: ids in the path, decoded once, and queries that are as strict as bodies.
+"""Parameters in a URL: ids in the path, decoded once, and queries that are as strict as bodies.
 
 API Gateway hands a path on as it was sent, percent-encoded, and the values of a query decoded.
 """

@@ -1,4 +1,4 @@
-"""Calls that may be late: they run beside the request, which waits so long and no longer."""
+"""Time limits for slow calls: they run in a thread, and the caller waits only so long."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ T = TypeVar("T")
 
 
 class Patience:
-    """A small pool of threads. When all of them are stuck, a call fails at once."""
+    """A small thread pool. A call fails at once when every thread is busy."""
 
     def __init__(self, workers: int = 16) -> None:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="patience")
         self._free = threading.BoundedSemaphore(workers)
 
     def start(self, call: Callable[[], T]) -> Future[T]:
-        """Begin a call.
+        """Start a call.
 
         Raises:
-            Unavailable: too many earlier ones have not come back.
+            Unavailable: every thread is still busy with an earlier call.
         """
         if not self._free.acquire(blocking=False):
             raise Unavailable("too many calls have not come back")
@@ -38,10 +38,10 @@ class Patience:
 
     @staticmethod
     def wait(future: Future[T], seconds: float | None) -> T:
-        """The result, if it is there in time (None: whenever it is there).
+        """The result of a call, if it comes within ``seconds`` (None: no limit).
 
         Raises:
-            Unavailable: it is not; the call goes on and its result is dropped.
+            Unavailable: it did not. The call goes on, and its result is dropped.
         """
         try:
             return future.result(seconds)

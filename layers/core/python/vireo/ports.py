@@ -1,4 +1,4 @@
-"""What the domain needs from the world: a few small protocols, and the errors they share.
+"""The domain's interfaces to the world: a few small protocols and their common exceptions.
 
 A *home* (``vireo.homes.aws``, ``vireo.homes.local``) opens all of them together for one tenant, so
 that no key, blob, cache entry or stream of another tenant can even be named. Every port has one
@@ -12,43 +12,43 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-#: What a record holds: None, bool, int, float, str, bytes, and lists and str-keyed dicts of them.
+#: The content of a record: None, bool, int, float, str, bytes, and lists and dicts of them.
 Item = dict[str, Any]
 
 
 class Conflict(Exception):
-    """A conditional write found another version than the one it expected. Nothing was written."""
+    """A conditional write found another version than the expected one, and wrote nothing."""
 
 
 class Unavailable(Exception):
-    """The store did not answer, or not within its time limit. The caller may degrade or retry."""
+    """The store did not answer within its time limit. The caller may retry, or do without."""
 
 
 class Refused(ValueError):
-    """The call breaks a limit of the store (size, count, missing key). It will never succeed."""
+    """The call breaks a limit of the store (size, count, missing key). It can never succeed."""
 
 
 class Withdrawn(Exception):
-    """A release failed, or was rolled back; what served before serves on."""
+    """A release failed or was rolled back; the bundle before it still serves."""
 
 
 class Missing(LookupError):
-    """A blob, stream or execution of that name does not exist."""
+    """There is no blob, stream or execution of that name."""
 
 
 class Table(StrEnum):
-    """Every table there is. A record lives at (table, key, sort)."""
+    """The tables. A record is addressed by table, key and sort key."""
 
     VIDEOS = "videos"  #: the catalogue, sharded for listing
     VIEWERS = "viewers"  #: up to three packed rows per viewer (vireo.viewers.rows)
-    OVERLAY = "overlay"  #: what changed since the last bundle, in order of time
+    OVERLAY = "overlay"  #: changes of the catalogue and recent counts, by time
     REGISTRY = "registry"  #: models, the serving pointer, clients and their tenants
     SETTINGS = "settings"  #: campaigns, experiments and switches that change without a deploy
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An item with the version that a conditional write compares (1 when first written)."""
+    """A stored item, and the version that a conditional write compares (1 when first written)."""
 
     key: str
     sort: str
@@ -58,7 +58,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Part of a query's answer; ``after`` is the sort key to go on from, None at the end."""
+    """Part of a query's result; ``after`` is the sort key to continue from, None at the end."""
 
     records: Sequence[Record]
     after: str | None
@@ -66,9 +66,9 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write ``item``; ``expect`` is the version that must be there: 0 for none, None for any.
+    """A write of ``item``; ``expect`` is the version to be replaced: 0 for none, None for any.
 
-    What has expired is not there. ``expires`` is rounded up to a whole second.
+    An expired record counts as absent. ``expires`` is rounded up to a whole second.
     """
 
     table: Table
@@ -81,7 +81,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Remove a record, if it is at version ``expect`` (None: whatever is there, or nothing)."""
+    """The removal of a record, if it is at version ``expect`` (None: at any version, or absent)."""
 
     table: Table
     key: str
@@ -90,10 +90,10 @@ class Delete:
 
 
 class Records(Protocol):
-    """Records by key, as DynamoDB has them: ≤ 400 KB each, read by key, written atomically."""
+    """A key-value store as DynamoDB is: items of ≤ 400 KB, read by key, written atomically."""
 
     def get(self, table: Table, key: str, sort: str = "") -> Record | None:
-        """One record, strongly consistent; None when there is none (or it has expired)."""
+        """One record, by a strongly consistent read; None if it is absent or expired."""
         ...
 
     def query(
@@ -107,9 +107,9 @@ class Records(Protocol):
         limit: int = 1000,
         newest_first: bool = False,
     ) -> Page:
-        """Records of one key in order of sort: ``after`` < sort < ``before``, starting ``prefix``.
+        """Records of one key by sort key: ``after`` < sort < ``before``, beginning with ``prefix``.
 
-        With ``newest_first`` the order is descending and ``Page.after`` continues as ``before``.
+        With ``newest_first`` the order is descending, and ``Page.after`` is the next ``before``.
         """
         ...
 
@@ -127,24 +127,24 @@ class Records(Protocol):
         ...
 
     def delete(self, table: Table, key: str, sort: str = "", *, expect: int | None = None) -> None:
-        """Remove one record. Removing what is not there is no error unless ``expect`` is given."""
+        """Remove one record. An absent record is an error only if ``expect`` is given."""
         ...
 
     def add(self, table: Table, key: str, sort: str, amounts: Mapping[str, int | float]) -> Item:
-        """Add to numeric fields atomically (absent counts as 0) and return the whole new item.
+        """Add to numeric fields atomically (an absent field counts as 0), and return the new item.
 
-        A record that is not there is made, without an end. A field that is an int stays one as long
-        as only ints are added. Raises `Refused` for a field that is no number.
+        An absent record is created, without expiry. An int field stays an int as long as only ints
+        are added to it. Raises `Refused` for a field that is not a number.
         """
         ...
 
     def write(self, writes: Sequence[Put | Delete]) -> None:
-        """All or none, at most 100 writes, no key twice. Raises `Conflict` and writes nothing."""
+        """Write atomically, at most 100 writes, no key twice. On `Conflict` nothing is written."""
         ...
 
 
 def walk(records: Records, table: Table, key: str, *, after: str | None = None) -> Iterator[Record]:
-    """All records of a key in order of sort, page by page."""
+    """All records of a key in order of sort key, page by page."""
     while True:
         page = records.query(table, key, after=after)
         yield from page.records
@@ -154,18 +154,18 @@ def walk(records: Records, table: Table, key: str, *, after: str | None = None) 
 
 
 class Blobs(Protocol):
-    """Immutable-by-habit files under ``/``-separated names."""
+    """Files under ``/``-separated names. By convention they are not changed once written."""
 
     def read(self, name: str) -> bytes:
         """The whole blob. Raises `Missing`."""
         ...
 
     def write(self, name: str, data: bytes) -> None:
-        """Write whole or not at all; a reader never sees half a blob."""
+        """Write atomically: a reader never sees part of a blob."""
         ...
 
     def delete(self, name: str) -> None:
-        """Remove; removing what is not there is no error."""
+        """Remove a blob. Removing an absent one is no error."""
         ...
 
     def names(self, prefix: str = "") -> Iterator[str]:
@@ -182,51 +182,51 @@ class Blobs(Protocol):
 
 
 class Cache(Protocol):
-    """A place to forget things. No method raises: a broken cache is a miss, and a metric."""
+    """A cache that never raises: an error is a miss, and counted in a metric."""
 
     def get(self, key: str) -> bytes | None:
-        """The value, or None when it is absent, expired or the cache cannot be reached."""
+        """The value; None if it is absent or expired, or the cache is unreachable."""
         ...
 
     def put(self, key: str, value: bytes, *, seconds: float) -> None:
-        """Keep a value for that long, at most."""
+        """Store a value for at most that many seconds."""
         ...
 
     def delete(self, key: str) -> None:
-        """Forget a key."""
+        """Remove a key."""
         ...
 
     def add(self, key: str, amount: int = 1, *, seconds: float) -> int | None:
-        """Count atomically; the count, or None when the cache cannot be reached."""
+        """Increment a counter atomically and return it; None if the cache is unreachable."""
         ...
 
 
 class Stream(Protocol):
-    """An ordered log per key, as Kinesis is: at least once, in order within one key."""
+    """A log with Kinesis' semantics: at-least-once delivery, ordered within a key."""
 
     def publish(self, records: Sequence[tuple[str, bytes]]) -> Sequence[str | None]:
-        """Append (key, payload) pairs; per record None, or why it was not taken. At most 500.
+        """Append up to 500 (key, payload) pairs; for each, None or the reason of its failure.
 
-        A key has 1–200 characters, a payload 1 byte to just under 1 MB. An unreachable stream takes
-        no record, and says so for each.
+        A key has 1–200 characters, a payload 1 byte to just under 1 MB. If the stream is
+        unreachable, every record fails, each with that reason.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A record of a stream as a consumer gets it."""
+    """A record of a stream as its consumer receives it."""
 
     key: str
     payload: bytes
     shard: str
-    position: int  #: grows within a key, whatever becomes of the shards
+    position: int  #: increases within a key, even when shards are split or merged
     arrived: float  #: unix seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How one run of a state machine stands."""
+    """The state of one run of a state machine."""
 
     name: str
     status: str  #: RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED
@@ -239,70 +239,70 @@ class Executions(Protocol):
     """State machines by name: ``training``, later ``discovery``."""
 
     def start(self, machine: str, name: str, document: Mapping[str, Any]) -> str:
-        """Start one under a unique name (``[A-Za-z0-9_-]{1,47}``) and return the name.
+        """Start a run under a unique name (``[A-Za-z0-9_-]{1,47}``), and return the name.
 
-        The document, plain JSON of at most 256 KB, is handed on with ``tenant`` in it. Raises
-        `Conflict` if the name was taken, unless by the same document and that still runs: starting
-        again after a lost answer does no harm. Raises `Missing` for an unknown machine.
+        The document, plain JSON of at most 256 KB, is passed on with ``tenant`` added. Raises
+        `Conflict` for a name in use, except by a run of the same document that is still going: so a
+        start may be repeated after a lost answer. Raises `Missing` for an unknown machine.
         """
         ...
 
     def describe(self, machine: str, name: str) -> Execution:
-        """How it stands. Raises `Missing`."""
+        """The run of that name. Raises `Missing`."""
         ...
 
 
 class Releases(Protocol):
-    """How a published bundle comes to serve; see docs/decisions/0013-bundles-in-snapshots.md."""
+    """The release of a bundle to serving; see docs/decisions/0013-bundles-in-snapshots.md."""
 
     def begin(self, version: str) -> str | None:
-        """Start to release a bundle, and name the release; None when it serves already.
+        """Start the release of a bundle and return its id; None if the bundle serves already.
 
-        Beginning again after a lost answer does no harm. Raises `Withdrawn` when no process can
-        load it.
+        Idempotent, so it may be repeated after a lost answer. Raises `Withdrawn` if no process can
+        load the bundle.
         """
         ...
 
     def finished(self, release: str) -> bool:
-        """Whether every request is served by it; False while requests are being shifted.
+        """True once the bundle serves every request, False while requests are being shifted.
 
-        Raises `Withdrawn` when it was rolled back.
+        Raises `Withdrawn` if the release was rolled back.
         """
         ...
 
 
 class AtOnce:
-    """`Releases` where every process follows the pointer: what it names serves within seconds."""
+    """`Releases` where every process follows the pointer: a new bundle serves within seconds."""
 
     def begin(self, version: str) -> None:
-        """It serves already."""
+        """Nothing to do: the pointer has been moved."""
 
     def finished(self, release: str) -> bool:
-        """True."""
+        """Always true."""
         return True
 
 
 class Clock(Protocol):
-    """The time, so that a test can move it."""
+    """The current time, which a test can set."""
 
     def now(self) -> float:
         """Unix seconds."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that only grow, for durations and time limits."""
+        """Seconds that never go back, for durations and time limits."""
         ...
 
 
 class Meter(Protocol):
-    """Metrics. Names are those that the dashboard uses."""
+    """Metrics, by the names that the dashboard uses."""
 
     def count(self, name: str, value: float = 1, **dimensions: str) -> None:
         """Add to a counter."""
         ...
 
     def observe(self, name: str, value: float, unit: str, **dimensions: str) -> None:
-        """Record one measurement; unit as CloudWatch spells it, e.g. ``Milliseconds``."""
+        """Record one measurement in a unit of CloudWatch, e.g. ``Milliseconds``."""
         ...
 
 
@@ -320,13 +320,13 @@ class Ports:
     #: A writable folder on this machine for memory-mapped bundles (``/tmp`` in Lambda).
     scratch: str = field(default="/tmp")
     releases: Releases = field(default_factory=AtOnce)
-    #: The bundle that this process is made for; None: it follows the pointer.
+    #: The only bundle that this process serves; None: it follows the pointer.
     serves: str | None = None
 
 
 class Home(Protocol):
-    """Where the code lives: AWS or a laptop. Nothing but handlers and scripts knows which."""
+    """A provider of the ports: AWS or a laptop. Only handlers and scripts choose one."""
 
     def open(self, tenant: str) -> Ports:
-        """The ports of one tenant: every key, blob, cache entry and stream key belongs to it."""
+        """The ports of one tenant: keys, blobs, cache entries and stream keys are its own."""
         ...

@@ -1,11 +1,12 @@
-"""The runner that makes any projection idempotent and ordered, so that none does it itself.
+"""The runner of projections. It makes each of them idempotent and ordered.
 
-A projection is a state that follows a stream: a viewer follows events, an index follows records. A
-stream delivers at least once and in order within a key; consumers die between two writes, overlap,
-and meet what they cannot read. So the runner keeps with every state the position up to which it
-has followed, and the identities of the last changes, each with the position that it first came at.
-Whether a record counts can then be told again, and alike, however often it is delivered: what
-follows the same stream further down (counters, say) needs a position of its own and nothing more.
+A projection is a state that follows a stream: a viewer follows events, an index follows records.
+The stream delivers at least once, and in order within a key. Consumers crash between two writes,
+overlap, and meet records that they cannot read. The runner therefore stores two things with every
+state: the position up to which it has followed, and the identities of its last changes, each with
+the position of the record that brought it first. From these, every delivery of a record gives the
+same decision on whether it counts. A projection further down the same stream (counters, say) only
+needs to store a position of its own.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from vireo.ports import Arrival, Conflict, Item, Put, Records, Refused, Unavaila
 
 log = logging.getLogger(__name__)
 
-#: So many identities are remembered with a state, 16 bytes each. A batch must not be larger.
+#: Number of identities stored with a state, 16 bytes each; also the largest batch.
 WINDOW = 1024
-#: How often a state is read again when others write it meanwhile.
+#: Attempts to write a state while others write it, too.
 _ATTEMPTS = 10
-#: After so many states that a store did not take, the rest of a batch is not tried.
+#: Failed writes after which the rest of a batch is not tried.
 _GIVE_UP = 3
 
 S = TypeVar("S")
@@ -36,20 +37,20 @@ C = TypeVar("C")
 
 
 class Poison(ValueError):
-    """A record that can never be followed; the text says why."""
+    """A record that can never be processed; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change(Generic[C]):
-    """What a record says."""
+    """The content of a record."""
 
     arrival: Arrival
-    identity: str | None  #: another record of the same identity says the same again
+    identity: str | None  #: records of the same identity are repeats of one change
     what: C
 
 
 class Standing(Enum):
-    """How a change stands to what a state has followed already."""
+    """The status of a change with respect to a state."""
 
     NEW = "new"  #: not followed yet
     COUNTED = "counted"  #: followed: this record is the one that counts of its identity
@@ -70,22 +71,22 @@ def _no_pairs() -> Keys:
 
 @dataclass
 class Memory:
-    """What a state has followed already."""
+    """The part of a stream that a state has followed."""
 
     position: int = -1
     recent: Keys = field(default_factory=_no_pairs)  #: [n, 2], identity and position
-    older: Keys = field(default_factory=_no_pairs)  #: the same, of before
+    older: Keys = field(default_factory=_no_pairs)  #: the same, from before the last `settle`
     new: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, item: Item | None, older: bytes = b"") -> Self:
-        """What `item` gave, and beside it the older identities (see `settle`)."""
+        """The memory that `item` stored, with the older identities from `settle`."""
         if item is None or "position" not in item:
             return cls()
         return cls(int(item["position"]), _pairs(item["seen"]), _pairs(older))
 
     def standing(self, change: Change[Any]) -> Standing:
-        """Whether a change is new, the one that counted, or a repeat of the one that did."""
+        """The status of a change: new, the one that counted, or a repeat of it."""
         position = change.arrival.position
         if change.identity is None:
             return Standing.NEW if position > self.position else Standing.COUNTED
@@ -100,37 +101,37 @@ class Memory:
         return Standing.NEW if position > self.position else Standing.REPEAT
 
     def remember(self, change: Change[Any]) -> None:
-        """This record is the one that counts."""
+        """Record a change as the one that counts of its identity."""
         self.position = change.arrival.position
         if change.identity is not None:
             self.new[key_of(change.identity)] = key_of(str(change.arrival.position))
 
     def __len__(self) -> int:
-        """Identities that `item` has."""
+        """Number of identities in `item`."""
         return len(self.recent) + len(self.new)
 
     def item(self) -> Item:
-        """What is to be kept in the record of the state."""
+        """The fields to be stored in the state's record."""
         new = np.array(list(self.new.items()), np.uint64).reshape(-1, 2)
         seen = np.concatenate([self.recent, new])[-WINDOW:]
         return {"position": str(self.position), "seen": seen.tobytes()}
 
     def settle(self) -> bytes:
-        """All identities, to be kept beside the record, which then begins without any."""
+        """Move all identities out of `item` and return them packed, to be stored beside it."""
         seen = np.concatenate([self.older, _pairs(self.item()["seen"])])[-WINDOW:]
         self.older, self.recent, self.new = seen, _no_pairs(), {}
         return seen.tobytes()
 
 
 class Projection(Protocol[S, C]):
-    """States that follow changes, one for every key."""
+    """The states that follow changes, one per key."""
 
     def read(self, key: str) -> tuple[S, Memory]:
-        """The state of a key, or the first of all, and what it has followed.
+        """The state of a key (or the initial state) and its memory.
 
         Raises:
-            Conflict: its rows do not fit together, because somebody is writing them.
-            ValueError: it cannot be read, and never will be.
+            Conflict: its rows are inconsistent, because another process is writing them.
+            ValueError: it is unreadable, and will remain so.
         """
         ...
 
@@ -139,7 +140,7 @@ class Projection(Protocol[S, C]):
         ...
 
     def writes(self, state: S, memory: Memory) -> Sequence[Put]:
-        """The state and its memory, on condition that nobody wrote them since they were read.
+        """Writes of the state and its memory, conditional on no other write since `read`.
 
         Raises as `read` does.
         """
@@ -148,12 +149,12 @@ class Projection(Protocol[S, C]):
 
 @dataclass(frozen=True)
 class Followed(Generic[C]):
-    """What became of a batch."""
+    """The outcome of a batch."""
 
-    counted: list[Change[C]]  #: the first of every identity, in order, all before ``failed``
-    repeated: int  #: records that said again what was counted
+    counted: list[Change[C]]  #: the first of every identity, by position, all before ``failed``
+    repeated: int  #: repeats of changes that were counted
     buried: int  #: dead letters
-    failed: int | None  #: position of the first record that must come again
+    failed: int | None  #: position of the first record that must be redelivered
 
 
 def follow(
@@ -164,13 +165,14 @@ def follow(
     records: Records,
     letters: DeadLetters,
 ) -> Followed[C]:
-    """Let the states follow the records of one shard.
+    """Apply a batch of one shard's records to the states.
 
     Args:
         batch: in order of position, at most `WINDOW`.
-        read: a record's change; None for one that does not concern the projection. Raises `Poison`.
-        records: where the states are.
-        letters: where what cannot be followed goes, with its reason. It holds up nothing.
+        projection: the states, and how a change is applied to them.
+        read: the change in a record, or None if it is not for the projection. Raises `Poison`.
+        records: the store of the states.
+        letters: the dead-letter queue, for records that cannot be applied; they block no others.
     """
     failed: list[int] = []
     judged: list[tuple[Change[C], bool]] = []
@@ -217,17 +219,20 @@ def advance(
     changes: Sequence[Change[C]],
     bury: Callable[[Arrival, str], None],
 ) -> list[tuple[Change[C], bool]]:
-    """Let one state follow its changes: one conditional write, whoever else writes it.
+    """Apply changes to one state by one conditional write, repeated if other processes interfere.
 
     Args:
-        records: where the states are.
+        records: the store of the states.
+        projection: the states, and how a change is applied to them.
+        key: of the state.
+        changes: in order of position.
+        bury: sends a record to the dead-letter queue, with a reason.
 
     Returns:
-        the changes, each with whether it is the one that counts of its identity; without those
-        that were buried.
+        the changes that were not buried, each with whether it counts (the first of its identity).
 
     Raises:
-        Unavailable: nothing was written, or nobody knows. The changes must come again.
+        Unavailable: nothing was written, or the outcome is unknown; redelivery is needed.
     """
     for _ in range(_ATTEMPTS):
         try:
@@ -252,7 +257,7 @@ def _moved(
     changes: Sequence[Change[C]],
     bury: Callable[[Arrival, str], None],
 ) -> tuple[S, list[tuple[Change[C], bool]], bool]:
-    """The state after the changes, what was judged of each, and whether any was new."""
+    """The state after the changes, whether each change counts, and whether any was new."""
     judged: list[tuple[Change[C], bool]] = []
     moved = False
     for change in changes:
@@ -271,7 +276,7 @@ def _moved(
 
 
 def _write(records: Records, writes: Sequence[Put]) -> None:
-    """All or none; a transaction costs twice as much, so one row alone needs none."""
+    """Write atomically. One row needs no transaction, which costs twice as much."""
     if len(writes) > 1:
         records.write(writes)
         return

@@ -15,19 +15,19 @@ Seconds = Annotated[float, Field(gt=0, le=900)]
 
 
 class WrongSettings(Exception):
-    """The environment lacks a variable, has one too many, or one of the wrong form."""
+    """A variable of the environment is missing, unknown or malformed."""
 
 
 class Settings(BaseModel):
-    """What a deployment tells its functions. Field ``bucket`` is the variable ``VIREO_BUCKET``.
+    """The settings of a deployment's functions. Field ``bucket`` is the variable ``VIREO_BUCKET``.
 
-    The stacks write it with `as_env`, the functions read it with `from_env`.
+    The stacks write them with `as_env`, the functions read them with `from_env`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     environment: str = "dev"
-    #: Tables by name, one for each `vireo.ports.Table`.
+    #: Names of the tables, one for each `vireo.ports.Table`.
     videos_table: str
     viewers_table: str
     overlay_table: str
@@ -35,24 +35,24 @@ class Settings(BaseModel):
     settings_table: str
     bucket: str
     stream: str
-    #: ``rediss://…`` of the cache; without one every look-up is a miss.
+    #: URL of the cache (``rediss://…``); without one every look-up is a miss.
     redis_url: str | None = None
-    #: Name of the ElastiCache group, and of its user, that the function's own role signs in as;
-    #: without one the URL says how.
+    #: Name of the ElastiCache group and of its user, as which the function signs in with its role;
+    #: without one the URL holds the credentials, if any.
     redis_identity: str | None = None
-    #: ARN of the training state machine; only those who start it or look at it have it.
+    #: ARN of the training state machine, for functions that start or watch it.
     training_machine: str | None = None
-    #: What the versions of the serving function are called by, when training has to publish them;
-    #: and CodeDeploy's ``application/group`` that shifts requests to them, if they are shifted.
+    #: The serving function, where training publishes versions of it; and CodeDeploy's
+    #: ``application/group``, where requests are shifted to them by steps.
     serving_function: str | None = None
     serving_group: str | None = None
-    #: The bundles that this version of a function was published for: JSON, tenant → version.
+    #: Bundles for which this version of the function was published: JSON, tenant → version.
     serves: str | None = None
     metrics_namespace: str = "Vireo"
-    #: A folder that the function may write to, for memory-mapped bundles.
+    #: A writable folder, for memory-mapped bundles.
     scratch: str = "/tmp"
 
-    #: Time limits, each for one attempt, and how often to try.
+    #: Time limits of one attempt, in seconds, and the number of attempts.
     record_seconds: Seconds = 0.5
     blob_seconds: Seconds = 10.0
     stream_seconds: Seconds = 2.0
@@ -65,12 +65,12 @@ class Settings(BaseModel):
         return str(getattr(self, f"{table.value}_table"))
 
     def bundles(self) -> dict[str, str]:
-        """The bundle of every tenant that this version of a function was published for."""
+        """Bundle versions by tenant for which this version of the function was published."""
         found: dict[str, str] = json.loads(self.serves or "{}")
         return found
 
     def machine(self, name: str) -> str | None:
-        """The ARN of a state machine; None when this function does not know it."""
+        """The ARN of a state machine; None if this function does not know it."""
         arn: str | None = getattr(self, f"{name}_machine", None)
         return arn
 

@@ -1,4 +1,4 @@
-"""One service for every tenant of a home, made when it is first asked for."""
+"""One service per tenant, created at first use."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ S = TypeVar("S")
 
 
 class Tenants(Generic[S]):
-    """Services by tenant; any number of threads may ask for the same one.
+    """Services by tenant. Thread-safe.
 
     Args:
-        home: of all tenants.
-        make: a service from the ports of its tenant. It must not take long: others wait meanwhile.
+        home: the home in which tenants are opened.
+        make: creates a tenant's service from its ports. It must be quick, as other callers wait.
     """
 
     def __init__(self, home: Home, make: Callable[[Ports], S]) -> None:
@@ -26,12 +26,12 @@ class Tenants(Generic[S]):
         self._lock = Lock()
 
     def __call__(self, tenant: str) -> S:
-        """The service of a tenant. Raises `vireo.ports.Refused` for what is no tenant's name."""
+        """The service of a tenant. Raises `vireo.ports.Refused` for an invalid tenant name."""
         with self._lock:
             if tenant not in self._made:
                 self._made[tenant] = self._make(self._home.open(tenant))
             return self._made[tenant]
 
     def made(self) -> list[S]:
-        """The services that were asked for so far."""
+        """The services created so far."""
         return list(self._made.values())

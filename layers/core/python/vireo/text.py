@@ -1,4 +1,4 @@
-"""The embedded text embedder: hashed character n-grams, no fit and no model file."""
+"""The built-in text embedder: hashed character n-grams, without fitting or a model file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-#: Vectors of different embedders are never compared: every index carries this id.
+#: Kept with every index, because vectors of different embedders must not be compared.
 EMBEDDER_ID = "hashed-char-3-5-512-v1"
-#: The dimension of a text's vector.
+#: Dimension of a text's vector.
 TEXT_BUCKETS = 512
 
 
@@ -18,7 +18,7 @@ def embed(text: str) -> NDArray[np.float32]:
     """A signed count-sketch of the character 3–5-grams of ``text``: float32 [512], unit or zero.
 
     Weinberger et al., "Feature Hashing for Large Scale Multitask Learning" (2009): the sign bit
-    makes collisions cancel in expectation. Case and runs of blanks do not count.
+    makes collisions cancel in expectation. Case and repeated blanks are ignored.
     """
     padded = f" {' '.join(text.lower().split())} ".encode()
     hashes = np.array(
@@ -42,5 +42,5 @@ def embed_all(texts: Iterable[str]) -> NDArray[np.float32]:
 
 
 def describe(title: str, tags: Sequence[str]) -> str:
-    """The text of a video: its title and its tags, as the video tower reads them."""
+    """The text of a video, as the video tower reads it: title and tags."""
     return " ".join([title, *tags])

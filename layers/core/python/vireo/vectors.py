@@ -1,4 +1,4 @@
-"""One live index: a FAISS base, new vectors beside it, and eligibility inside the search.
+"""A live vector index: a FAISS base, new vectors beside it, and eligibility inside the search.
 
 Examples are about four vectors of two dimensions:
 
@@ -19,21 +19,21 @@ Bits = NDArray[np.uint8]  #: uint8 [ceil(n / 8)], bit r & 7 of byte r >> 3 is ro
 Rows = NDArray[np.int32]
 Real = TypeVar("Real", np.float32, np.float64)
 
-#: Below this, scanning everything is as fast as an inverted file, and exact.
+#: Number of vectors below which a full scan is as fast as an inverted file, and exact.
 FLAT_BELOW = 20_000
-#: Above this, one byte a dimension halves what half precision costs, for 1–2% of recall.
+#: Number of vectors from which one byte a dimension is used: half the cost, 1–2% less recall.
 EIGHT_BITS_FROM = 300_000
-#: With fewer eligible rows than this an inverted file loses recall, and a scan is faster.
+#: Number of eligible rows below which an inverted file loses recall, and a scan is faster.
 SCAN_BELOW = 2_000
 
 
 def build_index(
     vectors: Vectors, queries: Vectors | None = None, *, k: int = 300, recall: float = 0.985
 ) -> Any:
-    """An inner-product index of ``vectors`` [n, d], its kind chosen by n (`FLAT_BELOW`, …).
+    """An inner-product index of ``vectors`` [n, d], of a kind that depends on n (`FLAT_BELOW`, …).
 
     An inverted file probes as few lists as reach ``recall`` at k on ``queries`` [q, d]; without
-    queries, on some of the vectors themselves. The same vectors give the same index.
+    queries, on some of the vectors themselves. Equal vectors give equal indexes.
 
     >>> index = build_index(vectors)
     >>> scores, rows = index.search(np.array([[1, 0]], np.float32), 2)
@@ -62,11 +62,11 @@ def build_index(
 
 
 def _clusters(vectors: Vectors, lists: int) -> tuple[Vectors, NDArray[np.int64]]:
-    """Centres [lists, d] of k-means by distance, and the nearest of every vector.
+    """Centres [lists, d] of k-means by distance, and the nearest centre of every vector.
 
-    FAISS would cluster by inner product and direction alone. A list's mean score is what a query
-    is to choose it by, and that is the product with a mean that has kept its length: where a
-    component is a bias, the same recall takes a quarter of the probes.
+    FAISS would cluster by inner product, and so by direction alone. But a query should choose lists
+    by their mean score, which is its product with a mean that keeps its length. With a bias as a
+    component, the same recall then takes a quarter of the probes.
     """
     means = faiss.Kmeans(vectors.shape[1], lists, niter=10, seed=1, max_points_per_centroid=64)
     means.train(vectors)
@@ -75,7 +75,7 @@ def _clusters(vectors: Vectors, lists: int) -> tuple[Vectors, NDArray[np.int64]]
 
 
 def _add(index: Any, vectors: Vectors, lists: NDArray[np.int64]) -> None:
-    """Put every vector into its list."""
+    """Add every vector to its list."""
     # Imported here, because the request path builds no index.
     from faiss.contrib.ivf_tools import add_preassigned  # noqa: PLC0415
 
@@ -97,9 +97,9 @@ def _choose_probes(index: Any, vectors: Vectors, queries: Vectors, k: int, recal
 
 
 def _enough(k: int) -> int:
-    """How many to ask an inverted file for, so that exact rescoring leaves the true k best.
+    """The number of results of an inverted file from which exact rescoring finds the true k best.
 
-    Eight bits a dimension confuse those near the border.
+    With eight bits a dimension, the order of results near the limit is not reliable.
     """
     return k + k // 8
 
@@ -114,7 +114,7 @@ def bits_of(mask: NDArray[np.bool_]) -> Bits:
 
 
 def has(bits: Bits, rows: Rows) -> NDArray[np.bool_]:
-    """Which of ``rows`` are in the bitmap.
+    """Mask of the ``rows`` that are in the bitmap.
 
     >>> has(np.array([13], np.uint8), np.array([0, 1, 2], np.int32)).tolist()
     [True, False, True]
@@ -124,7 +124,7 @@ def has(bits: Bits, rows: Rows) -> NDArray[np.bool_]:
 
 
 def count_of(bits: Bits) -> int:
-    """How many rows are in the bitmap; by 64 at once.
+    """Number of rows in the bitmap; counted 64 bits at a time.
 
     >>> count_of(np.array([13], np.uint8))
     3
@@ -135,7 +135,7 @@ def count_of(bits: Bits) -> int:
 
 
 def clear(bits: Bits, rows: Rows) -> None:
-    """Take ``rows`` out of a bitmap, in place. A byte may be named twice, so bit by bit.
+    """Remove ``rows`` from a bitmap, in place. Bit by bit, because several rows may share a byte.
 
     >>> bits = np.array([13], np.uint8)
     >>> clear(bits, np.array([0, 2], np.int32))
@@ -157,9 +157,9 @@ def rows_in(bits: Bits) -> Rows:
 
 
 def distinct(rows: Rows) -> Rows:
-    """Every row once, ascending.
+    """The unique rows, ascending.
 
-    As `np.unique`, which loads numpy's masked arrays: a sixth of what all of numpy takes.
+    Like `np.unique`, which however loads numpy's masked arrays: a sixth of numpy's loading time.
 
     >>> distinct(np.array([5, 2, 5], np.int32)).tolist()
     [2, 5]
@@ -186,7 +186,10 @@ def best(rows: Rows, scores: NDArray[Real], k: int) -> tuple[Rows, NDArray[Real]
 
 
 def _parameters(index: Any, eligible: Bits | None, more: float) -> Any:
-    """Of n / ``more`` eligible rows k lie in ``more`` times as many lists, at the same cost."""
+    """Parameters of a search that probes ``more`` times as many lists, as few rows are eligible.
+
+    With n / ``more`` eligible rows the k best lie in that many lists, at the same cost.
+    """
     # FAISS writes these signatures at import time, so its type stubs do not know them.
     f: Any = faiss
     selector = None if eligible is None else f.IDSelectorBitmap(eligible)
@@ -199,9 +202,10 @@ def _parameters(index: Any, eligible: Bits | None, more: float) -> Any:
 
 @dataclass(frozen=True)
 class LiveIndex:
-    """n base rows and m added rows (n, n + 1, …); immutable, so a search never sees half a change.
+    """An index of n base rows and m added rows (n, n + 1, …); immutable, and so thread-safe.
 
-    Inner product. ``vectors`` are the exact base vectors: small eligible sets are scanned in them.
+    Scores are inner products. ``vectors`` are the exact base vectors, for scans of small eligible
+    sets.
 
     >>> index = LiveIndex.of(vectors)
     >>> query = np.array([0.25, 0.5], np.float32)
@@ -233,7 +237,7 @@ class LiveIndex:
         return len(self.vectors) + len(self.added)
 
     def add(self, vectors: Vectors) -> Self:
-        """The index with more rows at its end."""
+        """The index with rows appended."""
         return replace(self, added=np.concatenate([self.added, vectors.astype(np.float32)]))
 
     def remove(self, rows: Rows) -> Self:
@@ -257,7 +261,8 @@ class LiveIndex:
     def search(self, query: Vectors, k: int, eligible: Bits | None = None) -> tuple[Rows, Vectors]:
         """The best k of the eligible rows (all, if None): rows and exact scores, best first.
 
-        As many as exist, up to k: the eligibility is checked inside the search.
+        Eligibility is checked inside the search, so there are fewer than k only if no more are
+        eligible.
         """
         eligible = self._alive(eligible)
         count = len(self) if eligible is None else count_of(eligible)
@@ -277,7 +282,7 @@ class LiveIndex:
         return bits
 
     def _probe(self, query: Vectors, k: int, eligible: Bits | None, more: float) -> Rows:
-        """Rows of the base only; one thread, as two under contention cost fifty times as much."""
+        """The best base rows. One thread: two under contention cost fifty times as much."""
         if not len(self.vectors):
             return np.zeros(0, np.int32)
         faiss.omp_set_num_threads(1)

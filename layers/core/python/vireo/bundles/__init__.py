@@ -1,1 +1,1 @@
-"""Bundles: immutable, checksummed folders that are published whole and switched by one pointer."""
+"""Bundles: immutable, checksummed folders, published whole and activated by one pointer."""

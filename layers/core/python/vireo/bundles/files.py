@@ -1,7 +1,7 @@
 """The immutable, checksummed artifact that jobs make and the request path reads.
 
-A bundle is a manifest, named arrays and one FAISS index. The same object lives in memory without a
-folder, so that training can run the serving code on models that it has only just fitted.
+A bundle is a manifest, named arrays and one FAISS index. It also exists in memory without a folder,
+so that training can run the serving code on models that it has just fitted.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from vireo.bundles import manifest as manifests
 from vireo.bundles.manifest import INDEX, MANIFEST, BundleRefused, Manifest
 from vireo.ports import Blobs, Missing
 
-#: Arrays below this many bytes are read; mapping them would cost more than it saves.
+#: Smallest array, in bytes, that is memory-mapped; for smaller ones reading is cheaper.
 _MAP_FROM = 1 << 16
-#: How the name of a folder begins that is being downloaded.
+#: Prefix of the folders of unfinished downloads.
 _PARTIAL = ".partial-"
 
 
@@ -32,7 +32,7 @@ B = TypeVar("B", bound="Bundle")
 
 @dataclass(frozen=True)
 class Bundle:
-    """A manifest, its arrays by name, and the index of ``vectors``; every kind is a subclass."""
+    """A manifest, arrays by name, and the index of ``vectors``. Every kind is a subclass."""
 
     manifest: Manifest
     arrays: Mapping[str, NDArray[Any]]
@@ -40,12 +40,12 @@ class Bundle:
 
     @property
     def version(self) -> str:
-        """The bundle's unique version."""
+        """The unique version of the bundle."""
         return self.manifest.version
 
     @property
     def config(self) -> dict[str, Any]:
-        """Scalars that whoever made the bundle chose."""
+        """Scalars chosen by the job that made the bundle."""
         return self.manifest.config
 
     def group(self, prefix: str) -> dict[str, NDArray[Any]]:
@@ -54,7 +54,7 @@ class Bundle:
         return {n.removeprefix(start): a for n, a in self.arrays.items() if n.startswith(start)}
 
     def check(self) -> None:
-        """Raise `BundleRefused` for what must not serve; every kind adds what it needs."""
+        """Raise `BundleRefused` if the bundle must not serve. Subclasses add their own checks."""
         if ("vectors" in self.arrays) != (self.index is not None):
             raise BundleRefused(INDEX, "vectors and index go together")
         if self.index is not None and self.index.ntotal != len(self.arrays["vectors"]):
@@ -62,7 +62,7 @@ class Bundle:
 
 
 def write(bundle: Bundle, folder: Path) -> Manifest:
-    """Write every file and, last, the manifest with their checksums. Same bundle, same bytes."""
+    """Write every file and, last, the manifest with their checksums. Deterministic."""
     folder.mkdir(parents=True, exist_ok=True)
     entries = {}
     for name in sorted(bundle.arrays):
@@ -81,10 +81,11 @@ def write(bundle: Bundle, folder: Path) -> Manifest:
 def load(folder: Path, kind: type[B]) -> B:
     """Verify every file against the manifest, then map the arrays and the index.
 
-    What `fetch` has verified on this machine, and nobody has written to since, is not read again.
+    Files that `fetch` has verified on this machine and that have not changed since are not read
+    again.
 
     Raises:
-        BundleRefused: another schema, a file missing or changed, or what `Bundle.check` refuses.
+        BundleRefused: another schema, a missing or changed file, or a failed `Bundle.check`.
     """
     manifest = manifests.read(folder)
     manifests.verify(folder, manifest)
@@ -98,7 +99,7 @@ def load(folder: Path, kind: type[B]) -> B:
 def publish(bundle: Bundle, blobs: Blobs) -> Manifest:
     """Write the bundle under ``bundles/<version>/``: all files first, the manifest last.
 
-    A crash half-way leaves files that no pointer names; publishing again overwrites them.
+    A crash half-way leaves files that no pointer names. Publishing again overwrites them.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -109,17 +110,17 @@ def publish(bundle: Bundle, blobs: Blobs) -> Manifest:
 
 
 def fetch(blobs: Blobs, version: str, scratch: Path, kind: type[B], *, anew: bool = False) -> B:
-    """The bundle of that version, from the scratch folder if it is whole there, else downloaded.
+    """The bundle of that version, from the scratch folder if it is complete there, else downloaded.
 
     Args:
-        blobs: where it was published.
+        blobs: the store that it was published to.
         version: of the bundle.
         scratch: a folder of this machine.
         kind: of the bundle.
-        anew: download it whatever is there, which may be left of a publication that was cut short.
+        anew: ignore the scratch folder, which may hold an earlier, unfinished publication.
 
     Raises:
-        BundleRefused: what was published is not whole.
+        BundleRefused: the published bundle is incomplete or damaged.
     """
     folder = scratch / "bundles" / version
     if anew:
@@ -147,9 +148,9 @@ def fetch(blobs: Blobs, version: str, scratch: Path, kind: type[B], *, anew: boo
 
 
 def tidy(scratch: Path, keep: Collection[str]) -> None:
-    """Remove what earlier fetches left in the scratch folder, but for the versions to keep.
+    """Delete all fetched bundles from the scratch folder except the versions in ``keep``.
 
-    Who has mapped a removed file still reads it; who has not fetches it again.
+    A process that has mapped a deleted file can still read it. Any other fetches it again.
     """
     for folder in (scratch / "bundles").iterdir():
         if folder.name not in keep and not folder.name.startswith(_PARTIAL):
@@ -161,7 +162,7 @@ def _blob(version: str, name: str) -> str:
 
 
 def _download(blobs: Blobs, version: str, folder: Path) -> None:
-    """Manifest first, as it names the rest."""
+    """Download a bundle: the manifest first, because it names the other files."""
     _get(blobs, version, MANIFEST, folder / MANIFEST)
     manifest = manifests.read(folder)
     if manifest.version != version:
@@ -188,5 +189,5 @@ def _array(path: Path) -> NDArray[Any]:
 
 
 def _index(path: Path) -> Any:
-    """The index, mapped too: at a million videos, reading it took half the time of loading."""
+    """The index, memory-mapped: at a million videos, reading it took half of the loading time."""
     return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)

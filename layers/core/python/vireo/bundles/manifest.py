@@ -1,4 +1,4 @@
-"""What the files of a bundle must be, and whether they are: nothing else may be served."""
+"""The manifest of a bundle: the checksum of every file, verified before anything is served."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-#: Raised when the meaning of a file changes; a process refuses bundles of another schema.
+#: Incremented when the meaning of a file changes; bundles of another schema are refused.
 SCHEMA = 1
 MANIFEST = "manifest.json"
 INDEX = "index.faiss"
-#: Which files of a fetched bundle were verified, and their state then.
+#: Names the verified files of a fetched bundle, each with its state at that time.
 _VERIFIED = ".verified.json"
 
 
 class BundleRefused(Exception):
-    """A bundle that must not serve: which file, and why."""
+    """A bundle must not serve; names the file and the reason."""
 
     def __init__(self, file: str, reason: str) -> None:
         super().__init__(f"{file}: {reason}")
@@ -27,7 +27,7 @@ class BundleRefused(Exception):
 
 
 class FileEntry(BaseModel):
-    """What a file must be."""
+    """The expected checksum and size of a file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,22 +36,22 @@ class FileEntry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a bundle is, and what every one of its files must hash to."""
+    """The description of a bundle, with the expected checksum of every file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: int = SCHEMA
     version: str
     created_at: float  #: unix seconds
-    watermark: float  #: catalogue changes up to this moment (unix seconds) are in the bundle
-    embedder_id: str | None = None  #: of its vectors of texts; whose kind of bundle it is checks
+    watermark: float  #: unix seconds; the bundle includes catalogue changes up to then
+    embedder_id: str | None = None  #: of its text vectors; checked by the kind of bundle
     vocabulary: dict[str, list[str]]
     config: dict[str, Any]
     files: dict[str, FileEntry] = {}
 
 
 def read(folder: Path) -> Manifest:
-    """The manifest of a bundle's folder. Raises `BundleRefused` for what no bundle may have."""
+    """The manifest in a bundle's folder. Raises `BundleRefused` if it is missing or invalid."""
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleRefused(MANIFEST, "missing")
@@ -70,17 +70,17 @@ def read(folder: Path) -> Manifest:
 
 
 def entry_of(path: Path) -> FileEntry:
-    """What a file is."""
+    """The checksum and size of a file."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return FileEntry(sha256=digest, bytes=path.stat().st_size)
 
 
 def verify(folder: Path, manifest: Manifest) -> None:
-    """Hash every file that `remember` has not noted, or that somebody has written to since.
+    """Hash every file that is not recorded by `remember`, or has changed since.
 
     Raises:
-        BundleRefused: a file is missing, or not what the manifest says.
+        BundleRefused: a file is missing, or differs from its entry in the manifest.
     """
     noted = _noted(folder)
     for name, entry in manifest.files.items():
@@ -91,7 +91,7 @@ def verify(folder: Path, manifest: Manifest) -> None:
 
 
 def check(path: Path, name: str, entry: FileEntry) -> None:
-    """Raise `BundleRefused` unless the file is, byte for byte, what it must be."""
+    """Raise `BundleRefused` unless the file has the size and checksum of ``entry``."""
     if path.stat().st_size != entry.bytes:
         raise BundleRefused(name, f"{path.stat().st_size} bytes, expected {entry.bytes}")
     if entry_of(path).sha256 != entry.sha256:
@@ -99,21 +99,21 @@ def check(path: Path, name: str, entry: FileEntry) -> None:
 
 
 def remember(folder: Path, manifest: Manifest) -> None:
-    """Note that all files have just been verified."""
+    """Record that all files have just been verified."""
     states = {name: _state(folder / name, entry) for name, entry in manifest.files.items()}
     (folder / _VERIFIED).write_bytes(orjson.dumps(states))
 
 
 def _state(path: Path, entry: FileEntry) -> list[Any]:
-    """What a file was verified to be, and when it was last written to.
+    """The verified checksum of a file and its change time (ctime).
 
-    That is its change time, which a program cannot set as it can the time of modification.
+    Unlike the time of modification, a program cannot set the change time.
     """
     return [entry.sha256, path.stat().st_ctime_ns]
 
 
 def _noted(folder: Path) -> dict[str, Any]:
-    """What `remember` noted; nothing where it did not, or where the note cannot be read."""
+    """The record that `remember` wrote; empty if it is absent or unreadable."""
     path = folder / _VERIFIED
     try:
         return dict(orjson.loads(path.read_bytes())) if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""Pointers: which bundle of a kind serves, moved by a conditional write."""
+"""Pointers to the bundle that serves, one for each kind of bundle, moved by conditional writes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from vireo.ports import Missing, Records, Table
 
-#: The pointer to the recommender's models; other kinds of bundles have pointers of other names.
+#: Name of the pointer to the recommender's models; other kinds of bundles have other names.
 SERVING = "serving"
 
 
 @dataclass(frozen=True)
 class Pointer:
-    """Which bundle serves, which served before it, and the record version that a switch expects."""
+    """The serving bundle, the one before it, and the record version for conditional writes."""
 
     version: str
     previous: str | None
@@ -30,7 +30,7 @@ def current(records: Records, name: str = SERVING) -> Pointer | None:
 def switch(
     records: Records, version: str, *, expect: Pointer | None, name: str = SERVING
 ) -> Pointer:
-    """Let ``version`` serve, if the pointer is still the one that the caller has seen.
+    """Make ``version`` the serving bundle, if the pointer is still ``expect``.
 
     Raises:
         Conflict: another deployment moved the pointer in between; nothing changed.
@@ -47,10 +47,10 @@ def switch(
 
 
 def rollback(records: Records, name: str = SERVING) -> Pointer:
-    """Let the bundle serve again that served before.
+    """Make the previous bundle serve again.
 
     Raises:
-        Missing: there is none.
+        Missing: there is no previous bundle.
         Conflict: a deployment moved the pointer meanwhile.
     """
     pointer = current(records, name)

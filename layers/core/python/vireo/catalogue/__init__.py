@@ -1,1 +1,1 @@
-"""Videos: what is known of them, how they are stored, and how changes reach those who serve."""
+"""The catalogue of videos: metadata, storage, and the propagation of changes."""

@@ -1,7 +1,7 @@
-"""Videos as columns: the one encoding that training, bundles and the overlay share.
+"""Videos as columns: the one encoding shared by training, bundles and the overlay.
 
-A catalogue of n videos is a `Columns`: arrays of length n in ascending order of 64-bit key, so the
-row of a video is found by binary search and never depends on the order in which videos came in.
+A catalogue of n videos is a `Columns`: arrays of length n in ascending order of 64-bit key. The row
+of a video is found by binary search, and does not depend on the order in which videos were added.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STATUS_CODES = {Status.PUBLIC: 0, Status.PRIVATE: 1, Status.DELETED: 2}
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Closed lists of categorical values. Code 0 is always "unknown"; value j has code j + 1."""
+    """The known values of categorical fields. Code 0 is "unknown"; value j has code j + 1."""
 
     categories: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
@@ -29,11 +29,11 @@ class Vocabulary:
     devices: tuple[str, ...] = ()
 
     def code(self, kind: str, value: str | None) -> int:
-        """The code of a value of ``kind`` (a field of this class); 0 when it is not known."""
+        """The code of a value of ``kind`` (a field of this class); 0 for an unknown value."""
         return self._codes()[kind].get(value, 0) if value is not None else 0
 
     def size(self, kind: str) -> int:
-        """How many codes ``kind`` has, the unknown one included."""
+        """Number of codes of ``kind``, including that of "unknown"."""
         return len(getattr(self, kind)) + 1
 
     def _codes(self) -> dict[str, dict[str, int]]:
@@ -47,7 +47,7 @@ class Vocabulary:
         return cached
 
     def as_dict(self) -> dict[str, list[str]]:
-        """Plain lists, for a manifest."""
+        """The values as plain lists, for a manifest."""
         return {f.name: list(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
@@ -79,27 +79,27 @@ class Columns:
         return len(self.keys)
 
     def rows(self, keys: Keys) -> NDArray[np.int32]:
-        """Row of every key, -1 where there is none: int32, the shape of ``keys``."""
+        """The row of every key, -1 where absent: int32, the shape of ``keys``."""
         return find(self.keys, keys).astype(np.int32)
 
     def take(self, which: NDArray[Any]) -> Self:
-        """The videos at those rows, or of that mask; `rows` needs them in order of key."""
+        """The videos at those rows, or under that mask. `rows` needs them in order of key."""
         return type(self)(**{name: array[which] for name, array in self.arrays().items()})
 
     def row(self, video_id: str) -> int:
-        """Row of one video id, -1 when it is not there."""
+        """The row of a video id, -1 if it is absent."""
         return int(self.rows(keys_of([video_id]))[0])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Name to array, for a bundle."""
+        """The arrays by name, for a bundle."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
 def country_bits(video: Video, vocabulary: Vocabulary) -> NDArray[np.uint8]:
-    """The bit set of country codes that may see a video; code 0 stands for all other countries.
+    """A bit set of the country codes that may see a video; bit 0 stands for all unknown countries.
 
-    An allow list admits just what it names, so an unknown country is refused; a block list admits
-    all the rest.
+    An allow list admits only the countries that it names, so an unknown country is refused. A block
+    list admits all others.
     """
     allowed = np.zeros(-(-vocabulary.size("countries") // 8) * 8, np.uint8)
     if video.countries_allowed is not None:
@@ -115,7 +115,11 @@ def country_bits(video: Video, vocabulary: Vocabulary) -> NDArray[np.uint8]:
 
 
 def encode(videos: Sequence[Video], vocabulary: Vocabulary) -> Columns:
-    """Columns of the videos, in ascending order of key whatever order they came in."""
+    """Columns of the videos, in ascending order of key.
+
+    Raises:
+        ValueError: two videos have the same key.
+    """
     keys = keys_of(v.video_id for v in videos)
     order = np.argsort(keys, kind="stable")
     ranked = [videos[j] for j in order]
@@ -151,5 +155,5 @@ def encode(videos: Sequence[Video], vocabulary: Vocabulary) -> Columns:
 
 
 def _cut(title: str) -> bytes:
-    """At most 120 bytes of UTF-8, not in the middle of a character."""
+    """At most 120 bytes of UTF-8, cut between characters."""
     return title.encode()[:120].decode(errors="ignore").encode()

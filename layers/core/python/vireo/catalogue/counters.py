@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from vireo.ports import Item, Records, Table
 
-#: Seconds of a bucket, how long buckets are kept, and how long they are hot.
+#: Length of a bucket, lifetime of a bucket, and the time for which it is hot, in seconds.
 BUCKET, KEPT, HOT = 21_600.0, 8 * 86_400.0, 7 * 86_400.0
-#: How many records share the videos of a bucket.
+#: Number of records among which the videos of a bucket are divided.
 PARTS = 4
 #: A record keeps so many (video, country) pairs; the least active are forgotten. 92 KB.
 PAIRS = 3072
@@ -27,12 +27,12 @@ Counts = NDArray[Any]
 
 
 def place(bucket: int, shard: str, part: int) -> tuple[Table, str, str]:
-    """Where the counts of a bucket, a shard and a part of the videos are."""
+    """Table, key and sort key of the counts of a bucket, a shard and a part of the videos."""
     return Table.OVERLAY, f"counts#{bucket}", f"{shard}#{part}"
 
 
 def expires(bucket: int) -> float:
-    """Unix seconds after which nobody asks for a bucket."""
+    """Unix seconds after which a bucket is no longer needed."""
     return (bucket + 1) * BUCKET + KEPT
 
 
@@ -50,7 +50,7 @@ def rows(changes: Mapping[tuple[int, bytes], list[int]]) -> Counts:
 
 
 def added(*tables: Counts) -> Counts:
-    """The sum of tables, every pair once."""
+    """The sum of the arguments, with one row for each pair and each cell."""
     together = np.concatenate([empty(), *tables])
     order = np.lexsort((together["country"], together["video"]))
     ordered = together[order]
@@ -77,7 +77,7 @@ def bounded(table: Counts, pairs: int = PAIRS) -> Counts:
 
 
 def pack(table: Counts) -> Item:
-    """As a record's item."""
+    """The item of a record."""
     return {"counts": table.tobytes()}
 
 
@@ -87,7 +87,7 @@ def unpack(item: Item | None) -> Counts:
 
 
 class Reader:
-    """The hot counts as one process sees them: closed buckets are read once."""
+    """The hot counts as seen by one process. Closed buckets are read once."""
 
     def __init__(self, records: Records) -> None:
         self._records = records
@@ -95,10 +95,10 @@ class Reader:
         self._read_at = -np.inf
 
     def poll(self, now: float) -> None:
-        """Take in what came since the last poll; buckets that were open then are read again."""
+        """Read what was written since the last poll. Buckets that were open then are read again."""
         last = int(now // BUCKET)
         first = int((now - HOT) // BUCKET) + 1
-        # A record that arrived at a bucket's end may be followed a while later.
+        # An event that arrived at the end of a bucket may be counted a while later.
         open_since = int((self._read_at - BUCKET) // BUCKET) if self._read_at > 0 else first
         self._buckets = {b: t for b, t in self._buckets.items() if b >= first}
         for bucket in range(first, last + 1):
@@ -117,7 +117,7 @@ class Reader:
 
 
 def by_video(table: Counts, country: str | None = None) -> Counts:
-    """Counts by video: of one country, or of all of them."""
+    """Counts by video: of one country, or summed over all."""
     if country is not None:
         there: Counts = table[table["country"] == country.encode()]
         return there

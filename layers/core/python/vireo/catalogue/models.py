@@ -1,4 +1,4 @@
-"""What a video and a viewer's profile are: validated once, the same for routes and importers."""
+"""The model of a video, validated once and shared by routes and importers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vireo.fields import Country, Identifier, Language, Moment, Whole
 
 
 class Status(StrEnum):
-    """Whether a video may be shown at all."""
+    """The visibility of a video."""
 
     PUBLIC = "public"
     PRIVATE = "private"
@@ -24,7 +24,7 @@ class Status(StrEnum):
 
 
 class VideoBody(BaseModel):
-    """What is known of a video; every field but the title may be left out."""
+    """The metadata of a video. Every field but the title is optional."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 

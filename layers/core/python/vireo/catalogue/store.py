@@ -1,4 +1,4 @@
-"""The catalogue's operations: a change is stored together with the news of it."""
+"""The catalogue's operations: every change is stored together with its notice to readers."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from vireo.catalogue import updates
 from vireo.catalogue.models import Status, Video, VideoBody
 from vireo.ports import Delete, Ports, Table, walk
 
-#: Two rows for each video, 100 in one atomic write.
+#: Videos in one atomic write, which takes 100 rows: two for each video.
 _TOGETHER = 50
 
 
 class UnknownVideo(LookupError):
-    """There is no video of that id."""
+    """There is no video with that id."""
 
 
 class Catalogue:
-    """Videos of one tenant. What is written here is recommended, or gone, within 30 seconds."""
+    """The videos of one tenant. Changes reach recommendations within 30 seconds."""
 
     def __init__(self, ports: Ports) -> None:
         self._records = ports.records
         self._clock = ports.clock
 
     def put(self, video_id: str, body: VideoBody) -> Video:
-        """Store a video, whether or not it was there."""
+        """Store a video, or replace it."""
         video = Video(video_id=video_id, **body.model_dump())
         self._records.write(updates.writes(video, self._clock.now()))
         return video
@@ -32,9 +32,9 @@ class Catalogue:
     def put_all(
         self, videos: Sequence[Video], progress: Callable[[int, int], None] | None = None
     ) -> int:
-        """Store many, fifty in one atomic write; storing them again after a failure is no harm.
+        """Store many videos, fifty in one atomic write. It may be repeated after a failure.
 
-        ``progress`` is called with how many are stored, and of how many.
+        ``progress`` is called with the number stored so far and the total.
         """
         now = self._clock.now()
         for start in range(0, len(videos), _TOGETHER):
@@ -58,7 +58,7 @@ class Catalogue:
         return Video.model_validate(found.item)
 
     def delete(self, video_id: str) -> None:
-        """Take a video out of the catalogue and of every answer. Raises `UnknownVideo`."""
+        """Remove a video from the catalogue and from all answers. Raises `UnknownVideo`."""
         gone = self.get(video_id).model_copy(update={"status": Status.DELETED})
         news = updates.entry(gone.model_dump(mode="json"), self._clock.now())
         self._records.write([Delete(Table.VIDEOS, updates.shard(video_id), video_id), news])

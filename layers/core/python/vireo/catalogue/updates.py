@@ -1,4 +1,4 @@
-"""The changes of the catalogue since a bundle: written with each of them, polled by readers."""
+"""Notices of changed videos, written with each change and polled by serving processes."""
 
 from __future__ import annotations
 
@@ -14,47 +14,47 @@ from vireo.keys import key_of
 from vireo.ports import Put, Record, Records, Table, walk
 
 HOUR = 3600.0
-#: Clocks of writers differ, and a write may be seen late: readers look that far back again.
+#: Seconds that readers look back, because writers' clocks differ and writes may appear late.
 OVERLAP = 60.0
-#: Changes are kept so long; a bundle older than that has lost some, and must be replaced.
+#: Lifetime of a notice in seconds; an older bundle misses changes and must be replaced.
 KEPT = 35 * 86400.0
-#: Partitions of the catalogue, so that it can be listed.
+#: Number of partitions of the catalogue, by which it is listed.
 SHARDS = 64
 
 
 def shard(video_id: str) -> str:
-    """The partition of the catalogue that a video is listed in."""
+    """The partition of the catalogue in which a video is listed."""
     return f"s{key_of(video_id) % SHARDS:02d}"
 
 
 def writes(video: Video, now: float) -> list[Put]:
-    """The two rows of a changed video; they are written together or not at all."""
+    """The two rows of a changed video, to be written atomically."""
     item = video.model_dump(mode="json")
     sketch = text.embed(text.describe(video.title, video.tags)).astype(np.float16)
-    # The text's vector comes with it, so that no reader has to embed what is new.
+    # The notice carries the text's vector, so that readers need not embed new videos.
     change = item | {"text": sketch.tobytes(), "embedder_id": text.EMBEDDER_ID}
     return [Put(Table.VIDEOS, shard(video.video_id), video.video_id, item), entry(change, now)]
 
 
 def entry(change: dict[str, Any], now: float) -> Put:
-    """The row of OVERLAY that tells readers of a change."""
+    """The row of OVERLAY that notifies readers of a change."""
     sort = f"{int(now * 1000):013d}#{change['video_id']}"
     return Put(Table.OVERLAY, str(int(now // HOUR)), sort, change, expires=now + KEPT)
 
 
 class Updates:
-    """What one process has seen of the changes since a moment."""
+    """The changes since a moment, as seen by one process."""
 
     def __init__(self, records: Records, since: float) -> None:
         self._records = records
         self._since = since
         self._latest: dict[str, tuple[str, int]] = {}
-        self.news = 0  #: how many changes were taken in
+        self.news = 0  #: number of changes so far
         self.videos: dict[str, Video] = {}
         self.texts: dict[str, NDArray[np.float32]] = {}
 
     def poll(self, now: float) -> None:
-        """Take in what came since the last poll. Repeats change nothing."""
+        """Read the changes since the last poll. Repeats have no effect."""
         for record in self._read(max(self._since - OVERLAP, now - KEPT), now):
             self._take(record)
         self._since = max(self._since, now)
@@ -67,7 +67,7 @@ class Updates:
     def _take(self, record: Record) -> None:
         item = dict(record.item)
         video_id = item["video_id"]
-        # Two changes of one millisecond share a row; its version tells them apart.
+        # Two changes in the same millisecond share a row; its version tells them apart.
         if (record.sort, record.version) <= self._latest.get(video_id, ("", 0)):
             return
         self._latest[video_id] = record.sort, record.version

@@ -1,1 +1,1 @@
-"""What viewers do: taken in, followed, collected."""
+"""Viewers' events: intake, processing of the stream, and collection in files."""

@@ -1,4 +1,4 @@
-"""Takes events in: each is judged alone and put on the stream, and the answer tells its fate."""
+"""The intake of events: each is validated by itself, put on the stream, and reported."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from vireo.ports import Ports, Unavailable
 
 
 class Fate(BaseModel):
-    """What became of one event."""
+    """The outcome of one event."""
 
     model_config = ConfigDict(frozen=True)
 
-    event_id: str | None  #: None where none can be read
+    event_id: str | None  #: None if it is unreadable
     fate: Annotated[
         Literal["accepted", "refused", "unavailable"],
         Field(description="refused: never send it again; unavailable: send it again"),
@@ -26,7 +26,7 @@ class Fate(BaseModel):
 
 
 class Taken(BaseModel):
-    """What became of every event of a call, in its order."""
+    """The outcome of every event of a call, in the same order."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,7 +35,7 @@ class Taken(BaseModel):
 
 
 class Intake:
-    """The way in, of one tenant."""
+    """The intake of events of one tenant."""
 
     def __init__(self, ports: Ports) -> None:
         self._stream = ports.stream
@@ -43,15 +43,15 @@ class Intake:
         self._meter = ports.meter
 
     def take(self, given: Sequence[Any], user: str | None = None) -> Taken:
-        """Put the good ones of up to 500 events on the stream, in their order.
+        """Put the valid ones among up to 500 events on the stream, in order.
 
         Args:
-            given: events as JSON had them.
-            user: whom the caller may speak for; None for everybody.
+            given: the events, parsed from JSON.
+            user: the only user whose events the caller may send; None for any user.
 
         Raises:
-            Refusal: too many events, or none.
-            Unavailable: not one good event could be put on the stream.
+            Refusal: there are no events, or too many.
+            Unavailable: no valid event could be put on the stream.
         """
         if not 1 <= len(given) <= BATCH:
             raise Refusal("events", f"a call brings 1 to {BATCH} events, not {len(given)}")
@@ -69,7 +69,7 @@ class Intake:
         return Taken(accepted=accepted, events=fates)
 
     def _publish(self, rows: Sequence[EventRow]) -> Sequence[str | None]:
-        """The key is the user: what one viewer did stays in order."""
+        """Publish with the user as the key, so that the events of one viewer stay in order."""
         records = [(row.user_id, row.model_dump_json(exclude_none=True).encode()) for row in rows]
         return self._stream.publish(records) if records else []
 

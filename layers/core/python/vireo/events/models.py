@@ -1,4 +1,4 @@
-"""What an event is, once: for the route, the stream, the collected files and the Glue table."""
+"""The model of an event, for the route, the stream, the collected files and the Glue table."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from vireo.fields import Country, Identifier, Moment, Whole
 from vireo.keys import key_of
 from vireo.viewers.viewer import Event, EventType
 
-#: The end of the moments that count as one: 2100-01-01 (later: somebody's milliseconds).
+#: Upper limit of a timestamp, 2100-01-01: anything later is in milliseconds by mistake.
 LATEST = 4_102_444_800.0
-#: The longest that one watch may last, in seconds: two days.
+#: Maximum length of a watch in seconds: two days.
 LONGEST = 172_800.0
-#: How far ahead of us a client's clock may be, and how late an event may come, in seconds.
+#: Tolerance for clients' clocks that are fast, and maximum age of an event, in seconds.
 EARLY, LATE = 300.0, 30 * 86_400.0
-#: How many events one call may bring.
+#: Maximum number of events in one call.
 BATCH = 500
 
 _MOMENT: TypeAdapter[Any] = TypeAdapter(Moment)
 
 
 def _seconds(value: Any) -> Any:
-    """Unix seconds of ISO 8601 with a zone; numbers are left to be checked."""
+    """Unix seconds of an ISO 8601 string with a zone; numbers are returned as they are."""
     return _MOMENT.validate_python(value).timestamp() if isinstance(value, str) else value
 
 
@@ -54,10 +54,10 @@ Timestamp = Annotated[
 
 
 class EventRow(BaseModel):
-    """One thing that a viewer did to a video, or that was shown to them, and what it followed from.
+    """An action of a viewer on a video, or an impression, with its context.
 
-    The fields are the columns of collected events, in their order (docs/events.md). Values are of
-    the types that JSON has for them: ``"5"`` is no number.
+    The fields are the columns of collected events, in their order (docs/events.md). Types are
+    strict, as in JSON: ``"5"`` is not a number.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -83,7 +83,7 @@ class EventRow(BaseModel):
     variant: Identifier | None = None
 
     def happened(self) -> Event:
-        """The event as it changes a viewer."""
+        """The event in the form that is applied to a viewer."""
         seconds, fraction = self.watch_seconds, self.watch_fraction
         return Event(
             self.type,
@@ -95,7 +95,7 @@ class EventRow(BaseModel):
 
 
 class Exposure(BaseModel):
-    """Who was in which variants in a request: made by the recommender, on the same stream."""
+    """The experiment variants of a request: written by the recommender to the same stream."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -124,12 +124,12 @@ def _hive(annotation: Any) -> str:
     return {float: "double", int: "int"}.get(kind, "string")
 
 
-#: Columns of collected events by name, with their Hive types, as Glue and Arrow take them.
+#: Hive types of the columns of collected events, by name, for Glue and Arrow.
 COLUMNS: Mapping[str, str] = _columns()
 
 
 class Refusal(ValueError):
-    """An event that cannot be taken: which field is to blame, and why."""
+    """An invalid event; names the field and the reason."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
@@ -138,14 +138,14 @@ class Refusal(ValueError):
 
 
 def checked(given: Any, now: float) -> EventRow:
-    """The event, if it is well-formed and of a plausible time.
+    """The event, validated.
 
     Args:
-        given: what JSON had.
-        now: unix seconds at which it came in.
+        given: the event, parsed from JSON.
+        now: its time of arrival in unix seconds.
 
     Raises:
-        Refusal: it is not.
+        Refusal: it is malformed, or its time is implausible.
     """
     try:
         row = EventRow.model_validate(given)

@@ -1,4 +1,4 @@
-"""Collected events as Parquet: the columns of the model, as Firehose writes them in AWS."""
+"""Collected events as Parquet files, with the columns that Firehose writes in AWS."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from vireo.events.models import COLUMNS, EventRow, Exposure
 
-#: Arrow's types by Hive's.
+#: Arrow type of each Hive type.
 TYPES = {
     "string": pa.string(),
     "double": pa.float64(),
@@ -23,9 +23,9 @@ SCHEMA = pa.schema([pa.field(name, TYPES[hive]) for name, hive in COLUMNS.items(
 
 
 def as_parquet(payloads: Sequence[bytes]) -> bytes:
-    """A file of events and exposures, as the stream carries them and `delivery.app` let them go on.
+    """A file of events and exposures, from the stream's payloads that `delivery.app` accepted.
 
-    Raises ValueError for what is neither.
+    Raises ValueError for any other payload.
     """
     buffer = BytesIO()
     table = pa.Table.from_pylist([_row(payload) for payload in payloads], schema=SCHEMA)

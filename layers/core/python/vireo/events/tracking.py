@@ -1,4 +1,4 @@
-"""Follows the stream of events: viewers change by it, and so do the hot counters of videos."""
+"""The consumer of the event stream: it updates viewers and the hot counters of videos."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vireo.viewers.viewer import EventType, apply, is_positive
 
 
 def read(arrival: Arrival) -> Change[Row] | None:
-    """The event that a record holds; None for an exposure. Raises `Poison`."""
+    """The event in a record; None for an exposure. Raises `Poison`."""
     try:
         given = orjson.loads(arrival.payload)
     except orjson.JSONDecodeError as error:
@@ -30,7 +30,7 @@ def read(arrival: Arrival) -> Change[Row] | None:
         if isinstance(given, dict) and given.get("type") == "exposure":
             Exposure.model_validate(given)
             return None
-        # The route has judged the time by when the event came in; here it may be replayed.
+        # The age is judged by time of arrival, as in the route: the record may be a replayed one.
         row = checked(given, arrival.arrived)
     except Refusal as refusal:
         raise Poison(str(refusal)) from None
@@ -43,24 +43,24 @@ def read(arrival: Arrival) -> Change[Row] | None:
 
 @dataclass
 class _Known:
-    """A viewer's events since the past was written; see `vireo.viewers.rows`."""
+    """A viewer's events since the last settlement; see `vireo.viewers.rows`."""
 
     user: str
     events: bytearray = field(default_factory=bytearray)
-    erased: float | None = None  #: nothing up to this moment is known of them any more
+    erased: float | None = None  #: events up to this moment are ignored
     settled: int = 0
-    version: int = 0  #: of the row of now
-    past: Record | None = None  #: only if there was a past, but no row of now yet
+    version: int = 0  #: of the row ``now``
+    past: Record | None = None  #: only if the row ``past`` exists and ``now`` does not
 
 
 @dataclass(frozen=True)
 class Viewers:
-    """Viewers follow what they do."""
+    """The projection of events to viewers."""
 
     records: Records
 
     def read(self, key: str) -> tuple[_Known, Memory]:
-        """What came lately. The past is not read: no event depends on it."""
+        """The events since the last settlement. The row ``past`` is not needed to add an event."""
         page = self.records.query(Table.VIEWERS, key, after=rows.PAST)
         found = {record.sort: record for record in page.records}
         now, seen = found.get(rows.NOW), found.get(rows.SEEN)
@@ -73,7 +73,7 @@ class Viewers:
         return _Known(key, events, erased, rows.settled(now), now.version), memory
 
     def _first(self, key: str) -> tuple[_Known, Memory]:
-        """One of whom no event is known may have been erased: the note says until when."""
+        """The state of a viewer without events; they may have been erased, which a note records."""
         past = self.records.get(Table.VIEWERS, key, rows.PAST)
         if past is not None and "position" in past.item:  # all in one row, as of version 1
             erased, memory = past.item["erased"], Memory.of(past.item)
@@ -82,16 +82,18 @@ class Viewers:
         return _Known(key, erased=erased, settled=rows.settled(past), past=past), memory
 
     def apply(self, state: _Known, change: Change[Row]) -> _Known:
-        """What an erased person did before they asked for it stays forgotten."""
+        """The state with the event appended, unless an erasure covers it."""
         row = change.what
         if state.erased is None or row.timestamp > state.erased:
             state.events += rows.pack_event(row.happened())
         return state
 
     def writes(self, state: _Known, memory: Memory) -> Sequence[Put]:
-        """A row of events; now and then, and where only a past was, the past and identities too.
+        """The row ``now``; and, when events are settled, the rows ``past`` and ``seen``, too.
 
-        Who is erased meanwhile has no row of that version any more.
+        Events are settled after every `rows.SETTLE`, and the first time if there is only a
+        ``past``. An erasure in the meantime deletes the row, so its expected version no longer
+        exists.
         """
         beside: list[Put] = []
         if state.past is not None or len(memory) >= rows.SETTLE:
@@ -112,7 +114,7 @@ class Viewers:
 
 @dataclass
 class _Tally:
-    """Counts, and what is to be added to them."""
+    """Stored counts, and the changes to be added to them."""
 
     counts: counters.Counts
     version: int
@@ -121,7 +123,7 @@ class _Tally:
 
 @dataclass(frozen=True)
 class Videos:
-    """The counters of one bucket of time, one shard and one part of the videos follow events."""
+    """The projection of events to the counters of one bucket, shard and part of the videos."""
 
     records: Records
     bucket: int
@@ -129,13 +131,13 @@ class Videos:
     part: int
 
     def read(self, key: str) -> tuple[_Tally, Memory]:
-        """What was counted so far."""
+        """The counts so far."""
         found = self.records.get(*counters.place(self.bucket, self.shard, self.part))
         item, version = (None, 0) if found is None else (found.item, found.version)
         return _Tally(counters.unpack(item), version), Memory.of(item)
 
     def apply(self, state: _Tally, change: Change[Row]) -> _Tally:
-        """Count."""
+        """The counts with the event added."""
         row = change.what
         event = row.happened()
         pair = event.video, (row.country or "").encode()
@@ -152,7 +154,7 @@ class Videos:
         return state
 
     def writes(self, state: _Tally, memory: Memory) -> Sequence[Put]:
-        """Packed, without the least active when there are too many."""
+        """The packed counts, without the least active pairs if there are too many."""
         total = counters.added(state.counts, counters.rows(state.changes))
         item = counters.pack(counters.bounded(total)) | memory.item()
         place = counters.place(self.bucket, self.shard, self.part)
@@ -160,7 +162,7 @@ class Videos:
 
 
 class Tracking:
-    """The consumer of one tenant."""
+    """The consumer of one tenant's events."""
 
     def __init__(self, ports: Ports) -> None:
         self._records = ports.records
@@ -169,10 +171,10 @@ class Tracking:
         self._clock = ports.clock
 
     def follow(self, batch: Sequence[Arrival]) -> int | None:
-        """Let viewers, then videos, follow records of one shard, in order of their position.
+        """Process records of one shard, in order of position: first for viewers, then for videos.
 
         Returns:
-            the position of the first record that must be delivered again; None when all is done.
+            the position of the first record that must be redelivered, or None.
         """
         if not batch:
             return None
@@ -187,12 +189,12 @@ class Tracking:
         return failed
 
     def _count(self, changes: Sequence[Change[Row]]) -> None:
-        """Videos follow only what counted for a viewer; see `vireo.projection` for why it may."""
+        """Count the events that counted for their viewer; `vireo.projection` explains it."""
         parts: dict[Videos, list[Change[Row]]] = {}
         for change in changes:
             bucket = int(change.arrival.arrived // counters.BUCKET)
             part = key_of(change.what.video_id) % PARTS
-            # By position alone: the identity was judged with the viewer.
+            # Without an identity: repeats were removed with the viewer's state.
             counted = Change(change.arrival, None, change.what)
             projection = Videos(self._records, bucket, change.arrival.shard, part)
             parts.setdefault(projection, []).append(counted)

@@ -1,4 +1,4 @@
-"""The home that a command was told of: that of a deployed environment, or a laptop's folder."""
+"""The home chosen on a command line: a deployed environment, or a folder on a laptop."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from vireo.ports import Home
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """``--state``, ``--environment`` and ``--tenant``."""
+    """Add ``--state``, ``--environment`` and ``--tenant``."""
     parser.add_argument("--state", type=Path, default=Path(".state"), help="the state folder")
     parser.add_argument(
-        "--environment", choices=("dev", "staging", "prod"), help="a deployed one, not the laptop"
+        "--environment", choices=("dev", "staging", "prod"), help="a deployed environment"
     )
     parser.add_argument("--tenant", default="default")
 
 
 @contextmanager
 def chosen(options: argparse.Namespace) -> Iterator[Home]:
-    """The home that those options name. Raises `vireo.ports.Missing` when it is not deployed."""
+    """The home that those options name. Raises `vireo.ports.Missing` if it is not deployed."""
     if options.environment:
-        # Imported when needed: boto3 takes its time.
+        # Imported only when needed, because boto3 loads slowly.
         from vireo.homes.deployed import deployed  # noqa: PLC0415
 
         with deployed(options.environment) as there:

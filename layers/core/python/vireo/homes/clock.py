@@ -1,4 +1,4 @@
-"""The time, as it is and as a test wants it."""
+"""Clocks: the system's, and one that tests can set."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class SystemClock:
         return time.time()
 
     def monotonic(self) -> float:
-        """Seconds that only grow."""
+        """Seconds that never go back."""
         return time.monotonic()
 
 
 class MovableClock:
-    """`vireo.ports.Clock` that stands still until it is moved."""
+    """`vireo.ports.Clock` that stands still until it is advanced."""
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self._now = now
@@ -29,11 +29,11 @@ class MovableClock:
         return self._now
 
     def monotonic(self) -> float:
-        """Seconds moved so far."""
+        """Seconds advanced so far."""
         return self._monotonic
 
     def advance(self, seconds: float) -> None:
-        """Move both times forward."""
+        """Advance both times."""
         if seconds < 0:
             raise ValueError("time does not go back")
         self._now += seconds

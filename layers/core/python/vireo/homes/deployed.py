@@ -1,4 +1,4 @@
-"""The home of a deployed environment as a laptop opens it: found by the outputs of its stacks."""
+"""The home of a deployed environment, opened from a laptop through the outputs of its stacks."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from vireo.homes.meter import LocalMeter
 from vireo.ports import Missing, Ports, Table
 from vireo.settings import Settings
 
-#: A laptop is farther away than a function: seconds that a call may take.
+#: Time limits in seconds, longer than a function's because a laptop is farther away.
 _PATIENCE: dict[str, Any] = {"record_seconds": 10.0, "blob_seconds": 60.0, "connect_seconds": 5.0}
 
 
 def outputs(environment: str, part: str) -> dict[str, str]:
-    """The outputs of a stack, e.g. ``part="data"``. Raises `Missing` when there is none."""
+    """The outputs of a stack, e.g. ``part="data"``. Raises `Missing` if it does not exist."""
     client: Any = boto3.client("cloudformation")
     name = f"vireo-{environment}-{part}"
     try:
@@ -33,10 +33,10 @@ def outputs(environment: str, part: str) -> dict[str, str]:
 
 @contextmanager
 def deployed(environment: str, machine: str | None = None) -> Iterator[AwsHome]:
-    """The home of an environment, with the credentials of whoever runs this.
+    """The home of an environment, with the current AWS credentials.
 
-    It has no cache, which commands have no use for; ``machine`` is the ARN of the
-    training state machine for who starts it. Raises `Missing` when it is not deployed.
+    It has no cache, which commands do not need. ``machine`` is the ARN of the training state
+    machine, for commands that start it. Raises `Missing` if the environment is not deployed.
     """
     data, serving = outputs(environment, "data"), outputs(environment, "recommender")
     names = {table: table.value.title().replace("_", "") for table in Table}
@@ -58,7 +58,7 @@ def deployed(environment: str, machine: str | None = None) -> Iterator[AwsHome]:
 
 
 def finish(ports: Ports, version: str, every: float = 10.0) -> None:
-    """Release a bundle and wait until every request is served by it. Raises `Withdrawn`."""
+    """Release a bundle and wait until it serves every request. Raises `Withdrawn`."""
     begun = ports.releases.begin(version)
     while begun is not None and not ports.releases.finished(begun):
         time.sleep(every)

@@ -1,8 +1,8 @@
-"""Items as bytes, the same in both homes, and the limits that a write must keep.
+"""Items as bytes, the same in both homes, and the limits of a write.
 
-An item is one packed value. DynamoDB's own attributes would cost 8–12 ms of deserialising for a
-hundred items and 7.7 ms instead of 1.9 for one of 22 attributes, and would turn floats into
-decimals; nothing here ever filters by an attribute inside an item.
+An item is stored as one packed value. DynamoDB's own attributes would cost 8–12 ms of deserialising
+for a hundred items, and 7.7 ms instead of 1.9 for one item of 22 attributes, and would turn floats
+into decimals. No query filters by an attribute inside an item.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import orjson
 from vireo.homes.names import checked_key
 from vireo.ports import Delete, Item, Put, Refused
 
-#: DynamoDB's 400 KB hold the keys and the names of attributes too: 3 KB are kept for them.
+#: DynamoDB's limit of 400 KB, less 3 KB for keys and attribute names.
 ITEM_BYTES = 397 * 1024
 WRITES = 100
 WRITE_BYTES = 4 * 1024 * 1024
 
 _HEADER = struct.Struct("<B?I")
 _FORMAT = 1
-#: JSON has no bytes: they follow it, and their place says {_BYTES: [start, length]}.
+#: Bytes follow the JSON, which refers to them as {_BYTES: [start, length]}.
 _BYTES = "\0"
 
 
 def pack(item: Item) -> bytes:
-    """The item as bytes; `unpack` gives back equal values of the same types.
+    """The item as bytes, from which `unpack` restores equal values of the same types.
 
     Raises `Refused` for anything but None, bool, 64-bit int, finite float, str, bytes, list and
-    dict with str keys (their subclasses included: a numpy float is not a float), and for an item
+    dict with str keys (subclasses are refused, too: a numpy float is not a float), and for an item
     over 397 KB.
     """
     blobs: list[bytes] = []
@@ -54,7 +54,7 @@ def unpack(packed: bytes) -> Item:
 
 
 def checked_writes(writes: Sequence[Put | Delete]) -> dict[tuple[str, str, str], bytes]:
-    """Packed items by (table, key, sort), if the writes fit one transaction. Raises `Refused`."""
+    """Packed items of a transaction by (table, key, sort). Raises `Refused` beyond its limits."""
     if len(writes) > WRITES:
         raise Refused(f"at most {WRITES} writes at once, not {len(writes)}")
     packed: dict[tuple[str, str, str], bytes] = {}
@@ -73,7 +73,7 @@ def checked_writes(writes: Sequence[Put | Delete]) -> dict[tuple[str, str, str],
 
 
 def checked_amounts(amounts: Mapping[str, int | float]) -> dict[str, int | float]:
-    """Amounts that can be added to fields. Raises `Refused`."""
+    """The amounts, if they can be added to fields. Raises `Refused`."""
     if not amounts:
         raise Refused("nothing to add")
     for name, amount in amounts.items():
@@ -83,7 +83,7 @@ def checked_amounts(amounts: Mapping[str, int | float]) -> dict[str, int | float
 
 
 def checked_number(name: str, value: Any) -> int | float:
-    """A field's value, if it can be added to. Raises `Refused`."""
+    """The value of a field, if it is a number. Raises `Refused`."""
     if type(value) not in (int, float):
         raise Refused(f"{name} holds no number")
     number: int | float = value
@@ -91,7 +91,7 @@ def checked_number(name: str, value: Any) -> int | float:
 
 
 def whole_second(expires: float | None) -> int | None:
-    """A moment of expiry as DynamoDB keeps it: whole seconds, rounded up."""
+    """A time of expiry in whole seconds, rounded up, as DynamoDB stores it."""
     return None if expires is None else math.ceil(expires)
 
 

@@ -1,4 +1,4 @@
-"""What streams and state machines take: the limits of AWS, kept by both homes."""
+"""The limits of AWS on stream records and state machine documents, enforced by both homes."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from vireo.ports import Refused
 
 RECORDS = 500
 RECORD_BYTES = 1024 * 1024
-#: Kinesis allows 256 characters for a partition key; the tenant needs some.
+#: Kinesis allows 256 characters for a partition key, which includes the tenant.
 KEY_CHARACTERS = 200
-#: Step Functions passes at most this much from state to state.
+#: Step Functions' limit on the data passed between states.
 DOCUMENT_BYTES = 256 * 1024
 
 
 def refusals(records: Sequence[tuple[str, bytes]]) -> list[str | None]:
-    """Per record why it can never be taken, or None. Raises `Refused` for over 500 records."""
+    """For each record, None or the reason to refuse it. Raises `Refused` for over 500 records."""
     if len(records) > RECORDS:
         raise Refused(f"at most {RECORDS} records at once, not {len(records)}")
     return [_refusal(key, payload) for key, payload in records]
 
 
 def owned(document: Mapping[str, Any], tenant: str) -> dict[str, Any]:
-    """A run's document with its tenant in it, by which the steps open their home.
+    """A run's document with its tenant added, from which the steps open their home.
 
-    Raises `Refused` for another's document, over 256 KB, or anything but plain JSON.
+    Raises `Refused` for another tenant's document, for over 256 KB, and for anything but plain
+    JSON.
     """
     if document.get("tenant", tenant) != tenant:
         raise Refused(f"a document of {tenant} cannot be for {document['tenant']!r}")

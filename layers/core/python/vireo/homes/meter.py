@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from threading import Lock
 
 _LOG = logging.getLogger("vireo.metrics")
-#: A laptop that serves for weeks keeps the latest measurements only.
+#: Measurements kept of each series, so that a long-running laptop does not fill up.
 _KEPT = 10_000
 
 _Series = tuple[str, frozenset[tuple[str, str]]]
 
 
 class LocalMeter:
-    """`vireo.ports.Meter` that remembers; with ``log`` every measurement is also a line."""
+    """`vireo.ports.Meter` in memory; with ``log`` every measurement is also logged."""
 
     def __init__(self, *, log: bool = False) -> None:
         self._log = log

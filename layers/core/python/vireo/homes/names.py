@@ -1,4 +1,4 @@
-"""Which names both homes accept, so that no tenant can name, or forge, what is another's."""
+"""Validation of tenants, keys and blob names: no tenant can address or forge another's data."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 
 from vireo.ports import Refused
 
-#: The tenant that holds what belongs to no tenant: clients, and whose they are.
+#: The tenant for data outside all tenants: the clients, and the tenant of each.
 SYSTEM = "_system"
 
-#: DynamoDB allows 2048 bytes for a partition key and 1024 for a sort key; our prefixes need some.
+#: DynamoDB allows 2048 bytes for a partition key and 1024 for a sort key, prefixes included.
 KEY_BYTES = 1024
 SORT_BYTES = 1000
-#: S3 allows 1024 bytes for an object's key; one part must fit a file system's 255.
+#: S3 allows 1024 bytes for an object's key, file systems 255 for one part of it.
 BLOB_BYTES = 900
 PART_BYTES = 200
 
@@ -22,10 +22,10 @@ _EXECUTION = re.compile(r"[A-Za-z0-9_-]{1,47}")
 
 
 def checked_tenant(tenant: str) -> str:
-    """The tenant, if it is one: ``[a-z0-9-]{1,32}`` or ``_system``. Raises `Refused`.
+    """The tenant's name, if it is valid: ``[a-z0-9-]{1,32}`` or ``_system``. Raises `Refused`.
 
-    No tenant contains ``#``, ``/``, ``:`` or an inner ``_``, which are what separates a tenant from
-    the rest of a record's key, a blob's name, a cache key and an execution's name.
+    A name never contains ``#``, ``/``, ``:`` or an inner ``_``, the separators after the tenant in
+    a record's key, a blob's name, a cache key and an execution's name.
     """
     if tenant != SYSTEM and not _TENANT.fullmatch(tenant):
         raise Refused(f"not a tenant: {tenant!r}")
@@ -33,7 +33,7 @@ def checked_tenant(tenant: str) -> str:
 
 
 def checked_key(key: str, sort: str) -> None:
-    """Raises `Refused` unless 1–1024 bytes of key and 0–1000 bytes of sort, in valid UTF-8."""
+    """Raise `Refused` unless a key has 1–1024 bytes and a sort key 0–1000, in valid UTF-8."""
     if not key:
         raise Refused("a record's key must not be empty")
     if _bytes(key) > KEY_BYTES:
@@ -43,7 +43,7 @@ def checked_key(key: str, sort: str) -> None:
 
 
 def checked_blob(name: str) -> str:
-    """The blob's name, if it is one: parts of plain characters between ``/``. Raises `Refused`."""
+    """The blob's name, if it is valid: plain characters between ``/``. Raises `Refused`."""
     parts = name.split("/")
     if len(name) > BLOB_BYTES or not all(_PART.fullmatch(p) and p.strip(".") for p in parts):
         raise Refused(f"not a blob's name: {name!r}")
@@ -51,23 +51,23 @@ def checked_blob(name: str) -> str:
 
 
 def checked_prefix(prefix: str) -> str:
-    """The start of a blob's name (which may end anywhere). Raises `Refused`."""
+    """A prefix of blobs' names, which may end anywhere in a name. Raises `Refused`."""
     if prefix:
         checked_blob(prefix.removesuffix("/"))
     return prefix
 
 
 def execution_name(tenant: str, name: str) -> str:
-    """The name of a tenant's execution among all tenants', at most 80 characters."""
+    """The name of a tenant's execution, unique among all tenants; at most 80 characters."""
     if not _EXECUTION.fullmatch(name):
         raise Refused(f"not an execution's name: {name!r}")
     return f"{tenant}_{name}"
 
 
 def sort_range(prefix: str, after: str | None, before: str | None) -> tuple[str, str | None]:
-    """First sort key of a query and the one it ends before (None: no end).
+    """First sort key of a query (inclusive) and its end (exclusive, None: no end).
 
-    The smallest string greater than ``after`` is ``after`` with a NUL behind it.
+    The smallest string greater than ``after`` is ``after`` followed by NUL.
     """
     first = prefix if after is None else max(prefix, after + "\0")
     ends = [e for e in (_successor(prefix), before) if e is not None]
@@ -75,7 +75,7 @@ def sort_range(prefix: str, after: str | None, before: str | None) -> tuple[str,
 
 
 def _successor(prefix: str) -> str | None:
-    """The smallest string greater than all that start with ``prefix``; None when there is none."""
+    """The smallest string greater than all that start with ``prefix``; None if there is none."""
     stem = prefix.rstrip("\U0010ffff")
     if not stem:
         return None

@@ -1,4 +1,4 @@
-"""The cache in Redis or ElastiCache, for both homes: whatever goes wrong is a miss and a metric."""
+"""The cache in Redis or ElastiCache, for both homes: any error is a miss and a metric."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from redis.retry import Retry
 from vireo.ports import Clock, Meter
 
 T = TypeVar("T")
-#: After a failure nobody asks Redis for this long; doubled with every failed probe, up to the last.
+#: Seconds without calls after a failure; doubled at every failed probe, up to the maximum.
 FIRST_PAUSE, LAST_PAUSE = 0.25, 8.0
 
 
 class RedisServer:
-    """One server, and whether it is worth asking.
+    """A connection to one server, with a circuit breaker.
 
     A dead Redis would cost every request its time limit. So a failure opens a pause in which all
-    calls are misses at once; after it one caller at a time probes.
+    calls are misses at once. After it, one caller at a time probes the server.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class RedisServer:
             credential_provider=credentials,
             socket_timeout=time_limit,
             socket_connect_timeout=time_limit,
-            # One more try for a pooled connection that the server has dropped meanwhile.
+            # One retry, for a pooled connection that the server has closed in the meantime.
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
             health_check_interval=0,
         )
 
     def ask(self, operation: str, meter: Meter, call: Callable[[redis.Redis], T]) -> T | None:
-        """The answer to a call; None, and a metric, when there is none."""
+        """The result of a call; on failure None, and a metric."""
         if not self._admitted():
             meter.count("CacheSkipped", operation=operation)
             return None
@@ -66,7 +66,7 @@ class RedisServer:
         return answer
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._redis.close()
 
     def _admitted(self) -> bool:
@@ -122,7 +122,7 @@ class RedisCache:
         self._server.ask("delete", self._meter, lambda r: r.delete(name))
 
     def add(self, key: str, amount: int = 1, *, seconds: float) -> int | None:
-        """See the port; the time to live starts when the count does."""
+        """See the port. The lifetime starts with the first count."""
         name = self._name(key)
 
         def count(server: redis.Redis) -> int:

@@ -1,1 +1,1 @@
-"""What state machines share: run documents, steps, what a step leaves, and progress."""
+"""The common parts of all state machines: run documents, steps, artifacts and progress."""

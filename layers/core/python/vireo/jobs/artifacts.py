@@ -1,4 +1,4 @@
-"""What one step leaves for the next: arrays and a document, as blobs of the run."""
+"""Artifacts: arrays and a document that one step leaves for the next, as blobs of the run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def save(blobs: Blobs, prefix: str, arrays: Arrays, document: Mapping[str, Any]) -> None:
-    """Write the arrays, then the document: what has a document is whole."""
+    """Write the arrays, then the document: an artifact with a document is complete."""
     buffer = BytesIO()
     np.savez(buffer, allow_pickle=False, **dict(arrays))
     blobs.write(f"{prefix}/arrays.npz", buffer.getvalue())
@@ -24,7 +24,7 @@ def save(blobs: Blobs, prefix: str, arrays: Arrays, document: Mapping[str, Any])
 
 
 def load(blobs: Blobs, prefix: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """What `save` wrote. Raises `vireo.ports.Missing`."""
+    """The arrays and the document that `save` wrote. Raises `vireo.ports.Missing`."""
     document = orjson.loads(blobs.read(f"{prefix}/document.json"))
     with np.load(BytesIO(blobs.read(f"{prefix}/arrays.npz")), allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}, document

@@ -1,4 +1,4 @@
-"""Delimited text as columns, many lines at a time, with the lines that do not fit named."""
+"""A reader of delimited text: columns in chunks of lines, with malformed lines reported."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-#: Lines per chunk: bounds the lists that the garbage collector walks again and again.
+#: Lines per chunk; bounds the lists that the garbage collector keeps traversing.
 CHUNK = 20_000
 
 
 @dataclass(frozen=True, order=True)
 class Rejected:
-    """A row that was left out; ``line`` counts from 1, in Parquet it is the row."""
+    """A row that was left out; ``line`` counts from 1, and is the row number in Parquet."""
 
     file: str
     line: int
@@ -27,12 +27,12 @@ class Rejected:
 
 
 class DatasetError(ValueError):
-    """The data cannot be read at all: a missing file or column, or a bad row under ``stop``."""
+    """The data is unreadable: a file or column is missing, or a row is invalid under ``stop``."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some lines of one file: columns of text, the line of every row, and what did not fit."""
+    """Some lines of one file: text columns, line numbers of the rows, and the malformed lines."""
 
     columns: pa.Table
     lines: NDArray[np.int64]
@@ -40,7 +40,7 @@ class Chunk:
 
 
 def open_text(path: Path, encoding: str = "utf-8-sig", errors: str = "strict") -> IO[str]:
-    """A text file, unpacked if its name ends in .gz, line ends left as they are."""
+    """A text file, decompressed if its name ends in .gz; line ends are kept as they are."""
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding=encoding, errors=errors, newline="")
     return path.open(encoding=encoding, errors=errors, newline="")
@@ -53,10 +53,10 @@ def read_columns(
     names: Sequence[str] | None = None,
     encoding: str = "utf-8-sig",
 ) -> Iterator[Chunk]:
-    """Chunks of a file in which a row is exactly one line; ``names`` None: the first line's.
+    """Chunks of a file with one row per line; without ``names`` the first line is the header.
 
-    Undecodable bytes become U+FFFD, for the checks of the columns to refuse. Blank lines are
-    passed over. Raises `DatasetError` when the file is damaged or has no header.
+    Undecodable bytes become U+FFFD, which the checks of the columns refuse. Blank lines are
+    skipped. Raises `DatasetError` if the file is damaged or has no header.
     """
     with open_text(path, encoding, errors="replace") as file:
         try:

@@ -1,19 +1,19 @@
-"""Progress of long work: what share of it is done, and what is being done."""
+"""Progress of long work: the share that is done, and the current activity."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-#: Told the share that is done (0–1; None: nobody knows), and what is being done.
+#: Called with the share that is done (0–1; None if unknown) and the current activity.
 Progress = Callable[[float | None, str], None]
 
 
 def silent(share: float | None, what: str) -> None:
-    """Progress that nobody watches."""
+    """Progress that is not shown."""
 
 
 def within(progress: Progress | None, start: float, stop: float, prefix: str = "") -> Progress:
-    """Progress of a part of the work, as progress of the whole from ``start`` to ``stop``."""
+    """Progress of a part of the work, shown as the whole's progress from ``start`` to ``stop``."""
 
     def told(share: float | None, what: str) -> None:
         if progress is not None:
@@ -24,7 +24,7 @@ def within(progress: Progress | None, start: float, stop: float, prefix: str = "
 
 
 def counted(progress: Progress, what: str) -> Callable[[int, int], None]:
-    """Progress of rows: to be called with how many are done, and of how many."""
+    """Progress in rows; call the result with the number of rows done and the total."""
 
     def told(done: int, total: int) -> None:
         progress(done / total if total else 1.0, f"{what}: {done:,} of {total:,}")

@@ -1,8 +1,8 @@
 """The run document: the small JSON that every state of a state machine takes and returns.
 
-It names what was made and what was decided; whatever is larger than a few kilobytes is a blob that
-the document only points to. So a step needs nothing but the document and the ports, can run in a
-Lambda or in a container of any size, and can be run again after a crash.
+It lists the artifacts made and the decisions taken. Anything larger than a few kilobytes is a blob
+to which the document only points. A step therefore needs nothing but the document and the ports,
+can run in a Lambda or in a container of any size, and can be repeated after a crash.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class RunDocument(BaseModel):
-    """One run of a state machine; every machine adds what its own steps decide."""
+    """One run of a state machine; every machine adds the results of its own steps."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,34 +23,34 @@ class RunDocument(BaseModel):
     trigger: Literal["manual", "deploy", "schedule"] = "manual"
     seed: int = 1
     config: dict[str, Any] = Field(default_factory=dict, description="overrides of the settings")
-    #: What was made: name of the artifact to the prefix of its blobs.
+    #: Prefix of an artifact's blobs, by name of the artifact.
     artifacts: dict[str, str] = Field(default_factory=dict)
     metrics: dict[str, Any] = Field(default_factory=dict)
-    #: What the parallel states returned; the step that follows them merges it away.
+    #: Documents returned by parallel states; the next step merges them into one.
     branches: list[dict[str, Any]] = Field(default_factory=list)
-    #: Where Catch puts the error of the step that failed.
+    #: The failed step's error, added by the state machine's Catch.
     failure: dict[str, Any] | None = None
 
     def with_artifact(self, name: str) -> Self:
-        """This run with ``name`` under its own prefix."""
+        """This run with the artifact ``name`` added, under a prefix of its own."""
         return self.model_copy(update={"artifacts": {**self.artifacts, name: self.prefix(name)}})
 
     def with_metrics(self, **metrics: Any) -> Self:
-        """This run with more metrics."""
+        """This run with metrics added."""
         return self.model_copy(update={"metrics": {**self.metrics, **metrics}})
 
     def prefix(self, name: str) -> str:
-        """Where the blobs of an artifact of this run live."""
+        """The prefix of the blobs of this run's artifact ``name``."""
         return f"runs/{self.run_id}/{name}"
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:
-        """The run of a document, with what parallel branches added to it.
+        """The run of a document, with the results of its parallel branches merged in.
 
-        Branches start from the same run and only add, so their union loses nothing.
+        Branches start from the same run and only add to it, so their union is complete.
 
         Raises:
-            ValueError: it is no run document, or its branches belong to different runs.
+            ValueError: it is not a run document, or its branches belong to different runs.
         """
         run = cls.model_validate(document)
         branches = [cls.model_validate(b) for b in run.branches]

@@ -1,7 +1,7 @@
-"""Steps of a state machine: a run document in, a run document out, and none done twice.
+"""Steps of a state machine: each takes a run document and returns one, and runs only once.
 
-A step that has finished is not done again: its document is kept as a blob, so a state machine that
-is started again after a crash goes on where it was.
+The document returned by a finished step is kept as a blob, so a state machine that is started again
+after a crash continues where it was.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ Step = Callable[[R, Ports, Progress], R]
 
 @dataclass(frozen=True)
 class Machine(Generic[R]):
-    """What the states of one state machine do."""
+    """The steps of one state machine, by name."""
 
     document: type[R]
     steps: Mapping[str, Step[R]]
-    #: Steps that are done whenever they are asked for, whatever they returned before.
+    #: Steps that run at every call, even if they have run before.
     again: frozenset[str] = frozenset()
 
     def perform(
         self, name: str, document: Mapping[str, Any], ports: Ports, progress: Progress
     ) -> dict[str, Any]:
-        """Run a step by name, or return what it returned when it was run before."""
+        """Run a step by name, or return the result of its earlier run."""
         run = self.document.of(document)
         if name in self.again:
             return self.steps[name](run, ports, progress).model_dump(mode="json")

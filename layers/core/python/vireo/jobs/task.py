@@ -1,4 +1,4 @@
-"""The function behind every state of a state machine: a step's name and a run document in."""
+"""The function behind every state of a state machine; takes the step's name and a run document."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOG = logging.getLogger("vireo.jobs")
 
 
 def lines(step: str, share: float | None, what: str) -> None:
-    """Progress as lines of a log."""
+    """Progress as log lines."""
     done = "" if share is None else f"{share:.0%}"
     _LOG.info("%s %4s %s", step, done, what)
 
@@ -23,12 +23,12 @@ def task(
     machine: Machine[Any],
     progress: Callable[[str, float | None, str], None] = lines,
 ) -> Callable[[Mapping[str, Any], object], Mapping[str, Any]]:
-    """The function, in the home of the tenant that each run document names.
+    """The Lambda handler of a state machine; it opens the tenant that the run document names.
 
     Args:
-        home: of all tenants.
-        machine: whose states call it.
-        progress: is told the step, the share of it that is done, and what is being done.
+        home: the home in which tenants are opened.
+        machine: the state machine whose states call it.
+        progress: called with the step, the share of it that is done, and the current activity.
     """
 
     def handler(event: Mapping[str, Any], context: object) -> Mapping[str, Any]:

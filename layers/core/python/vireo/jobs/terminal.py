@@ -12,15 +12,15 @@ from tqdm import tqdm
 
 from vireo.jobs.progress import Progress
 
-#: In a log a task says something when it begins and ends, and this often in between (seconds).
+#: Seconds between a task's lines in a log; it also has one at its beginning and end.
 EVERY = 10.0
-#: How a bar looks, and that of a task of which nobody knows how long it is.
+#: Format of a bar: with a known share of the work, and without.
 KNOWN = "{desc} {percentage:3.0f}% |{bar:24}| {elapsed} {postfix}"
 UNKNOWN = "{desc} {elapsed} {postfix}"
 
 
 class Terminal:
-    """Tasks by name, each with a share that is done; may be told from several threads."""
+    """Progress of several tasks by name. Thread-safe."""
 
     def __init__(self, stream: Any = None) -> None:
         self._stream = stream or sys.stderr
@@ -46,7 +46,7 @@ class Terminal:
         return lambda share, what: self(name, share, what)
 
     def __call__(self, name: str, share: float | None, what: str) -> None:
-        """Tell how much of a task is done (0–1; None: nobody knows), and what is being done."""
+        """Show the share of a task that is done (0–1; None if unknown) and the current activity."""
         with self._lock:
             if self._stream.isatty():
                 self._draw(name, share, what)

@@ -1,1 +1,1 @@
-"""What should this viewer watch next? Four stages, one request."""
+"""Recommendations for a viewer: one request passes through four stages."""

@@ -1,4 +1,4 @@
-"""Stage 1. From all videos to a few hundred: several sources, merged, each scoring every row."""
+"""Stage 1. Candidates from several sources, a few hundred in all, each scored by every source."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.video_features import VIDEO_FEATURES
 from vireo.vectors import Bits, Rows, best, has
 
-#: Weights of the sources when the bundle brings none: [with a history, without].
+#: Default weights of the ranker and the sources: [with a history, without].
 DEFAULT_BLEND = np.array([[0, 1, 0.5, 0.3, 0.1, 0.1], [0, 1, 0, 0, 0.5, 0.5]], np.float32)
 _RECENT = VIDEO_FEATURES.index("log_recent")
 
 
 @dataclass(frozen=True)
 class Retrieval:
-    """How many candidates each source proposes; ``manifest.config["retrieval"]``."""
+    """Number of candidates by source, and use of the history; ``manifest.config["retrieval"]``."""
 
     tower: int = 300
     neighbours: int = 150
@@ -43,37 +43,37 @@ class Retrieval:
     openers: int = 50
     popularity: int = 100
     fresh: int = 20
-    neighbour_history: int = 50  #: how many of the last videos speak for their neighbours
-    neighbour_decay: float = 1.0  #: how much less the video before speaks
-    successor_history: int = 10  #: likewise for what follows the last videos
+    neighbour_history: int = 50  #: number of the last videos whose neighbours are candidates
+    neighbour_decay: float = 1.0  #: weight of each video relative to the one after it
+    successor_history: int = 10  #: the same for successors
     successor_decay: float = 0.8
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Self:
-        """From a manifest's config; what it does not say is default."""
+        """The settings in a manifest's config; defaults for missing ones."""
         given = config.get("retrieval", {})
         return cls(**{f.name: given[f.name] for f in fields(cls) if f.name in given})
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Ask every source."""
+    """Collects candidates from every source."""
 
     name: ClassVar[str] = "candidates"
 
     def __call__(self, request: Request, slate: Slate) -> Slate:
-        """See `candidates`; what came in is no matter."""
+        """See `candidates`; the incoming slate is ignored."""
         return candidates(request)
 
     def otherwise(self, request: Request, slate: Slate) -> Slate:
-        """When a source breaks: what is popular."""
+        """The fallback if a source fails: popular videos."""
         return popular_only(request)
 
 
 def candidates(request: Request, retrieval: Retrieval | None = None) -> Slate:
-    """Candidates of every source that the bundle has, without what the viewer must not see.
+    """Candidates of every source that the bundle has, without videos the viewer must not see.
 
-    A row appears once, in ascending order; `Slate.score` is the blend of the retrieval scores.
+    Rows are unique and ascending. `Slate.score` is the blend of the retrieval scores.
     """
     snapshot, model = request.snapshot, request.snapshot.loaded
     eligible = request.eligible
@@ -107,7 +107,7 @@ def candidates(request: Request, retrieval: Retrieval | None = None) -> Slate:
 def _votes(
     request: Request, table: Neighbours | None, length: int, decay: float
 ) -> AbstractContextManager[Votes | None]:
-    """What the recent history speaks for in a table; None without a history or a table."""
+    """Scores of a table's videos from the recent history; None without a history or a table."""
     heard = request.history[-length:]
     if table is None or not len(heard):
         return nullcontext()
@@ -116,7 +116,7 @@ def _votes(
 
 
 def encode_viewer(request: Request) -> Floats | None:
-    """The viewer's query vector [d + 1]; None when the bundle has no tower."""
+    """The viewer's query vector [d + 1]; None if the bundle has no tower."""
     tower, index = request.snapshot.loaded.user_tower, request.snapshot.index
     if tower is None or index is None:
         return None
@@ -134,7 +134,7 @@ def encode_viewer(request: Request) -> Floats | None:
 
 
 def popular_only(request: Request) -> Slate:
-    """The popular of the viewer's country in order of popularity, then those of the world."""
+    """The popular videos of the viewer's country, by popularity, then those of the world."""
     model = request.snapshot.loaded
     rows = np.concatenate([model.popular_in(request.country), model.popular_in(0)])
     rows = rows[np.sort(np.unique(rows, return_index=True)[1])]
@@ -145,7 +145,7 @@ def popular_only(request: Request) -> Slate:
 
 
 def retrieval_score(request: Request, z: Floats) -> Floats:
-    """The z-scores of the sources, weighted for the pause before the request."""
+    """The z-scores of the sources, weighted for the pause before the request: float32 [k]."""
     score: Floats = _weights(request, "retrieval_blend")[-len(SOURCES) :] @ z
     return score
 
@@ -169,7 +169,7 @@ def _first(rows: Rows, eligible: Bits, k: int) -> Rows:
 
 
 def _fresh(request: Request) -> Rows:
-    """Those published in the last days, newest first."""
+    """Rows published in the last days, newest first."""
     rows, published = request.snapshot.newest
     oldest = request.now - 86400 * request.tuning.fresh_days
     fresh: Rows = rows[(published >= oldest) & (published <= request.now)]
@@ -177,7 +177,7 @@ def _fresh(request: Request) -> Rows:
 
 
 def _merge(proposals: list[tuple[int, Rows]]) -> tuple[Rows, Any]:
-    """Each row once, ascending, with the bits of those who proposed it."""
+    """Each row once, ascending, with the bits of the sources that proposed it."""
     rows = np.concatenate([r for _, r in proposals]).astype(np.int32)
     bits = np.repeat(
         np.array([1 << s for s, _ in proposals], np.uint8), [len(r) for _, r in proposals]
@@ -191,7 +191,7 @@ def _merge(proposals: list[tuple[int, Rows]]) -> tuple[Rows, Any]:
 def _scores(
     snapshot: Snapshot, rows: Rows, query: Floats | None, tables: Mapping[int, Votes | None]
 ) -> Floats:
-    """What each source says of every row: [len(SOURCES), k]."""
+    """The score of every row by every source: [len(SOURCES), k], NaN where a source has none."""
     model, n = snapshot.loaded, snapshot.n
     scores = np.full((len(SOURCES), len(rows)), np.nan, np.float32)
     if query is not None and snapshot.index is not None:

@@ -1,4 +1,4 @@
-"""Every part of the pipeline by name, in the order in which they run, and what it does."""
+"""A list of all parts of the pipeline, in the order in which they run, with descriptions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vireo.recommender.slate import PROPOSALS
 
 @dataclass(frozen=True)
 class Component:
-    """One part: its name as answers and metrics have it, and a line about it."""
+    """One part: its name in answers and metrics, and a line of description."""
 
     name: str
     description: str
@@ -40,7 +40,7 @@ def _named(table: Mapping[str, str]) -> tuple[Component, ...]:
 
 
 def _described(table: Mapping[str, object]) -> tuple[Component, ...]:
-    """The first line of each part's own documentation."""
+    """Components described by the first line of their own docstring."""
     return _named(
         {name: (inspect.getdoc(part) or "").partition("\n")[0] for name, part in table.items()}
     )

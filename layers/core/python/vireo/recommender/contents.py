@@ -1,4 +1,4 @@
-"""What a bundle of the recommender's models holds, and whether all of it is there and fits."""
+"""The bundle of the recommender's models: its arrays, and the checks that they are consistent."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from vireo.catalogue.columns import Columns, Vocabulary
 from vireo.text import EMBEDDER_ID
 from vireo.vectors import build_index
 
-#: Arrays without which nothing can be served.
+#: Arrays that every bundle must have.
 NEEDED = (*(f"columns/{f.name}" for f in fields(Columns)), "features", "popular")
-#: Arrays with a row for every video; those that no bundle needs are checked where they are.
+#: Arrays with a row for every video; optional ones are checked if present.
 PER_VIDEO = (*(name for name in NEEDED if name != "popular"), "vectors", "opener_score")
 
 
 @dataclass(frozen=True)
 class ModelBundle(Bundle):
-    """Models and the catalogue that they were made for; `architecture.md` lists the arrays.
+    """The models, and the catalogue that they were made for; `architecture.md` lists the arrays.
 
-    ``columns/*``, ``features`` and ``popular`` are always there; a bundle without ``vectors`` and
-    ``tower/*`` can serve popularity alone.
+    ``columns/*``, ``features`` and ``popular`` are always there. Without ``vectors`` and
+    ``tower/*`` a bundle serves only popular videos.
     """
 
     @classmethod
@@ -60,7 +60,7 @@ class ModelBundle(Bundle):
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """What the categorical codes of the columns mean."""
+        """The meaning of the categorical codes in the columns."""
         return Vocabulary.from_dict(self.manifest.vocabulary)
 
     @cached_property
@@ -69,7 +69,7 @@ class ModelBundle(Bundle):
         return Columns(**{f.name: self.arrays[f"columns/{f.name}"] for f in fields(Columns)})
 
     def check(self) -> None:
-        """Raise `BundleRefused` for another embedder, a missing array or one of another length."""
+        """Raise `BundleRefused` for another embedder, a missing array or a wrong length."""
         super().check()
         embedder = self.manifest.embedder_id
         if embedder != EMBEDDER_ID:

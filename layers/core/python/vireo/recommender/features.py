@@ -1,7 +1,7 @@
-"""What the ranker reads of a candidate: one function per feature, the same when it was trained.
+"""The ranker's features: one function for each, used by training and serving alike.
 
 `FEATURES` names every feature once, in the order of the matrix: numbers first, categorical codes
-last. Unknown is NaN for a number and code 0 for a category; the trees know both.
+last. An unknown number is NaN and an unknown category is code 0; the trees handle both.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from vireo.recommender.video_features import VIDEO_FEATURES, VIDEO_MEANINGS
 Floats = NDArray[np.float32]
 
 DAY = 86400.0
-#: How much less the event before counts for a taste: over a history, and at the moment.
+#: Weight of each event relative to the one after it: for a long-term taste, and a current mood.
 TASTE, MOOD = 0.97, 0.7
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the feature functions share about one request and its k candidates."""
+    """Inputs that the feature functions share, for one request and its k candidates."""
 
     request: Request
     slate: Slate
 
     @cached_property
     def video(self) -> Floats:
-        """[Fv, k]: row by row, as features are made."""
+        """Video features of the candidates, [Fv, k]; contiguous by feature."""
         return np.ascontiguousarray(self.request.snapshot.features(self.slate.rows).T)
 
     @cached_property
@@ -53,47 +53,50 @@ class Facts:
 
     @cached_property
     def past_video(self) -> Floats:
-        """[h, Fv] of the history."""
+        """Video features of the history, [h, Fv]."""
         return self.request.snapshot.features(self.request.history)
 
     @cached_property
     def taste(self) -> NDArray[np.float64]:
-        """Weights [h] of the history, the newest counts most; they sum to 1."""
+        """Weights [h] of the history, highest for the newest; they sum to 1."""
         return _decayed(TASTE, len(self.request.history))
 
     @cached_property
     def mood(self) -> NDArray[np.float64]:
-        """Like `taste`, over the last few."""
+        """Like `taste`, concentrated on the last few."""
         return _decayed(MOOD, len(self.request.history))
 
     @cached_property
     def channels(self) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-        """Channels as small codes: of the history [h], of the candidates [k] (0: not seen)."""
+        """Channels as small codes: of the history [h], of the candidates [k]; and their number.
+
+        Code 0 is a channel that is not in the history.
+        """
         seen, codes = np.unique(self.past[1], return_inverse=True)
         theirs = self.columns[1]
         return codes + 1, np.where(theirs != 0, find(seen, theirs) + 1, 0), len(seen) + 1
 
     def share(self, codes: Any, theirs: Any, weights: Any, size: int) -> Any:
-        """How much of the (weighted) history has the same code as each candidate."""
+        """The weighted share of the history that has the same code as each candidate."""
         if not len(codes):
             return np.nan
         return np.bincount(codes, weights, size)[theirs]
 
     def gap(self, codes: Any, theirs: Any, size: int) -> Any:
-        """How many events ago the candidate's code was last seen: log1p, NaN never."""
+        """log1p of the number of events since the candidate's code was last seen; NaN if never."""
         last = np.full(size, np.nan)
         last[codes] = np.log1p(np.arange(len(codes) - 1, -1, -1))  # the newest is written last
         return last[theirs]
 
     def rank(self, source: int) -> Any:
-        """log1p of the place by a source's score (0 is best); NaN where it has none."""
+        """log1p of the rank by a source's score (0 is best); NaN without a score."""
         scores = self.slate.scores[source]
         place = np.empty(len(scores), np.float32)
         place[np.argsort(-scores, kind="stable")] = np.log1p(np.arange(len(scores)))
         return np.where(np.isnan(scores), np.float32(np.nan), place)
 
     def against(self, feature: str) -> Any:
-        """A video's feature minus its mean over the history."""
+        """A video's feature minus its weighted mean over the history."""
         j = VIDEO_FEATURES.index(feature)
         past = self.past_video[:, j]
         known = ~np.isnan(past)
@@ -196,11 +199,11 @@ CODES: dict[str, Callable[[Facts], Any]] = {
     "device": lambda f: f.request.device,
 }
 
-#: Every feature in the order of the matrix, and which of them hold codes.
+#: All features in the order of the matrix, and those of them that hold codes.
 FEATURES = (*NUMBERS, *CODES)
 CATEGORICAL = tuple(CODES)
 
-#: What each of them says, for people.
+#: Descriptions of the features.
 MEANINGS: Mapping[str, str] = {
     **VIDEO_MEANINGS,
     "age": "log1p of days since it was published",
@@ -240,7 +243,7 @@ MEANINGS: Mapping[str, str] = {
 
 
 def features(request: Request, slate: Slate) -> Floats:
-    """The feature matrix of a slate: float32 [k, len(FEATURES)] (in memory feature by feature)."""
+    """The feature matrix of a slate: float32 [k, len(FEATURES)] (contiguous by feature)."""
     facts = Facts(request, slate)
     matrix = np.empty((len(FEATURES), len(slate)), np.float32)
     for j, function in enumerate((*NUMBERS.values(), *CODES.values())):

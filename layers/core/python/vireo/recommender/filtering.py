@@ -1,4 +1,4 @@
-"""Stage 2. Drop what this viewer must not see, and remember why."""
+"""Stage 2. Removal of videos that the viewer must not see, each with its reason."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def policy(request: Request, slate: Slate) -> Mask:
 
 
 def availability(request: Request, slate: Slate) -> Mask:
-    """Public, shown in this country, and within its window at this moment."""
+    """Public, allowed in the viewer's country, and within its time window."""
 
     def refused(rows: Rows) -> Mask:
         status, countries = request.snapshot.take(rows, "status", "countries")
@@ -55,9 +55,10 @@ def availability(request: Request, slate: Slate) -> Mask:
 
 
 def _unless(request: Request, slate: Slate, refused: Callable[[Rows], Mask]) -> Mask:
-    """True but where ``refused``, which is asked only of rows that are not eligible anyway.
+    """True except where ``refused``, which is called only for rows that are not eligible.
 
-    The bitmap of a request knows all that these rules refuse; usually nothing is left to ask.
+    The request's bitmap already excludes everything that these rules refuse, so there are usually
+    no such rows.
     """
     keep = has(request.eligible, slate.rows)
     if not keep.all():
@@ -75,7 +76,7 @@ def freshness(request: Request, slate: Slate) -> Mask:
     return fresh
 
 
-#: Reason to rule, in the order in which they are asked: the first that refuses is remembered.
+#: Rules by reason, in order of application: the first that refuses a video is its reason.
 RULES: Mapping[str, Rule] = {
     "watched": watched,
     "policy": policy,
@@ -83,29 +84,29 @@ RULES: Mapping[str, Rule] = {
     "freshness": freshness,
     "excluded": excluded,
 }
-#: Without these nothing may be answered, whatever fails.
+#: Rules that apply to every answer, even when other rules fail.
 SAFETY = ("policy", "availability")
 
 
 @dataclass(frozen=True)
 class Filtering:
-    """Every rule in turn, then the best of what is left.
+    """Every rule in turn, then the best of the remaining candidates.
 
-    The search has applied most of them already, inside the index; here they are exact at this
-    moment, and hold for candidates from wherever they come.
+    The search inside the index has already applied most of the rules. Here they are exact at this
+    moment, and apply to candidates of every source.
     """
 
     rules: Mapping[str, Rule] = field(default_factory=lambda: RULES)
     name: ClassVar[str] = "filtering"
 
     def __call__(self, request: Request, slate: Slate) -> Slate:
-        """What every rule keeps: the best `Tuning.keep_filtered` of it, and the fresh."""
+        """The best `Tuning.keep_filtered` of those that every rule keeps, and the fresh ones."""
         for reason, rule in self.rules.items():
             slate = slate.keep(rule(request, slate), otherwise=reason)
         return slate.top(request.tuning.keep_filtered, and_fresh=True)
 
     def otherwise(self, request: Request, slate: Slate) -> Slate:
-        """When a rule breaks: the rules of safety alone, and whatever they refuse is refused."""
+        """The fallback if a rule fails: only the rules in `SAFETY`, which may raise."""
         for reason in SAFETY:
             slate = slate.keep(RULES[reason](request, slate), otherwise=reason)
         return slate.top(request.tuning.keep_filtered)

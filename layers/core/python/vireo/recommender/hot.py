@@ -1,4 +1,4 @@
-"""What happened to videos lately, as of a poll: features of new videos, and what many watch now."""
+"""Recent activity on videos: features of new videos, and videos that many watch now."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from vireo.keys import Keys
 from vireo.recommender.video_features import VIDEO_FEATURES, Floats
 
 DAY = 86_400.0
-#: With fewer viewers than that who liked it in a day, nobody can say that many watch a video.
+#: Minimum number of positive events in a day of a video that many watch.
 MANY = 5
-#: How many average watches a video's like rate is shrunk by, as when the bundle was made.
+#: Strength of the prior of a like rate, in watches; the same as when the bundle was made.
 _PRIOR = 20.0
 
 
 @dataclass(frozen=True)
 class Hot:
-    """Hot counters (`vireo.catalogue.counters`) at a moment."""
+    """The hot counters (`vireo.catalogue.counters`) at a moment."""
 
     since: Counts = field(default_factory=empty)  #: since the bundle, a week at most
     lately: Counts = field(default_factory=empty)  #: of the last day
 
     @classmethod
     def of(cls, reader: Reader, watermark: float, now: float) -> Self:
-        """What a reader knows, over a bundle made of everything up to ``watermark``."""
+        """The counts of a reader, for a bundle with events up to ``watermark`` (unix seconds)."""
         return cls(reader.total(watermark), reader.total(now - DAY))
 
     def most_watched(self, country: str | None) -> Keys:
-        """Keys of the videos that many watch now, there or anywhere; most watched first."""
+        """Keys of the videos that many watch now, in a country or anywhere; most watched first."""
         counts = by_video(self.lately, country)
         counts = counts[counts["positives"] >= MANY]
         keys: Keys = counts["video"][

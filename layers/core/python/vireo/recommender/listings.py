@@ -1,4 +1,4 @@
-"""Lists for nobody in particular: what is like a video, and what is trending."""
+"""Lists that are not personal: videos similar to one, and trending videos."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from vireo.recommender.request import Request
 from vireo.recommender.slate import SOURCES, Floats, Slate, standardised
 from vireo.vectors import Rows, best, clear, distinct, has
 
-#: How many videos each of the two ways proposes.
+#: Number of candidates by vector, and by co-watching.
 _PROPOSED = 100
 
 
 def similar(request: Request, row: int) -> Slate:
-    """The videos whose vectors point the same way, and those watched by the same viewers."""
+    """Videos with the most similar vectors, and those watched by the same viewers."""
     snapshot, table = request.snapshot, request.snapshot.loaded.neighbours
     eligible = request.eligible.copy()
     clear(eligible, np.array([row], np.int32))
@@ -24,7 +24,7 @@ def similar(request: Request, row: int) -> Slate:
     query = None
     if index is not None:
         query = index.take(np.array([row], np.int32))[0]
-        query[-1] = 0  # the bias says how popular a video is, not what it is like
+        query[-1] = 0  # the bias is popularity, not similarity
         proposals.append(index.search(query, _PROPOSED, eligible)[0])
     if table is None or row >= snapshot.n:
         rows = distinct(np.concatenate([*proposals, np.zeros(0, np.int32)]))
@@ -43,7 +43,7 @@ def similar(request: Request, row: int) -> Slate:
 
 
 def trending(request: Request, category: str | None) -> Slate:
-    """What many watch now, then the bundle's trending and popular videos, if they may be shown."""
+    """Videos that many watch now, then the bundle's trending and popular ones, if eligible."""
     snapshot, model = request.snapshot, request.snapshot.loaded
     listed = [snapshot.most_watched(request.country), model.trending[model.trending >= 0]]
     listed += [model.popular_in(request.country), model.popular_in(0)]

@@ -1,4 +1,4 @@
-"""A bundle made ready to serve, once for all requests."""
+"""A bundle prepared for serving, once for all requests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vireo.recommender.tower import ContentTower, UserTower
 from vireo.recommender.trees import Trees
 from vireo.vectors import Bits, LiveIndex, Rows, best, bits_of
 
-#: How many of a bundle's newest videos may be proposed as fresh.
+#: Number of a bundle's newest videos that can be candidates as fresh ones.
 NEWEST = 500
 PUBLIC = STATUS_CODES[Status.PUBLIC]
 
@@ -28,7 +28,7 @@ def _table(bundle: ModelBundle, name: str) -> Neighbours | None:
 
 
 class Loaded:
-    """A bundle made ready: towers, ranker, tables, and bitmaps of what may be shown to whom."""
+    """A bundle prepared for serving: towers, ranker, tables, and bitmaps of eligible rows."""
 
     def __init__(self, bundle: ModelBundle) -> None:
         self.bundle = bundle
@@ -59,10 +59,10 @@ class Loaded:
 
     @cached_property
     def newest(self) -> Rows:
-        """Rows of the latest known publishing times, newest first."""
+        """Rows with the latest known publishing times, newest first."""
         published = self.columns.published
         known = np.isfinite(published)
-        if len(published) > NEWEST:  # of a million few are sorted, and nothing is copied twice
+        if len(published) > NEWEST:  # sorts only a few of a million, with one copy
             times = np.where(known, published, -np.inf)
             times.partition(-NEWEST)
             known &= published >= times[-NEWEST]
@@ -70,7 +70,7 @@ class Loaded:
         return best(rows, published[rows], NEWEST)[0]
 
     def in_country(self, country: int) -> Bits:
-        """Bitmap of the rows that country code may see."""
+        """Bitmap of the rows that may be shown in a country, by its code."""
         countries = self.columns.countries
         return self._cached("country", country, lambda: in_country(countries, country))
 
@@ -88,11 +88,11 @@ class Loaded:
         return bits
 
     def has_popular(self, country: int) -> bool:
-        """Whether it is known what is popular there."""
+        """True if popular videos of the country are known."""
         return country < len(self.popular) and bool((self.popular[country] >= 0).any())
 
     def popular_in(self, country: int) -> Rows:
-        """Rows most popular there, best first; worldwide where the country has none."""
+        """The most popular rows of a country, best first; worldwide if the country has none."""
         rows: Rows = self.popular[country] if country < len(self.popular) else self.popular[0]
         rows = rows[rows >= 0]
         if not len(rows):
@@ -100,7 +100,7 @@ class Loaded:
         return rows
 
     def places(self, country: int, rows: Rows) -> NDArray[np.float32]:
-        """Place (0 is best) of rows among the popular of a country, NaN outside."""
+        """Rank (0 is best) of rows among the popular ones of a country, NaN outside."""
         if country not in self._places:
             popular = self.popular_in(country)
             order = np.argsort(popular, kind="stable").astype(np.int32)
@@ -113,6 +113,6 @@ class Loaded:
 
 
 def in_country(countries: NDArray[np.uint8], country: int) -> NDArray[np.bool_]:
-    """Mask of the videos that country code may see, of a `Columns.countries`: bool [n]."""
+    """Mask of the videos of a `Columns.countries` that may be shown in a country: bool [n]."""
     inside: NDArray[np.bool_] = countries[:, country >> 3] & np.uint8(1 << (country & 7)) != 0
     return inside

@@ -1,4 +1,4 @@
-"""What the recommender's routes take and answer."""
+"""Request and response models of the recommender's routes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Limit = Annotated[int, Field(ge=1, le=100, description="how many videos to answe
 
 
 class Model(BaseModel):
-    """Frozen, and strict about names."""
+    """The base of the models: frozen, without unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Context(Model):
-    """Where and on what the viewer watches now; it overrides the profile."""
+    """The viewer's current device, country and language; they override the profile."""
 
     device: Annotated[Identifier | None, Field(examples=["phone"])] = None
     country: Country | None = None
@@ -37,7 +37,7 @@ class SessionWatch(Model):
 
 
 class RecommendRequest(Model):
-    """Who asks, for how many, and what the store does not know yet."""
+    """A request for a viewer's recommendations, with events that may not be stored yet."""
 
     user_id: Identifier
     limit: Limit = 20
@@ -54,14 +54,14 @@ class Item(Model):
 
     video_id: Identifier
     title: str
-    score: float | None  #: None for what was not scored
+    score: float | None  #: None if it was not scored
     slot: Literal["organic", "promoted", "explore"]
     reason: Annotated[str, Field(examples=["Because you watched Alpine lakes"])]
     campaign_id: Identifier | None = None
 
 
 class StageReport(Model):
-    """What one stage did."""
+    """The outcome of one stage."""
 
     stage: str
     milliseconds: float
@@ -73,7 +73,7 @@ class StageReport(Model):
 
 
 class Recommendations(Model):
-    """What to watch next, best first."""
+    """The recommended videos, best first."""
 
     request_id: str
     user_id: Identifier
@@ -87,7 +87,7 @@ class Recommendations(Model):
 
 
 class Listing(Model):
-    """Videos for nobody in particular, best first."""
+    """Videos that are not personal recommendations, best first."""
 
     request_id: str
     model_version: str
@@ -96,7 +96,7 @@ class Listing(Model):
 
 
 class VideoBatch(Model):
-    """Many videos at once, each whole."""
+    """Complete videos to be stored in one call."""
 
     videos: Annotated[tuple[Video, ...], Field(min_length=1, max_length=500)]
 
@@ -108,13 +108,13 @@ class VideoBatch(Model):
 
 
 class BatchStored(Model):
-    """How many videos of a batch are in the catalogue now: all."""
+    """The number of stored videos: always all of the batch."""
 
     stored: int
 
 
 class User(Model):
-    """A viewer's profile, and how much is known of what they watched."""
+    """A viewer's profile, and counts of their activity."""
 
     user_id: Identifier
     profile: Profile
@@ -142,6 +142,6 @@ class Erased(Deleted):
 
 
 class Health(Model):
-    """Whether there is a model to answer with."""
+    """The state of the service: "ok" once a model is loaded."""
 
     status: Literal["ok", "starting"]

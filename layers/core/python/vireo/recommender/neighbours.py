@@ -1,4 +1,4 @@
-"""Item-to-item scores: what the videos of a history speak for, from a sparse table (CSR)."""
+"""Item-to-item scores of a history, from a sparse table (CSR)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Votes:
-    """Scores of one history: dense over all n videos, and the rows that got any."""
+    """Scores from one history: dense over all n videos, and the rows that have one."""
 
-    scores: Floats  #: [n], zero where nothing was said
-    rows: Rows  #: rows that some video of the history speaks for, each once
+    scores: Floats  #: [n], zero for rows without a vote
+    rows: Rows  #: rows with a vote, each once
 
     def at(self, rows: Rows) -> Floats:
-        """Scores of rows, 0 where nothing was said, NaN for rows beyond the table."""
+        """Scores of rows: 0 without a vote, NaN for rows beyond the table."""
         n = len(self.scores)
         known = self.scores[np.minimum(rows, n - 1)] if n else np.zeros(len(rows), np.float32)
         return np.where(rows < n, known, np.float32(np.nan))
@@ -32,24 +32,24 @@ class Votes:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Row j of the table is what watching j speaks for: scores[indices] += weights."""
+    """An item-to-item table. Row j lists the votes of watching j: scores[indices] += weights."""
 
     indptr: NDArray[np.int64]  #: [n + 1]
     indices: Rows
     weights: Floats
-    #: Scratch of each thread; it is left all zero, so a request touches only what it names.
+    #: Scratch arrays per thread, zero between calls, so that a call resets only its own entries.
     _scratch: threading.local = field(default_factory=threading.local, repr=False, compare=False)
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Self:
-        """From a bundle's arrays, named without their ``neighbours/`` prefix."""
+        """The table in a bundle's arrays, named without their ``neighbours/`` prefix."""
         return cls(arrays["indptr"], arrays["indices"], arrays["weights"])
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
 
     def entries(self, rows: Rows) -> tuple[Rows, Floats, NDArray[np.int64]]:
-        """The entries of some rows, one after the other: indices, weights, entries per row."""
+        """The entries of some rows, concatenated: indices, weights, number of entries per row."""
         starts, stops = self.indptr[rows], self.indptr[rows + 1]
         counts = stops - starts
         offsets = np.repeat(starts - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
@@ -58,13 +58,13 @@ class Neighbours:
 
     @contextmanager
     def votes(self, history: Rows, strength: Floats) -> Iterator[Votes]:
-        """Scores of a history [h] whose videos count ``strength`` [h]; valid inside the block."""
+        """Scores of a history [h] with weights ``strength`` [h]; valid in the ``with`` block."""
         known = history < len(self)
         targets, weights, counts = self.entries(history[known])
         scores, seen = self._arrays()
         np.add.at(scores, targets, weights * np.repeat(strength[known], counts))
         try:
-            # The last writer of each row's place is its one representative: no sort needed.
+            # The last write to each row selects one of its entries, which needs no sort.
             places = np.arange(len(targets), dtype=np.int32)
             seen[targets] = places
             yield Votes(scores, targets[seen[targets] == places])

@@ -20,7 +20,7 @@ DAY = 86400.0
 
 
 def boosted(request: Request, slate: Slate) -> Floats:
-    """Scores with a bonus for the fresh, in units of the scores' spread."""
+    """Scores with a bonus for fresh videos, in units of the scores' standard deviation."""
     tuning = request.tuning
     if not tuning.fresh_boost or not len(slate):
         return slate.score
@@ -32,10 +32,10 @@ def boosted(request: Request, slate: Slate) -> Floats:
 
 
 def diverse(request: Request, slate: Slate, k: int) -> list[int]:
-    """Positions of the k best, at most a share of them of one category or channel.
+    """Positions of the k best, with a limited share of any one category or channel.
 
-    A video of unknown category or channel counts for none. When the rules leave fewer than k, the
-    best of those that they held back fill the list.
+    A video of unknown category or channel does not count towards a limit. If fewer than k remain,
+    the best of the held back ones fill the list.
     """
     categories, channels = request.snapshot.take(slate.rows, "category", "channel")
     of_category, of_channel = categories.tolist(), channels.tolist()
@@ -59,13 +59,14 @@ def diverse(request: Request, slate: Slate, k: int) -> list[int]:
 
 
 def explored(request: Request, slate: Slate, chosen: list[int]) -> tuple[list[int], set[int]]:
-    """Give some places of the list to candidates that score alone would not show.
+    """Exploration slots, for candidates that their score alone would not show.
 
-    Which ones is drawn by hashing viewer and hour: the same request has the same answer, and the
-    draw moves on. One place is for a new video, if there is one. Lists under five have no room.
+    They are drawn by hashing viewer and hour, so that equal requests have equal answers and the
+    draw changes with time. One slot is for a new video, if there is one. Lists of fewer than five
+    have none.
 
     Returns:
-        positions in the slate, and which of them are explorations.
+        positions in the slate, and the set of those that are explorations.
     """
     k = len(chosen)
     taken = set(chosen)
@@ -89,7 +90,7 @@ def _draw(request: Request, nth: int, size: int) -> int:
 
 @dataclass(frozen=True)
 class Ordering:
-    """Put the list together."""
+    """Builds the final list."""
 
     campaigns: Sequence[Campaign] = ()  #: in order of priority
     reserve: Reserve | None = None
@@ -104,12 +105,12 @@ class Ordering:
         return self._promote(request, replace(ordered, slots=slots))
 
     def otherwise(self, request: Request, slate: Slate) -> Slate:
-        """When a rule of ordering breaks: by score, nothing promoted."""
+        """The fallback if a rule of ordering fails: by score, without promotion."""
         best = slate.top(request.limit)
         return replace(best, slots=np.full(len(best), ORGANIC, np.uint8))
 
     def _promote(self, request: Request, slate: Slate) -> Slate:
-        """Campaigns take the promoted places in order of priority, each at most one."""
+        """Promoted slots, given to campaigns in order of priority, at most one to each."""
         places = [p for p in sorted(request.tuning.promoted_positions) if p < request.limit]
         fitting = [c for c in self.campaigns if c.is_for(request)] if places else []
         if self.reserve is None or not fitting:
@@ -125,7 +126,7 @@ class Ordering:
         return slate.take(np.arange(min(len(slate), request.limit)))
 
 
-#: What makes a list of the scores, in the order in which it is done.
+#: The rules that turn scores into a list, in order of application.
 RULES: Mapping[str, Callable[..., Any]] = {
     "freshness": boosted,
     "variety": diverse,
@@ -135,7 +136,7 @@ RULES: Mapping[str, Callable[..., Any]] = {
 
 
 def _inserted(slate: Slate, row: int, place: int, campaign_id: str) -> Slate:
-    """The slate with a promoted row at that place; an organic one of the same video gives way."""
+    """The slate with a promoted row at that place, without an organic entry of the same video."""
     slate = slate.take(slate.rows != row)
     place = min(place, len(slate))
     slots = np.zeros(len(slate), np.uint8) if slate.slots is None else slate.slots

@@ -1,4 +1,4 @@
-"""What changed in the catalogue since a bundle, encoded as the bundle's own videos are."""
+"""Changes of the catalogue since a bundle, in the bundle's own encoding."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ class Overlay:
 
     @classmethod
     def of(cls, loaded: Loaded, videos: Iterable[Video], texts: Mapping[str, Any]) -> Self:
-        """Encode changed videos.
+        """The overlay of changed videos.
 
         Args:
-            videos: the latest state of each, deleted ones too (by their status).
-            texts: embedded texts by video id; what is missing is embedded here.
+            loaded: the bundle.
+            videos: the latest state of each, including deleted ones (by their status).
+            texts: text vectors by video id; missing ones are computed here.
         """
         known = list(videos)
         ids = np.array([loaded.columns.row(v.video_id) for v in known], np.int64)
-        # A video that came and went since the bundle leaves no trace.
+        # A video that was added and deleted since the bundle is left out.
         kept = [v for v, r in zip(known, ids, strict=True) if r >= 0 or v.status != Status.DELETED]
         columns = encode(kept, loaded.bundle.vocabulary)
         base = loaded.columns.rows(columns.keys)

@@ -1,4 +1,4 @@
-"""The loop over the stages: each is timed, and one that fails is replaced, not the request."""
+"""The loop over the stages: each is timed, and a failing stage is replaced by its fallback."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ log = logging.getLogger(__name__)
 
 
 class Stage(Protocol):
-    """A request and a slate in, a slate out."""
+    """A stage: takes a request and a slate, and returns a slate."""
 
     @property
     def name(self) -> str:
-        """As metrics and answers call it."""
+        """The name in metrics and answers."""
         ...
 
     def __call__(self, request: Request, slate: Slate) -> Slate:
-        """What the stage does."""
+        """The slate after the stage."""
         ...
 
     def otherwise(self, request: Request, slate: Slate) -> Slate:
-        """The simplest thing that will do when it cannot be done."""
+        """The fallback if the stage fails: the simplest acceptable slate."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Lap:
-    """What one stage did."""
+    """The outcome of one stage."""
 
     stage: str
     milliseconds: float
@@ -43,7 +43,7 @@ class Lap:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The final slate, what each stage did, and which of them failed."""
+    """The final slate, the outcome of each stage, and the names of those that failed."""
 
     slate: Slate
     laps: list[Lap]
@@ -51,7 +51,7 @@ class Outcome:
 
 
 def run(stages: Sequence[Stage], request: Request, clock: Clock, meter: Meter) -> Outcome:
-    """Every stage in turn. Never raises: a stage that fails twice leaves an empty slate."""
+    """Run every stage in turn. Never raises: a stage that fails twice leaves an empty slate."""
     slate, laps, degraded = Slate.empty(), [], []
     for stage in stages:
         start = clock.monotonic()

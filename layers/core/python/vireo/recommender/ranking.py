@@ -1,4 +1,4 @@
-"""Stage 3. Score what is left: the ranker and the sources, blended for the pause before."""
+"""Stage 3. Scores from the ranker and the sources, blended for the pause before the request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def blended(request: Request, slate: Slate, ranker: Floats | None) -> Floats:
 
 
 def rank(request: Request, slate: Slate) -> Slate:
-    """The whole slate with its features and final scores, in the order it came."""
+    """The whole slate with features and final scores, in its given order."""
     if request.tuning.popularity_only:
         return slate
     trees = request.snapshot.loaded.ranker if request.tuning.use_ranker else None
@@ -36,15 +36,15 @@ def rank(request: Request, slate: Slate) -> Slate:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Rank, and keep the best."""
+    """Ranks the candidates, and keeps the best."""
 
     name: ClassVar[str] = "ranking"
 
     def __call__(self, request: Request, slate: Slate) -> Slate:
-        """The best of the ranked slate, best first, and the fresh."""
+        """The best of the ranked slate, best first, and the fresh ones."""
         k = max(request.tuning.keep_ranked, 2 * request.limit)
         return rank(request, slate).top(k, and_fresh=True)
 
     def otherwise(self, request: Request, slate: Slate) -> Slate:
-        """When the ranker breaks: the order of retrieval, which every slate has."""
+        """The fallback if the ranker fails: the order of the retrieval scores."""
         return slate.top(max(request.tuning.keep_ranked, 2 * request.limit))

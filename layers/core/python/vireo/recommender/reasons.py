@@ -1,4 +1,4 @@
-"""Why a video is in the list, in words for the person who reads it."""
+"""Reasons for recommendations, in words for the viewer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from vireo.recommender.slate import EXPLORE, ORGANIC, PROMOTED, TOWER, Slate
 from vireo.vectors import Rows
 
 DAY = 86400.0
-#: How far back "because you watched" may reach, and how popular "popular" is.
+#: Videos of the history that a reason may name, and the largest rank called popular.
 RECALLED, POPULAR = 20, 30
 _OF_SLOT = {PROMOTED: "Promoted", EXPLORE: "Something different"}
 
 
 def reasons(request: Request, slate: Slate) -> list[str]:
-    """One sentence for every video of an ordered slate; the most telling that is true."""
+    """One phrase for every video of an ordered slate: the most specific that is true."""
     snapshot = request.snapshot
     because = _because(request, slate.rows)
     (published,) = snapshot.take(slate.rows, "published")
@@ -42,7 +42,7 @@ def reasons(request: Request, slate: Slate) -> list[str]:
 
 
 def _because(request: Request, rows: Rows) -> list[str | None]:
-    """Title of the video of the recent history that speaks most for each row, if one does."""
+    """Title of the recent video with the strongest vote for each row; None without one."""
     table, n = request.snapshot.loaded.neighbours, request.snapshot.n
     history = request.history[-RECALLED:]
     history = history[history < n]

@@ -1,4 +1,4 @@
-"""One question, in rows of a snapshot and codes of its vocabulary."""
+"""A request, resolved to rows of a snapshot and codes of its vocabulary."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vireo.viewers.viewer import Viewer
 
 @dataclass(frozen=True)
 class Request:
-    """One question, in rows of a snapshot and codes of its vocabulary."""
+    """A request, resolved to rows of a snapshot and codes of its vocabulary."""
 
     snapshot: Snapshot
     viewer: Viewer
@@ -30,13 +30,13 @@ class Request:
     device: int
     age: int  #: years, -1 unknown
     rating: int  #: the highest age rating that may be shown
-    history: Rows  #: [h] of the videos that the snapshot knows, oldest first
+    history: Rows  #: [h] videos that are in the snapshot, oldest first
     times: NDArray[np.float64]  #: [h] unix seconds
     watched: Rows  #: the history included
     excluded: Rows
     tuning: Tuning
     user_id: str = ""
-    user: int = 0  #: what the user tower knows of the id, see `Snapshot.user`
+    user: int = 0  #: row of the viewer in the user tower, see `Snapshot.user`
 
     @classmethod
     def of(
@@ -54,11 +54,11 @@ class Request:
         user_id: str = "",
         user: int = 0,
     ) -> Self:
-        """Resolve a question. What the context leaves out is taken from the viewer's profile."""
+        """Resolve a request. Fields missing in the context come from the viewer's profile."""
         profile, vocabulary = viewer.profile, snapshot.bundle.vocabulary
         tuning = tuning or Tuning()
         country = country or profile.country
-        # One look-up in the large array, of sorted keys: they are near each other there.
+        # One look-up of sorted keys, whose neighbours are close together in the large array.
         seen = np.sort(np.concatenate([viewer.keys, viewer.watched]))
         watched = snapshot.rows(seen)
         history = watched[np.searchsorted(seen, viewer.keys)]
@@ -85,7 +85,7 @@ class Request:
 
     @cached_property
     def eligible(self) -> Bits:
-        """Bitmap of what this viewer may be shown, has not watched, and is not excluded."""
+        """Bitmap of the rows that the viewer may see, has not watched, and are not excluded."""
         bits = self.snapshot.eligible(self.country, self.rating).copy()
         clear(bits, self.watched)
         clear(bits, self.excluded)

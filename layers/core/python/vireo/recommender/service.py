@@ -1,4 +1,4 @@
-"""The recommender as its routes see it: what to watch next, what is like this, what is trending."""
+"""The recommender's service behind its routes: recommendations, similar and trending videos."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ from vireo.viewers.viewer import Event, EventType, Viewer, merge_session
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a request waits for the viewer's record before it goes on without.
+#: Seconds that a request waits for the viewer's record before it continues without it.
 VIEWER_SECONDS = 0.05
 #: Seconds that a request waits for a campaign's budget.
 BUDGET_SECONDS = 0.05
 
 
 class Recommender:
-    """All of one tenant's recommender in one process. Threads may share it."""
+    """The recommender of one tenant in one process. Thread-safe."""
 
     def __init__(self, ports: Ports, *, viewer_seconds: float = VIEWER_SECONDS) -> None:
         self.catalogue = Catalogue(ports)
@@ -59,7 +59,7 @@ class Recommender:
         self._budgets = Budgets(ports.records, ports.cache)
 
     def recommend(self, body: RecommendRequest, request_id: str) -> Recommendations:
-        """Rank videos for one viewer. Whatever can be done without is, and the answer says so.
+        """Rank videos for one viewer. If a part fails, the answer is degraded and says so.
 
         Raises:
             NoModel: no bundle has been published yet.
@@ -102,7 +102,7 @@ class Recommender:
     def similar(
         self, video_id: str, limit: int, context: Context, age: int | None, request_id: str
     ) -> Listing:
-        """Videos like this one. Raises `UnknownVideo` and `NoModel`."""
+        """Videos similar to one. Raises `UnknownVideo` and `NoModel`."""
         view, degraded = self._serving.view()
         row = view.snapshot.row(video_id)
         if row < 0:
@@ -121,7 +121,7 @@ class Recommender:
         category: str | None,
         request_id: str,
     ) -> Listing:
-        """What many watch now, in one category if it is named. Raises `NoModel`."""
+        """Videos that many watch now, optionally of one category. Raises `NoModel`."""
         view, degraded = self._serving.view()
         request = self._anonymous(view, limit, context, age)
         slate = listings.trending(request, category)
@@ -129,12 +129,12 @@ class Recommender:
         return _listing(view, items, degraded, request_id)
 
     def load(self) -> None:
-        """Load the model before there are requests. Raises `NoModel`."""
+        """Load the model before the first request. Raises `NoModel`."""
         self._serving.view()
 
     @property
     def ready(self) -> bool:
-        """Whether this process has a model; asks no store."""
+        """True once this process has loaded a model; reads no store."""
         return self._serving.version is not None
 
     def _begin_reading(self, user_id: str) -> Future[Viewer | None] | None:
@@ -144,7 +144,7 @@ class Recommender:
             return None
 
     def _viewer(self, reading: Future[Viewer | None] | None, degraded: list[str]) -> Viewer:
-        """The stored viewer; an unknown one when the store fails or is late."""
+        """The stored viewer; an empty one if the store fails or is late."""
         try:
             if reading is None:
                 raise Unavailable("too many reads have not come back")
@@ -186,7 +186,7 @@ class Recommender:
         )
 
     def _expose(self, answer: Recommendations, now: float) -> None:
-        """Log who was in which variant, beside the request; a lost record costs no answer."""
+        """Publish the request's variants to the stream, in a thread; a failure costs no answer."""
         if not answer.experiments:
             return
         record = {
@@ -223,7 +223,7 @@ def _reports(outcome: Outcome) -> tuple[StageReport, ...]:
 
 
 def _events(session: Sequence[SessionWatch], now: float) -> list[Event]:
-    """Watches of the session, oldest first; those without a time ended a moment ago, in order."""
+    """Watches of the session, oldest first; those without a time ended just now, in order."""
     n = len(session)
     return [
         Event(

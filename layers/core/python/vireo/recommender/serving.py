@@ -1,4 +1,4 @@
-"""What a process serves at a moment: it follows the pointer, the overlay and the controls."""
+"""The state that a process serves: it follows the pointer, the overlay and the controls."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from vireo.recommender.steering.controls import Controls
 
 log = logging.getLogger(__name__)
 
-#: Seconds between polls, and the age from which a snapshot is called stale. A poll that fails once
-#: is repeated before that.
+#: Seconds between polls, and the age of a stale snapshot. After one failed poll there is time for
+#: another before the snapshot is stale.
 EVERY, STALE = 10.0, 30.0
-#: How long requests wait for a poll: while the snapshot is fresh enough, and when it is stale.
+#: Seconds that requests wait for a poll: while the snapshot is fresh, and when it is stale.
 BRIEFLY, AT_MOST = 0.05, 1.0
 
 
 class NoModel(Exception):
-    """No bundle has been published yet, or none that can be read: there is nothing to serve."""
+    """There is nothing to serve: no bundle has been published, or none is readable."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A snapshot with the controls of the same moment."""
+    """A snapshot, with the controls of the same moment."""
 
     snapshot: Snapshot
     controls: Controls
-    checked: float  #: monotonic seconds: everything older than this is in it
+    checked: float  #: monotonic seconds; it includes all earlier changes
 
 
 class _Track:
-    """A loaded bundle, the overlay of the changes since, and what was counted since."""
+    """A loaded bundle, with the catalogue changes and the counts since."""
 
     def __init__(self, loaded: Loaded, records: Records) -> None:
         self.loaded = loaded
@@ -56,7 +56,7 @@ class _Track:
         self._seen = 0
 
     def overlay(self) -> Overlay:
-        """Encoded anew only when there are news."""
+        """The overlay, encoded anew only if there are new changes."""
         if self._overlay is None or self._seen < self.updates.news:
             self._seen = self.updates.news
             self._overlay = Overlay.of(
@@ -66,7 +66,7 @@ class _Track:
 
 
 class Serving:
-    """The view of one tenant in this process. Any number of threads may ask for it."""
+    """The view of one tenant in this process. Thread-safe."""
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
@@ -79,10 +79,10 @@ class Serving:
         self._refused: str | None = None
 
     def view(self) -> tuple[View, list[str]]:
-        """What to serve now, and what of it is out of date.
+        """The view to serve, and the names of its parts that are out of date.
 
-        Every `EVERY` seconds one request starts a poll, for which requests wait `BRIEFLY`; a new
-        bundle is loaded beside the requests, and they get it when it is ready.
+        Every `EVERY` seconds one request starts a poll, for which requests wait `BRIEFLY`. A new
+        bundle is loaded in the background, and served once it is ready.
 
         Raises:
             NoModel: there is nothing to serve yet.
@@ -98,7 +98,7 @@ class Serving:
 
     @property
     def version(self) -> str | None:
-        """The bundle that was served last."""
+        """The version of the bundle served last."""
         return self._view.snapshot.bundle.version if self._view else None
 
     def _begin(self, now: float) -> Future[None]:
@@ -128,7 +128,7 @@ class Serving:
             self._ports.meter.count("OverlayFailed")
 
     def _follow(self) -> None:
-        """Load the bundle that is wanted, if it is another; then let go of the old."""
+        """Load the wanted bundle, if it is another one; then release the old one."""
         wanted = self._wanted()
         served = self._track.loaded.bundle.version if self._track else None
         if wanted is None or wanted in (served, self._refused):
@@ -147,7 +147,7 @@ class Serving:
         files.tidy(Path(self._ports.scratch), keep)
 
     def _wanted(self) -> str | None:
-        """The bundle that this process was made for, or else the one that the pointer names."""
+        """The bundle that this process was published for, or else the pointer's."""
         if self._ports.serves is not None:
             return self._ports.serves
         pointer = pointers.current(self._ports.records)

@@ -14,7 +14,7 @@ from vireo.vectors import Rows
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-#: Who may propose a candidate, and which: bit j of `Slate.proposed`.
+#: The proposers of candidates, with descriptions: bit j of `Slate.proposed`.
 PROPOSALS: Mapping[str, str] = {
     "tower": "Nearest to the viewer's vector, by the two-tower model.",
     "neighbours": "Watched by those who watched what this viewer watched lately.",
@@ -25,10 +25,10 @@ PROPOSALS: Mapping[str, str] = {
 }
 PROPOSERS = tuple(PROPOSALS)
 #: Scores that every candidate gets: the order of `Slate.scores` and of a bundle's ``blend[:, 1:]``.
-#: To be new is none.
+#: A new video has no score for being new.
 SOURCES = PROPOSERS[:-1]
 TOWER, NEIGHBOURS, SUCCESSORS, OPENERS, POPULARITY, FRESH = range(6)
-#: What a place in the final list is.
+#: Kinds of places in the final list.
 SLOTS = ("organic", "promoted", "explore")
 ORGANIC, PROMOTED, EXPLORE = range(3)
 
@@ -43,13 +43,13 @@ def _none() -> Mapping[int, str]:
 
 @dataclass(frozen=True)
 class Slate:
-    """k candidates as a struct of arrays, and what was dropped on the way, by reason."""
+    """k candidates as a struct of arrays, and the removed ones by reason."""
 
     rows: Rows  #: [k]
-    scores: Floats  #: [len(SOURCES), k], NaN where a source has no opinion
+    scores: Floats  #: [len(SOURCES), k], NaN where a source has no score
     proposed: NDArray[np.uint8]  #: [k], bits by PROPOSERS
-    score: Floats  #: [k], what the slate is to be ordered by
-    z: Floats  #: [len(SOURCES), k], z-scores of `scores` over all that retrieval returned
+    score: Floats  #: [k], the current score for ordering
+    z: Floats  #: [len(SOURCES), k], z-scores of `scores` over all retrieved candidates
     features: Floats | None = None  #: [k, F]
     removed: Mapping[str, Rows] = field(default_factory=_nothing)
     slots: NDArray[np.uint8] | None = None  #: [k] ORGANIC, PROMOTED or EXPLORE, once ordered
@@ -65,7 +65,7 @@ class Slate:
 
     @classmethod
     def empty(cls) -> Self:
-        """No candidates."""
+        """A slate without candidates."""
         none = np.zeros(0, np.float32)
         scores = np.zeros((len(SOURCES), 0), np.float32)
         return cls.of(np.zeros(0, np.int32), scores, np.zeros(0, np.uint8), none)
@@ -84,7 +84,7 @@ class Slate:
         )
 
     def keep(self, mask: Mask, *, otherwise: str) -> Self:
-        """The candidates where ``mask``; the others are remembered under the reason."""
+        """The candidates where ``mask``; the others are recorded as removed for that reason."""
         if mask.all():
             return self
         kept = self.take(mask)
@@ -95,8 +95,8 @@ class Slate:
     def top(self, k: int, *, and_fresh: bool = False) -> Self:
         """The k best by `score`, best first, equal ones in order of row.
 
-        With ``and_fresh`` also those below that were proposed because they are new: no model knows
-        them well enough to have them among the best, and exploration may show them.
+        With ``and_fresh`` also those below them that were proposed as new videos: no model knows
+        these well enough to rank them high, and exploration may show them.
         """
         order = np.lexsort((self.rows, -self.score))
         kept = np.arange(len(order)) < k
@@ -106,7 +106,7 @@ class Slate:
 
 
 def standardised(values: Floats) -> Floats:
-    """z-scores along the last axis; NaN and sources without spread become 0."""
+    """z-scores along the last axis; 0 for NaN and for sources without spread."""
     known = ~np.isnan(values)
     count = np.maximum(known.sum(-1, keepdims=True), 1)
     filled = np.where(known, values, 0)

@@ -1,4 +1,4 @@
-"""What is true at a moment: a bundle and, over it, what changed and what happened since."""
+"""The recommender's data at a moment: a bundle, with catalogue changes and counts since."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from vireo.viewers.viewer import Viewer
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A loaded bundle and its overlay. Rows 0…n-1 are the bundle's, n… are new since."""
+    """A loaded bundle and its overlay. Rows 0…n-1 are the bundle's, n… are new videos."""
 
     loaded: Loaded
     overlay: Overlay
-    at: float  #: unix seconds: the moment that availability windows are judged at for searching
+    at: float  #: unix seconds, for the availability windows in searches
     hot: Hot = field(default_factory=Hot)
     _eligible: dict[tuple[int, int], Bits] = field(default_factory=dict, repr=False, compare=False)
 
@@ -41,27 +41,27 @@ class Snapshot:
         at: float,
         texts: Mapping[str, Any] | None = None,
     ) -> Self:
-        """A snapshot of a bundle with these changed videos over it."""
+        """A snapshot of a bundle with changed videos."""
         loaded = Loaded(loaded) if isinstance(loaded, ModelBundle) else loaded
         return cls(loaded, Overlay.of(loaded, videos, texts or {}), at)
 
     @property
     def bundle(self) -> ModelBundle:
-        """What this snapshot lies over."""
+        """The bundle under the overlay."""
         return self.loaded.bundle
 
     @property
     def n(self) -> int:
-        """Rows of the bundle."""
+        """Number of the bundle's rows."""
         return len(self.loaded.columns)
 
     def prepare(self) -> None:
-        """Make now what the first request would wait for."""
+        """Compute cached values, so that the first request need not."""
         _ = self.loaded.windowed, self.newest, self.index, self.eligible(0, 17)
 
     @cached_property
     def new(self) -> Rows:
-        """Rows that the bundle does not have."""
+        """Rows of videos that are not in the bundle."""
         return self.overlay.rows[self.overlay.rows >= self.n]
 
     def __len__(self) -> int:
@@ -74,7 +74,7 @@ class Snapshot:
         return index if index is None or vectors is None else index.add(vectors)
 
     def rows(self, keys: Keys) -> Rows:
-        """Row of every key, -1 where it is unknown."""
+        """The row of every key, -1 if unknown."""
         rows = self.loaded.columns.rows(keys)
         if len(self.new) and len(missing := np.flatnonzero(rows < 0)):
             at = self._new_columns.rows(keys[missing])
@@ -82,7 +82,7 @@ class Snapshot:
         return rows
 
     def row(self, video_id: str) -> int:
-        """Row of one id, -1 if it is unknown."""
+        """The row of one id, -1 if unknown."""
         return int(self.rows(keys_of([video_id]))[0])
 
     @cached_property
@@ -91,7 +91,7 @@ class Snapshot:
         return self.overlay.columns.take(fresh)
 
     def take(self, rows: Rows, *names: str) -> tuple[NDArray[Any], ...]:
-        """Fields of `Columns` at rows, with the overlay's values where it has any."""
+        """Fields of `Columns` at rows, with the values of the overlay for changed videos."""
         columns, overlay = self.loaded.columns, self.overlay
         if not len(overlay.rows):
             return tuple(getattr(columns, name)[rows] for name in names)
@@ -111,11 +111,11 @@ class Snapshot:
         return tuple(taken)
 
     def user(self, user_id: str, stored: Viewer) -> int:
-        """What the user tower knows of a viewer by their id: `UserTower.user`, or 0.
+        """The viewer's row in the user tower by their id (`UserTower.user`), or 0.
 
-        Only the id of somebody whose record reaches back before the bundle's watermark is looked
-        up. The record of a person who was erased does not, whatever they did since, so that what
-        the bundle learnt of them before is not used.
+        Only viewers whose record reaches back before the bundle's watermark are looked up. The
+        record of an erased person does not, whatever they did since; so the tower's vector of an
+        erased person is never used.
         """
         tower, times = self.loaded.user_tower, stored.times
         if tower is None or not len(times) or times[0] >= self.bundle.manifest.watermark:
@@ -123,7 +123,7 @@ class Snapshot:
         return tower.user(user_id)
 
     def features(self, rows: Rows) -> NDArray[np.float32]:
-        """Per-video features: as of the bundle, of new videos from the hot counters: [k, Fv]."""
+        """Video features [k, Fv]: of the bundle, and for new videos from the hot counters."""
         features = self.loaded.features
         if not len(self.new):
             return features[rows]
@@ -138,16 +138,16 @@ class Snapshot:
         return self.hot.filled(self.overlay.features, self._new_columns.keys)
 
     def most_watched(self, country: int) -> Rows:
-        """Rows that many watch now, there first and then anywhere."""
+        """Rows that many watch now: first in the country, then anywhere."""
         there = self.bundle.vocabulary.countries[country - 1] if country else None
         keys = [self.hot.most_watched(where) for where in dict.fromkeys((there, None))]
         rows = self.rows(np.concatenate(keys))
         return rows[rows >= 0]
 
     def eligible(self, country: int, rating: int) -> Bits:
-        """Bitmap of what may be shown to a viewer there who may see up to that rating.
+        """Bitmap of the rows that may be shown in a country, up to an age rating.
 
-        Shared: copy before changing it.
+        It is shared: copy it before changing it.
         """
         bits = self._eligible.get((country, rating))
         if bits is None:
@@ -172,9 +172,9 @@ class Snapshot:
 
     @cached_property
     def newest(self) -> tuple[Rows, NDArray[np.float64]]:
-        """Rows by publishing time, newest first, and those times.
+        """Rows by publishing time, newest first, and these times.
 
-        A new video without one counts as published when it was seen first.
+        The publishing time of a new video without one is the time of this snapshot.
         """
         rows = distinct(np.concatenate([self.loaded.newest, self.overlay.rows]))
         (published,) = self.take(rows, "published")

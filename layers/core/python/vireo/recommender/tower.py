@@ -1,8 +1,8 @@
-"""The two towers on the request path: a viewer and a new video become vectors, in plain numpy.
+"""The two towers on the request path: vectors of viewers and new videos, in plain numpy.
 
-`vireo.training.models.tower_model` is the same arithmetic in JAX, with the names of the weights; a
-test holds the two together. A score is the inner product of a viewer's and a video's vector, whose
-last component is the video's bias (the viewer's last component is 1).
+`vireo.training.models.tower_model` is the same computation in JAX, with the names of the weights; a
+test compares the two. A score is the inner product of a viewer's and a video's vector. The last
+component of a video's vector is its bias, that of a viewer's vector is 1.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from vireo.recommender.pauses import HISTORY_PAUSE_BUCKETS, HISTORY_PAUSE_EDGES,
 
 Floats = NDArray[np.float32]
 
-#: Years; bucket 0 stands for "unknown".
+#: Years; bucket 0 is "unknown".
 AGE_EDGES = (13, 18, 25, 35, 45, 55, 65)
 AGE_BUCKETS = len(AGE_EDGES) + 2
-#: Seconds; bucket 0 stands for "unknown".
+#: Seconds; bucket 0 is "unknown".
 DURATION_EDGES = (15, 30, 60, 120, 240, 480, 900, 1800, 3600, 6000, 9000)
 DURATION_BUCKETS = len(DURATION_EDGES) + 2
 
-#: Item vectors are trained as outputs, with small entries; as inputs they are brought to unit size.
+#: Scale of item vectors as inputs: they are trained as outputs, and have small entries.
 INPUT_SCALE = 2.8
-#: Decay per item of the four running sums, each scaled so that its variance is one.
+#: Decay per item of the four running sums, each scaled to unit variance.
 DECAYS = (0.5, 0.8, 0.95, 0.99)
-#: Which of the running sums forms the attention's query, beside the last item.
+#: Index of the running sum that, with the last item, forms the attention's query.
 QUERY_DECAY = 1
 NORM_EPSILON = 1e-5
 
 
 def age_bucket(age: int) -> int:
-    """Bucket of an age in years; negative: unknown."""
+    """Bucket of an age in years; negative if unknown."""
     return 0 if age < 0 else 1 + bisect_right(AGE_EDGES, age)
 
 
 def duration_buckets(seconds: Floats) -> NDArray[np.int8]:
-    """Bucket of a video's duration; NaN: unknown."""
+    """Bucket of a video's duration in seconds; NaN if unknown."""
     known = 1 + np.searchsorted(DURATION_EDGES, seconds, side="right")
     return np.where(np.isnan(seconds), 0, known).astype(np.int8)
 
@@ -56,10 +56,10 @@ def decay_weights(length: int) -> Floats:
 
 @dataclass(frozen=True)
 class Users:
-    """What the tower has learnt of viewers' ids, where it was trained to."""
+    """The learned vectors of viewers' ids, in towers that are trained with ids."""
 
     keys: Keys  #: uint64 [m], ascending
-    vectors: Floats  #: [1 + m, d], that of an unknown viewer first
+    vectors: Floats  #: [1 + m, d], first that of an unknown viewer
 
     def row(self, user_id: str) -> int:
         """The viewer's row of `vectors`."""
@@ -68,14 +68,14 @@ class Users:
 
 @dataclass(frozen=True)
 class UserTower:
-    """A viewer's recent history, the pauses in it and the profile → a query vector.
+    """Encodes a viewer's recent history, its pauses and the profile as a query vector.
 
-    Arrays are named in `vireo.training.models.tower_model`; those by distance are kept reversed, so
-    that their last column belongs to the newest item and h items take the last h columns.
+    Arrays are named in `vireo.training.models.tower_model`. Those by distance are stored reversed,
+    so that the last column is that of the newest item and h items use the last h columns.
     """
 
-    length: int  #: items of the history that are read, the start included
-    start: Floats  #: [d] stands before the first item of every history
+    length: int  #: maximum number of inputs, including the start
+    start: Floats  #: [d] input before the first item of every history
     pause: Floats  #: [7, d]
     query: Floats  #: [2 d, heads × d]
     distance: Floats  #: [heads, length], newest last
@@ -92,7 +92,7 @@ class UserTower:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """The tower of a bundle's arrays, named without their ``tower/`` prefix."""
+        """The tower in a bundle's arrays, named without their ``tower/`` prefix."""
         users = "users/keys" in arrays
         d = len(arrays["start"])
         length = arrays["distance"].shape[1]
@@ -120,7 +120,7 @@ class UserTower:
         )
 
     def user(self, user_id: str) -> int:
-        """What `encode` takes for this viewer; 0 if the tower does not know the id."""
+        """The argument ``user`` of `encode` for this viewer; 0 if the id is unknown."""
         return 0 if self.users is None else self.users.row(user_id)
 
     def encode(
@@ -138,11 +138,13 @@ class UserTower:
         """The query vector of one request: float32 [d + 1], its last component 1.
 
         Args:
-            vectors: [h, d] of the viewed items, oldest first, without the bias; h may be 0.
+            vectors: [h, d] of the watched items, oldest first, without the bias; h may be 0.
             times: [h] unix seconds of those events, ascending.
             now: unix seconds of the request.
             age: years, -1 unknown.
-            country: a code of the vocabulary, like language and device; 0 unknown.
+            country: a code of the vocabulary, 0 unknown.
+            language: likewise.
+            device: likewise.
             user: see `user`; 0 unknown.
         """
         x = self._inputs(vectors, times)
@@ -175,7 +177,7 @@ class UserTower:
         return encoded
 
     def _inputs(self, vectors: Floats, times: NDArray[np.float64]) -> Floats:
-        """The last items, each with the pause before it; the start first when it is in reach."""
+        """The last items, each with its preceding pause; first the start, if within `length`."""
         h = len(vectors)
         kept = min(h, self.length)
         started = kept < self.length
@@ -185,7 +187,7 @@ class UserTower:
         if kept:
             np.multiply(vectors[h - kept :], np.float32(INPUT_SCALE), out=x[started:])
             buckets = np.full(kept, HISTORY_PAUSE_BUCKETS - 1)
-            known = times[max(0, h - kept - 1) :]  # one more, when there is one: its pause is known
+            known = times[max(0, h - kept - 1) :]  # one earlier event gives the first pause
             buckets[kept - len(known) + 1 :] = np.searchsorted(
                 HISTORY_PAUSE_EDGES, known[1:] - known[:-1], side="right"
             )
@@ -195,7 +197,7 @@ class UserTower:
 
 @dataclass(frozen=True)
 class ContentTower:
-    """What is known of a video before anybody watched it → its vector."""
+    """Encodes the metadata of a video as its vector, before anybody has watched it."""
 
     category: Floats  #: [categories, hidden], with the bias of the layer
     language: Floats  #: [languages, hidden]
@@ -203,11 +205,11 @@ class ContentTower:
     text: Floats  #: [512, hidden]
     out: Floats  #: [hidden, d]
     out_bias: Floats  #: [d]
-    neutral: np.float32  #: the bias of a video of which nobody knows how popular it is
+    neutral: np.float32  #: the bias of a video of unknown popularity
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """The tower of a bundle's arrays, named without their ``tower/`` prefix."""
+        """The tower in a bundle's arrays, named without their ``tower/`` prefix."""
         return cls(
             category=_ready(arrays["content/category"] + arrays["content/b"]),
             language=_ready(arrays["content/language"]),
@@ -244,7 +246,7 @@ class ContentTower:
 
 
 def _known(codes: NDArray[np.int16], table: Floats) -> NDArray[np.int16]:
-    """Codes, 0 in place of those that came after the model was trained."""
+    """Codes, with 0 for those that are newer than the model."""
     return np.where(codes < len(table), codes, 0).astype(np.int16)
 
 

@@ -1,8 +1,8 @@
 """CatBoost's oblivious trees without CatBoost: packed into arrays once, evaluated by numpy.
 
 A tree of depth D asks D yes-or-no questions, whose answers are the bits of the leaf's number.
-Features are binned first: bin b of a number is how many of its borders it exceeds, so "x >
-border j" is "bin > j". A question "code is c" has a row of its own, 0 or 1, and asks for "row > 0".
+Features are binned first: the bin of a number is how many of its borders it exceeds, so "x > border
+j" is "bin > j". A question "code is c" has a row of its own, 0 or 1, and asks for "row > 0".
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Trees evaluated together: their bins, bits and leaves stay in the cache.
+#: Number of trees evaluated together, so that their bins, bits and leaves stay in the cache.
 _CHUNK = 250
 _NEVER = 255  #: no bin exceeds it; pads trees of less depth
 _NAN_IS = {"AsIs": 0, "AsFalse": 0, "AsTrue": 255}
 
 
 class UnsupportedModel(ValueError):
-    """A CatBoost model with something that the request path does not evaluate."""
+    """A CatBoost model with a feature that the request path does not evaluate."""
 
 
 def pack(model: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     """Arrays of a model that CatBoost saved as JSON, for a bundle's ``ranker/``.
 
-    Its features are the columns that `Trees.predict` will be given. Categorical ones were trained
-    as the decimal string of their code (`cat_hash` finds the codes again), with
+    The model's features are the columns of the argument of `Trees.predict`. Categorical ones must
+    be trained as the decimal string of their code (`cat_hash` recovers the codes), with
     ``one_hot_max_size`` above the number of codes.
 
     Raises:
@@ -101,7 +101,7 @@ def _codes() -> dict[int, int]:
 
 
 def _code(hashed: int) -> int:
-    """The code whose decimal string CatBoost hashed to this value."""
+    """The code whose decimal string has this hash."""
     code = _codes().get(hashed & 0xFFFFFFFF)
     if code is None:
         raise UnsupportedModel("a category that is not the decimal string of a code")
@@ -142,7 +142,7 @@ class Trees:
         self._chunks = list(_chunks(arrays))
 
     def bins(self, features: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """What the questions are asked of: uint8 [numbers + one-hot questions, k]."""
+        """The values that the questions compare: uint8 [numbers + one-hot questions, k]."""
         columns = np.ascontiguousarray(features.T)
         numbers = len(self._columns)
         bins = np.zeros((numbers + len(self._one_hot), columns.shape[1]), np.uint8)
@@ -157,7 +157,7 @@ class Trees:
         return bins
 
     def predict(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Raw scores float64 [k] of a feature matrix [k, F]."""
+        """Raw scores, float64 [k], of a feature matrix [k, F]."""
         bins = self.bins(features)
         total = np.zeros(len(features))
         for feature, threshold, leaves, base in self._chunks:
@@ -168,7 +168,7 @@ class Trees:
 
 
 def _leaf(bins: NDArray[np.uint8], feature: Any, threshold: Any) -> NDArray[Any]:
-    """Number of the leaf of every tree and row, [trees, k]: the answers as binary digits."""
+    """Leaf number of every tree and row, [trees, k]: the answers as binary digits."""
     depth = len(feature)
     leaf = np.zeros((feature.shape[1], bins.shape[1]), np.uint8 if depth <= 8 else np.uint16)
     for d in range(depth - 1, -1, -1):

@@ -1,4 +1,4 @@
-"""Viewers' records: read on every request, changed by their profile, erased everywhere."""
+"""Viewers' records: read by every request, changed by their profile, erased everywhere."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from vireo.viewers import erasure, rows
 from vireo.viewers.profile import Profile
 from vireo.viewers.viewer import Viewer
 
-#: A profile and the event stream may write at once; each retry reads what the other wrote.
+#: Attempts to write a profile while the event stream writes the same row.
 _ATTEMPTS = 5
 
 
 class UnknownUser(LookupError):
-    """There is no user of that id."""
+    """There is no user with that id."""
 
 
 class Viewers:
-    """Viewers of one tenant: as `vireo.viewers.rows` keeps them."""
+    """The viewers of one tenant, stored as in `vireo.viewers.rows`."""
 
     def __init__(self, ports: Ports) -> None:
         self._records = ports.records
@@ -36,14 +36,14 @@ class Viewers:
         return rows.read(self._records, user_id)
 
     def get(self, user_id: str) -> User:
-        """What the API tells of a user. Raises `UnknownUser`."""
+        """The user as the API shows them. Raises `UnknownUser`."""
         viewer = self.read(user_id)
         if viewer is None:
             raise UnknownUser(user_id)
         return _user(user_id, viewer)
 
     def put_profile(self, user_id: str, profile: Profile) -> User:
-        """Set the profile; what the viewer did stays.
+        """Set the profile; the viewer's activity is kept.
 
         Raises:
             Conflict: others kept writing the same row.
@@ -51,7 +51,7 @@ class Viewers:
         for attempt in range(_ATTEMPTS):
             past = self._records.get(Table.VIEWERS, user_id, rows.PAST)
             viewer = replace(rows.viewer_of(past), profile=profile)
-            # What the stream's consumer keeps beside it stays.
+            # Other fields of the row, written by the stream's consumer, are kept.
             item = {**({} if past is None else past.item), "viewer": viewer.pack()}
             expect = 0 if past is None else past.version
             try:
@@ -83,7 +83,7 @@ class Viewers:
         return Erased(record=record, events=events, dead_letters=letters, campaigns=campaigns)
 
     def _known(self, user_id: str) -> tuple[bool, int | None]:
-        """Whether there is a record, and of how many events; None where it cannot be read."""
+        """The presence of a record and its number of events; None for one that cannot be read."""
         try:
             viewer = self.read(user_id)
         except ValueError:  # of another version: to be erased all the same

@@ -1,4 +1,4 @@
-"""What is known of every video as of a bundle, whoever asks."""
+"""The features of videos in a bundle that do not depend on the request."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ VIDEO_FEATURES = tuple(VIDEO_MEANINGS)
 
 
 def video_features(columns: Columns, known: Mapping[str, NDArray[Any]] | None = None) -> Floats:
-    """The ``features`` array [n, Fv] from those that are known, by name; the others are NaN.
+    """The ``features`` array [n, Fv] from the known columns by name; the others are NaN.
 
-    A video that nobody has watched yet is given no more than its duration.
+    A video that the bundle does not have starts with only its duration; its counts come from the
+    hot counters (`vireo.recommender.hot`).
     """
     known = dict(known or {})
     known.setdefault("log_duration", np.log1p(columns.duration))

@@ -1,1 +1,1 @@
-"""From collected events to a published bundle: the steps of the training state machine."""
+"""Training: from collected events to a published bundle, by the steps of a state machine."""

@@ -1,4 +1,4 @@
-"""From accepted models to a bundle that serves: brought up to date, checked, switched, recorded."""
+"""Deployment of accepted models: refit on the latest events, check, publish, switch, record."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from vireo.training.models.assembly import assemble, without_models
 from vireo.training.models.replay import Replay
 from vireo.training.run import Decision, Run
 
-#: How far the packed trees may be from CatBoost itself, and on how many requests that is tried.
+#: Tolerance between the packed trees and CatBoost, and the number of requests compared.
 TOLERANCE, CHECKED = 1e-6, 50
 
 
@@ -35,13 +35,14 @@ _LOG = logging.getLogger(__name__)
 
 
 class Unfit(Exception):
-    """The published bundle does not do what the models did; it does not serve."""
+    """The published bundle differs from the models it was made of; it must not serve."""
 
 
 def in_production(ports: Ports) -> ModelBundle | None:
-    """The bundle that serves; None before the first deployment, or when it is damaged.
+    """The bundle that serves; None before the first deployment, or if it is damaged.
 
-    A damaged one must not keep a sound one from replacing it: it is counted, and not compared with.
+    A damaged bundle must not prevent a sound one from replacing it: it is counted in a metric, and
+    no comparison is made with it.
     """
     pointer = pointers.current(ports.records)
     if pointer is None:
@@ -57,11 +58,11 @@ def in_production(ports: Ports) -> ModelBundle | None:
 def build(
     run: Run, prepared: Prepared, challenger: Challenger, *, now: float, progress: Progress
 ) -> ModelBundle:
-    """The bundle that is to serve: the accepted models, gone on to the latest events.
+    """The bundle to deploy: the accepted models, updated with the latest events.
 
-    The test period has done its work, and a feed cannot wait for the next run to learn of its
-    latest days: the towers go on over all events for a few epochs, what has a closed form is solved
-    again, and the ranker and the blends stay as they were judged.
+    The test period is not needed any more, and a feed cannot wait for the next run to learn from
+    its latest days. So the towers are trained further, for a few epochs over all events, and
+    closed-form models are solved again. The ranker and the blends stay as they were evaluated.
     """
     config = challenger.config
     fitted, _ = recipe.fit_retrieval(
@@ -85,7 +86,7 @@ def build(
 
 
 def _origin(run: Run, prepared: Prepared) -> dict[str, Any]:
-    """What a manifest says of where its bundle comes from."""
+    """The entries of a manifest that record the origin of its bundle."""
     return {
         "run": run.run_id,
         "events": len(prepared.log),
@@ -94,10 +95,10 @@ def _origin(run: Run, prepared: Prepared) -> dict[str, Any]:
 
 
 def serve_without_models(run: Run, ports: Ports) -> str:
-    """Where a run was refused and nothing serves yet: let serve what needs no model. Its version.
+    """Deploy a bundle without models, after a run was refused while nothing serves. Its version.
 
     Raises:
-        vireo.ports.Conflict: something serves.
+        vireo.ports.Conflict: a bundle serves already.
     """
     prepared = load_prepared(ports.blobs, run.artifacts["prepared"])
     bundle = without_models(
@@ -122,11 +123,11 @@ def publish(
     *,
     expect: Pointer | None,
 ) -> None:
-    """Write the bundle, load it as a server would, try it, and only then let it serve.
+    """Write the bundle, load it as a server would, check it, and only then make it serve.
 
     Raises:
-        Unfit: it does not answer, or not as CatBoost does.
-        vireo.ports.Conflict: another deployment was faster; nothing was switched.
+        Unfit: it does not answer, or its scores are not CatBoost's.
+        vireo.ports.Conflict: another deployment was faster; the pointer is unchanged.
     """
     manifest = bundles.publish(bundle, ports.blobs)
     loaded = bundles.fetch(ports.blobs, bundle.version, Path(ports.scratch), ModelBundle, anew=True)
@@ -152,7 +153,7 @@ def publish(
 
 
 def withdraw(version: str, ports: Ports) -> None:
-    """Have the pointer name the bundle before, if it still names one that is not to serve."""
+    """Move the pointer back to the previous bundle, unless it has been moved already."""
     pointer = pointers.current(ports.records)
     ports.meter.count("ReleaseWithdrawn")
     if pointer is not None and pointer.version == version and pointer.previous is not None:
@@ -160,7 +161,7 @@ def withdraw(version: str, ports: Ports) -> None:
 
 
 def check(bundle: ModelBundle, challenger: Challenger, prepared: Prepared) -> None:
-    """Answer some of the latest requests; the ranker's scores must be those of CatBoost itself."""
+    """Answer some of the latest requests, and compare the ranker's scores with CatBoost's own."""
     _, test = requests.boundaries(prepared.log, CUT)
     following, _ = requests.asked_between(prepared.log, test, len(prepared.log), cap=1, seed=0)
     replay = Replay(bundle, prepared.log, prepared.activity)
@@ -179,7 +180,7 @@ def check(bundle: ModelBundle, challenger: Challenger, prepared: Prepared) -> No
 
 
 def record(run: Run, ports: Ports, decision: Decision) -> None:
-    """Keep what was decided about a run, so that refusals can be looked up as well."""
+    """Record the decision on a run, so that refusals can be looked up, too."""
     ports.records.put(
         Table.REGISTRY,
         "runs",
@@ -195,5 +196,5 @@ def record(run: Run, ports: Ports, decision: Decision) -> None:
 
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """What belongs to a model: figures by protocol and system."""
+    """The metrics to be kept with a model: figures by protocol and system."""
     return {name: metrics[name] for name in ("temporal", "successive") if name in metrics}

@@ -10,23 +10,23 @@ from vireo.jobs.run import RunDocument
 
 
 class Decision(BaseModel):
-    """What the gates said; ``deploy`` is what the state machine's Choice reads."""
+    """The decision of the gates; the state machine's Choice reads ``deploy``."""
 
     model_config = ConfigDict(frozen=True)
 
     deploy: bool
-    reasons: tuple[str, ...] = ()  #: of a refusal
-    left_out: tuple[str, ...] = ()  #: comparisons with production that could not be made, and why
+    reasons: tuple[str, ...] = ()  #: reasons of a refusal
+    left_out: tuple[str, ...] = ()  #: comparisons with production that were impossible, and why
 
 
 class Run(RunDocument):
     """One run of training; ``config`` overrides `RecipeConfig`."""
 
     gates: dict[str, Any] = Field(default_factory=dict, description="overrides of Thresholds")
-    #: Where `training.data.requests.boundaries` cuts the log; None until preprocess has chosen.
+    #: The ``cut`` of `training.data.requests.boundaries`, chosen by preprocess.
     cut: float | None = Field(default=None, gt=0, lt=1)
     decision: Decision | None = None
     version: str | None = Field(default=None, description="of the bundle that was published")
-    #: The release that is under way, and whether it is done; $.released is what a Choice reads.
+    #: The release in progress, and whether it is finished, which a Choice reads as $.released.
     release: str | None = None
     released: bool = False

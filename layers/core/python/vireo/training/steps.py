@@ -25,11 +25,11 @@ from vireo.training.run import Decision, Run
 
 
 def preprocess(run: Run, ports: Ports, progress: Progress) -> Run:
-    """Collected events, catalogue and viewers to the arrays that models learn from.
+    """Turn collected events, catalogue and viewers into the arrays that models learn from.
 
-    Where nothing was collected, data are generated and put into the home first, so that a fresh
-    environment has something to serve. What erased people did leaves the files first. Where
-    the test period begins is chosen here, as all steps after must agree on it.
+    If nothing was collected, data are generated and stored first, so that a fresh environment has
+    something to serve. Events of erased people are removed from the files first. The beginning of
+    the test period is chosen here, because all later steps must agree on it.
     """
     if next(iter(ports.blobs.names(EVENTS)), None) is None:
         progress(0.0, "no events yet: generating some")
@@ -49,7 +49,7 @@ def preprocess(run: Run, ports: Ports, progress: Progress) -> Run:
 
 
 def two_tower(run: Run, ports: Ports, progress: Progress) -> Run:
-    """The retrieval models, fitted on everything before the test period."""
+    """Fit the retrieval models on everything before the test period."""
     prepared, config = _prepared(run, ports), recipe.RecipeConfig.of(run.config)
     learnt = _learnt(run, prepared.log)
     learnt = with_propensity_weights(learnt, prepared.activity, recipe.moment_after(learnt))
@@ -67,7 +67,7 @@ def two_tower(run: Run, ports: Ports, progress: Progress) -> Run:
 
 
 def ranker(run: Run, ports: Ports, progress: Progress) -> Run:
-    """The ranker and the blends, from windows that roll over everything before the test period."""
+    """Fit the ranker and the blends, on windows that roll over all but the test period."""
     prepared, config = _prepared(run, ports), recipe.RecipeConfig.of(run.config)
     learnt = _learnt(run, prepared.log)
     fitted = recipe.fit_ranker(learnt, prepared.activity, config, seed=run.seed, progress=progress)
@@ -77,7 +77,7 @@ def ranker(run: Run, ports: Ports, progress: Progress) -> Run:
 
 
 def evaluate(run: Run, ports: Ports, progress: Progress) -> Run:
-    """The models on the test period, beside baselines and the model in production; the decision."""
+    """Evaluate the models on the test period, with baselines and production's model, and decide."""
     prepared, config = _prepared(run, ports), recipe.RecipeConfig.of(run.config)
     outcome = evaluation.evaluate(
         run,
@@ -99,7 +99,7 @@ def evaluate(run: Run, ports: Ports, progress: Progress) -> Run:
 
 
 def deploy(run: Run, ports: Ports, progress: Progress) -> Run:
-    """Bring the models up to date, publish the bundle, check it, and let it serve."""
+    """Refit the models on the latest events, publish the bundle, check it, and make it serve."""
     seen = current(ports.records)
     if seen is not None and seen.version == run.run_id:
         return run.model_copy(update={"version": run.run_id})
@@ -111,7 +111,7 @@ def deploy(run: Run, ports: Ports, progress: Progress) -> Run:
 
 
 def release(run: Run, ports: Ports, progress: Progress) -> Run:
-    """Have the published bundle serve, by steps where there are any; called until it is done."""
+    """Release the published bundle, where releases go by steps; repeated until it is finished."""
     if run.version is None:
         raise Missing("there is no bundle to release")
     try:
@@ -126,13 +126,13 @@ def release(run: Run, ports: Ports, progress: Progress) -> Run:
 
 
 def notify(run: Run, ports: Ports, progress: Progress) -> Run:
-    """Say that a run has failed, where the alarm listens, and keep the reason."""
+    """Count the failure of a run in the metric of its alarm, and store the reason."""
     ports.meter.count("TrainingFailed", trigger=run.trigger)
     ports.blobs.write(run.prefix("failure.json"), orjson.dumps(run.failure or {}))
     return run
 
 
-#: Every failure is told, also the second of a run; a release is asked about until it is done.
+#: ``notify`` reports every failure of a run, and ``release`` polls until it is finished.
 TRAINING = Machine(
     Run,
     {

@@ -1,4 +1,4 @@
-"""Looks after what a tenant leaves behind: how old things are."""
+"""Upkeep of a tenant: measures ages."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from vireo.ports import Ports, Table, walk
 
 
 def tell_ages(ports: Ports) -> None:
-    """Measure how long ago a training ran to a verdict, whether or not its model was accepted.
+    """Measure the time since training last reached a decision, accepted or not.
 
-    Nothing is measured where there never was one: an alarm on this metric takes silence for a
-    fault, and that is one.
+    Without any decision nothing is measured: the alarm on this metric treats silence as a fault.
     """
     at = [float(run.item["at"]) for run in walk(ports.records, Table.REGISTRY, "runs")]
     if at:

@@ -1,1 +1,1 @@
-"""Viewers: who they are, what they did lately, and the one function by which events change it."""
+"""Viewers: their profile, their recent activity, and the one function that applies events to it."""

@@ -1,7 +1,7 @@
-"""The note of an erasure: until when what a person did is to be forgotten, wherever it turns up.
+"""Notes of erasure: the moment up to which a person's events must be ignored.
 
-Events of an erased person may still be on their way, or lie in collected files. Whoever reads them
-drops what happened up to the moment of the note (REGISTRY, ``erased``, hex key of the user's id).
+Events of an erased person may still be on the stream, or lie in collected files. Every reader drops
+those up to the moment in the note (REGISTRY, ``erased``, hex key of the user's id).
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ _KEY = "erased"
 
 
 def note(user_id: str, at: float) -> Put:
-    """The write that notes an erasure at a moment (unix seconds)."""
+    """The write that records an erasure at a moment (unix seconds)."""
     return Put(Table.REGISTRY, _KEY, _sort(user_id), {"at": at})
 
 
 def erased_at(records: Records, user_id: str) -> float | None:
-    """When a person was erased last (unix seconds), None if never."""
+    """The time of a person's last erasure (unix seconds), None if there was none."""
     found = records.get(Table.REGISTRY, _KEY, _sort(user_id))
     return None if found is None else _moment(found)
 
 
 def erased(records: Records) -> dict[int, float]:
-    """Keys (`vireo.keys`) of the ids of all erased people, and when that was."""
+    """Times of erasure (unix seconds) by the key (`vireo.keys`) of the erased person's id."""
     return {int(found.sort, 16): _moment(found) for found in walk(records, Table.REGISTRY, _KEY)}
 
 

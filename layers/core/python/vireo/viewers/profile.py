@@ -1,4 +1,4 @@
-"""A viewer as they describe themselves."""
+"""The profile of a viewer, as they describe themselves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vireo.fields import Country, Language, Moment, Whole
 
 
 class Profile(BaseModel):
-    """What a viewer said of themselves; every field may be left out."""
+    """The profile that a viewer gave. Every field is optional."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 

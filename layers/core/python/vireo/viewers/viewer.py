@@ -1,7 +1,7 @@
-"""A viewer's packed features, and the one function by which an event changes them.
+"""A viewer's packed features, and the one function that applies events to them.
 
-The stream's consumer and the recommender (for videos watched in this session) apply events with the
-same function, so a session looks to the models as it will look once the stream has caught up.
+The stream's consumer and the recommender (for the videos of a session) share this function. So the
+models see a session as they will see it when the stream's events have been processed.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 from vireo.keys import Keys, find
 from vireo.viewers.profile import Profile
 
-#: Since 2 a record may have a row of later events beside it (vireo.viewers.rows).
+#: Since version 2, a row of later events may lie beside a record (vireo.viewers.rows).
 VERSION = 2
 _READABLE = (1, VERSION)
-#: How much of the past models may read; 8 KB.
+#: Maximum length of the history that models read; 8 KB.
 HISTORY_CAP = 500
-#: The oldest are forgotten first; 80 KB at most, a fifth of what a record may hold.
+#: Maximum size of the watched set; 80 KB, a fifth of a record's limit. The oldest are dropped.
 WATCHED_CAP = 10_000
-#: Events are applied in portions, each of far less than what the watched set forgets at its end.
+#: Events applied at once; far fewer than the watched set holds.
 _AT_ONCE = 1_000
-#: A watch says "liked it" from either of these on; below both the video was left.
+#: A watch is positive from either of these on; below both, the viewer left the video.
 POSITIVE_FRACTION = 0.3
 POSITIVE_SECONDS = 30.0
 
@@ -40,7 +40,7 @@ _HEADER = struct.Struct("<Bxh2s12sxxxxddQ4I2I")
 
 
 class EventType(StrEnum):
-    """What a viewer can do."""
+    """A kind of event."""
 
     IMPRESSION = "impression"
     CLICK = "click"
@@ -54,7 +54,7 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that a viewer did to one video."""
+    """An action of a viewer on a video."""
 
     type: EventType
     video: int  #: key of the video (vireo.keys)
@@ -63,7 +63,7 @@ class Event:
     fraction: float = math.nan  #: of the video's length, for a watch
 
 
-#: What counts as a like, and as a skip.
+#: Types counted as likes, and as skips.
 _LIKES = (EventType.LIKE, EventType.COMMENT, EventType.SHARE)
 _DISLIKES = (EventType.SKIP, EventType.DISLIKE)
 
@@ -78,7 +78,7 @@ def _no_times() -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Viewer:
-    """Everything that is kept of a viewer; bounded, whatever they have done."""
+    """All that is kept of a viewer. Its size is bounded."""
 
     profile: Profile = field(default_factory=Profile)
     keys: Keys = field(default_factory=_no_keys)  #: uint64 [h], recent history, oldest first
@@ -93,11 +93,11 @@ class Viewer:
 
     @property
     def events(self) -> int:
-        """How many events are counted."""
+        """The number of events that are counted."""
         return self.watches + self.impressions + self.clicks + self.likes + self.skips
 
     def pack(self) -> bytes:
-        """One binary record: a fixed header, then history keys, their times, and watched keys."""
+        """One binary record: a fixed header, history keys, their times, and watched keys."""
         p = self.profile
         header = _HEADER.pack(
             VERSION,
@@ -115,7 +115,7 @@ class Viewer:
 
     @classmethod
     def unpack(cls, record: bytes) -> Self:
-        """The inverse of `pack`, of version 1 too. Raises ValueError on another or a cut record."""
+        """The inverse of `pack`, also for version 1. Raises ValueError for any other record."""
         if len(record) < _HEADER.size or record[0] not in _READABLE:
             raise ValueError("not a viewer's record of this version")
         _, age, country, language, joined, seconds, watches, i, c, li, s, h, w = (
@@ -140,7 +140,7 @@ class Viewer:
 
 
 def _profile(age: int, country: bytes, language: bytes, joined: float) -> Profile:
-    """Built without validation: the profile was validated when it was written."""
+    """The profile, without validation: it was validated when it was written."""
     return Profile.model_construct(
         age=None if age < 0 else age,
         country=country.decode() or None,
@@ -150,9 +150,9 @@ def _profile(age: int, country: bytes, language: bytes, joined: float) -> Profil
 
 
 def is_positive(event: Event) -> bool:
-    """Whether the event says that the viewer liked the video: what models learn to predict.
+    """True if the event shows that the viewer liked the video: the label that models predict.
 
-    A watch without seconds and fraction counts; so do like, comment and share.
+    A watch without seconds and fraction is positive; so are like, comment and share.
     """
     if event.type is EventType.WATCH:
         if math.isnan(event.seconds) and math.isnan(event.fraction):
@@ -162,13 +162,14 @@ def is_positive(event: Event) -> bool:
 
 
 def apply(viewer: Viewer, events: Iterable[Event]) -> Viewer:
-    """The viewer after events, one by one.
+    """The viewer after the events, applied one by one.
 
-    A positive event enters history and watched set once per video, at its place in time, as the
-    training log keeps the first of every (viewer, video) pair. A disliked video leaves the history,
-    never enters it again, and is never shown again. Counters count every event: the caller drops
-    repeated event ids. The order in which events come makes no difference, as long as neither the
-    history nor the watched set is full. How events are cut into calls makes none at all.
+    The first positive event of a video enters it into the history, at its place in time, and into
+    the watched set; the training log keeps the same event of every (viewer, video) pair. A dislike
+    removes the video from the history for good, and it is never shown again. Every event is
+    counted: the caller drops repeated event ids. The order of the events makes no difference while
+    neither the history nor the watched set is full. Their division into calls never makes a
+    difference.
     """
     given = list(events)
     for start in range(0, len(given), _AT_ONCE):
@@ -193,7 +194,7 @@ def _after(viewer: Viewer, events: Sequence[Event]) -> Viewer:
         if event.type is EventType.DISLIKE:
             history.remove(event.video)
         elif first or event.time < history.time_of(event.video):
-            history.remove(event.video)  # it came before what we took for the first
+            history.remove(event.video)  # this event is earlier than the one in the history
             history.insert(event.video, event.time)
     watched = np.concatenate([viewer.watched, np.fromiter(new, np.uint64, len(new))])
     keys, times = history.arrays()
@@ -201,7 +202,7 @@ def _after(viewer: Viewer, events: Sequence[Event]) -> Viewer:
 
 
 class _History:
-    """The recent history while events change it."""
+    """A recent history that can be changed."""
 
     def __init__(self, viewer: Viewer) -> None:
         self._keys: list[int] = viewer.keys.tolist()
@@ -232,13 +233,13 @@ class _History:
 
 
 def _known(viewer: Viewer, videos: Collection[int]) -> set[int]:
-    """Those of the videos that are in the watched set."""
+    """The subset of ``videos`` that is in the watched set."""
     wanted = np.fromiter(videos, np.uint64, len(videos))
     return set(wanted[find(np.sort(viewer.watched), wanted) >= 0].tolist())
 
 
 def _counted(viewer: Viewer, events: Iterable[Event]) -> Viewer:
-    """The viewer with other counters."""
+    """The viewer with its counters advanced."""
     kinds, seconds = Counter[EventType](), viewer.seconds
     for event in events:
         kinds[event.type] += 1
@@ -256,9 +257,9 @@ def _counted(viewer: Viewer, events: Iterable[Event]) -> Viewer:
 
 
 def merge_session(viewer: Viewer, events: Iterable[Event]) -> Viewer:
-    """The viewer after events that the store may not know yet, whatever order they come in.
+    """The viewer after events that may not be stored yet, in any order.
 
-    A video that the store knows already counts once.
+    Events of a video that is already in the watched set are ignored.
     """
     given = sorted(events, key=lambda e: (e.time, e.video, e.type))
     known, new = _known(viewer, {e.video for e in given}), list[Event]()

@@ -57,7 +57,7 @@ class S3Blobs:
             self._client().download_file(Bucket=self._bucket, Key=key, Filename=str(target))
 
     def upload(self, path: str, name: str) -> None:
-        """See the port. Raises FileNotFoundError when there is no such local file."""
+        """See the port. Raises FileNotFoundError if the local file does not exist."""
         key = self._key(name)
         with translated(f"blob {name}"), Path(path).open("rb") as file:
             self._client().upload_fileobj(file, Bucket=self._bucket, Key=key)

@@ -1,4 +1,4 @@
-"""boto3's clients, made once each when first used, with the limits that settings give them."""
+"""boto3's clients, each created at first use, with the time limits of the settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Clients:
-    """boto3's clients, each made when first used (making one costs 40–180 ms) and then kept."""
+    """boto3's clients, created at first use (which costs 40–180 ms each) and then kept."""
 
     def __init__(self, settings: Settings) -> None:
         self._lock = Lock()

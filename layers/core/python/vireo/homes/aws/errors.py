@@ -1,4 +1,4 @@
-"""What AWS answers, in the words of the ports."""
+"""Translation of AWS errors to the exceptions of the ports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from vireo.ports import Conflict, Missing, Refused, Unavailable
 
-#: The reasons of a cancelled transaction have names of their own.
+#: Both spellings: of an exception, and of a cancelled transaction's reasons.
 _CONFLICTS = {
     "ConditionalCheckFailedException",
     "ConditionalCheckFailed",
@@ -28,15 +28,15 @@ _REFUSED = {
 
 
 class Contended(Unavailable):
-    """Somebody else's write is under way; nothing was written and it may be tried again."""
+    """Another write is in progress; nothing was written, and the call may be repeated."""
 
 
 @contextmanager
 def translated(what: str) -> Iterator[None]:
-    """Raise `Conflict`, `Missing`, `Refused` or `Unavailable` for what botocore raises.
+    """Raise `Conflict`, `Missing`, `Refused` or `Unavailable` in place of botocore's exceptions.
 
     Denied access and missing tables are `Unavailable` too, with AWS' own code in the message: a
-    request may go on without them, and the metric of what degraded shows them.
+    request may go on without them, and the metric of degraded requests shows them.
     """
     try:
         yield

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class StepFunctions:
-    """`vireo.ports.Executions` of one tenant; an execution's name starts with its tenant."""
+    """`vireo.ports.Executions` of one tenant; names of executions start with the tenant."""
 
     def __init__(self, client: Callable[[], SFNClient], tenant: str, settings: Settings) -> None:
         self._client = client

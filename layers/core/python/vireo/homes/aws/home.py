@@ -22,19 +22,19 @@ from vireo.settings import Settings
 
 
 class NoCache:
-    """`vireo.ports.Cache` of a deployment without one: every look-up is a miss."""
+    """`vireo.ports.Cache` of a deployment without a cache: every look-up is a miss."""
 
     def get(self, key: str) -> bytes | None:
-        """None."""
+        """Always a miss."""
 
     def put(self, key: str, value: bytes, *, seconds: float) -> None:
-        """Forget at once."""
+        """Drop the value."""
 
     def delete(self, key: str) -> None:
-        """Nothing to forget."""
+        """Nothing to delete."""
 
     def add(self, key: str, amount: int = 1, *, seconds: float) -> int | None:
-        """None."""
+        """No count."""
 
 
 class AwsHome:
@@ -50,7 +50,7 @@ class AwsHome:
         self._cache = _caches(settings, self.clock, self.meter)
 
     def open(self, tenant: str) -> Ports:
-        """The ports of one tenant. Raises `Refused` for what is no tenant's name."""
+        """The ports of one tenant. Raises `Refused` for an invalid tenant name."""
         checked_tenant(tenant)
         scratch = Path(self.settings.scratch) / tenant
         scratch.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ class AwsHome:
         )
 
     def handler(self, function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-        """The function as Lambda calls it: when it returns, its metrics have been written."""
+        """The Lambda handler: calls ``function``, and writes its metrics before returning."""
 
         def flushed(event: Any, context: Any) -> Any:
             try:
@@ -84,10 +84,10 @@ class AwsHome:
 
 
 def _caches(settings: Settings, clock: Clock, meter: Meter) -> Callable[[str], Cache]:
-    """What makes the cache of a tenant."""
+    """A factory of the tenants' caches."""
     if settings.redis_url is None:
         return lambda _: NoCache()
-    # Imported here: it takes half of what numpy takes, and only who recommends has a cache.
+    # Imported here: it takes half as long as numpy, and only the recommender has a cache.
     from vireo.homes.aws.sign_in import RoleSignIn  # noqa: PLC0415
     from vireo.homes.redis_cache import RedisCache, RedisServer  # noqa: PLC0415
 
@@ -103,5 +103,5 @@ def _caches(settings: Settings, clock: Clock, meter: Meter) -> Callable[[str], C
 
 @cache
 def home() -> AwsHome:
-    """The home of this function, as its environment says. Raises `vireo.settings.WrongSettings`."""
+    """The home of this function, from its environment. Raises `vireo.settings.WrongSettings`."""
     return AwsHome(Settings.from_env(os.environ))

@@ -1,4 +1,4 @@
-"""Metrics as CloudWatch reads them from log lines (embedded metric format), without a call."""
+"""Metrics as log lines in CloudWatch's embedded metric format (EMF), without any API call."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import orjson
 
 from vireo.ports import Clock
 
-#: CloudWatch takes at most this many values of a metric from a line, and metrics in one.
+#: CloudWatch's limit on the metrics in a line, and on the values of each.
 _MOST = 100
-#: A process that is not flushed still writes this often (seconds), when the next value comes.
+#: Age in seconds at which values are written with the next one, even without a flush.
 _OLDEST = 10.0
 
 _Dimensions = tuple[tuple[str, str], ...]
 
 
 class EmfMeter:
-    """`vireo.ports.Meter` that writes a line per set of dimensions when it is flushed.
+    """`vireo.ports.Meter` that writes one line per set of dimensions when it is flushed.
 
-    A handler flushes at the end of every invocation: a frozen Lambda writes nothing.
+    A handler flushes at the end of every invocation, because a frozen Lambda writes nothing.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class EmfMeter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what has been measured since the last time."""
+        """Write the measurements since the last flush."""
         with self._lock:
             values, self._values = self._values, {}
         for dimensions, metrics in values.items():

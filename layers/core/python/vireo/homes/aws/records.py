@@ -2,9 +2,9 @@
 
 A record is ``pk`` ("tenant#key"), ``sk`` ("-" + sort, because DynamoDB refuses an empty one),
 ``item`` (packed, see `vireo.homes.items`), ``version``, ``expires`` for DynamoDB's TTL, and
-``sums``: what was added to numeric fields since the item was written, so that adding is atomic
-without reading. ``sums`` keeps ints and floats apart ("i#views", "f#seconds"), because DynamoDB
-itself has but one kind of number.
+``sums``: the amounts added to numeric fields since the item was written, so that adding is atomic
+without reading. ``sums`` keeps ints and floats apart ("i#views", "f#seconds"), because DynamoDB has
+only one kind of number.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ _Attributes = Mapping[str, Any]
 
 _GONE = "(attribute_not_exists(pk) OR expires <= :now)"
 _ALIVE = "(attribute_exists(pk) AND (attribute_not_exists(expires) OR expires > :now))"
-#: Two writers on one record at a moment: DynamoDB refuses one, and is asked again.
+#: Attempts at a write that DynamoDB refuses because of a concurrent one.
 _TRIES = 5
 
 
 class AwsRecords:
     """`vireo.ports.Records` of one tenant.
 
-    A lost answer is asked for again by botocore, so an `add` may, rarely, count twice, and a
-    conditional write that had succeeded may report a `Conflict`.
+    botocore retries after a lost response. So an `add` may, rarely, count twice, and a conditional
+    write that had succeeded may report a `Conflict`.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class AwsRecords:
     def _between(
         self, table: Table, key: str, first: str, end: str, *, limit: int, newest_first: bool
     ) -> list[Record]:
-        """Records with first ≤ sk < end; DynamoDB's BETWEEN has both ends, and pages of 1 MB."""
+        """Records with first ≤ sk < end; BETWEEN includes both ends, and a page has 1 MB."""
         records: list[Record] = []
         request: dict[str, Any] = {
             "TableName": self._settings.table(table),
@@ -186,7 +186,7 @@ class AwsRecords:
         }
 
     def _update(self, put: Put, packed: bytes) -> dict[str, Any]:
-        """A whole new item as an update, because only an update can count the version up."""
+        """A replacement of the item, as an update: only an update can increment the version."""
         expires = whole_second(put.expires)
         values: dict[str, Any] = {":item": {"B": packed}, ":sums": {"M": {}}, ":one": {"N": "1"}}
         version = ":one"
@@ -239,12 +239,12 @@ class AwsRecords:
         return _item(answer["Attributes"])
 
     def _expired(self, found: _Attributes) -> bool:
-        """DynamoDB removes what has expired within days; for us it is gone at once."""
+        """True from the moment of expiry; DynamoDB deletes the item only within days."""
         return "expires" in found and float(found["expires"]["N"]) <= self._clock.now()
 
 
 def _again(call: Callable[[], T]) -> T:
-    """The answer, asked for again while another write of the same record is under way."""
+    """The result of a call, retried while another write of the same record is in progress."""
     for attempt in range(_TRIES):
         try:
             with translated("records"):
@@ -265,7 +265,7 @@ def _item(found: _Attributes) -> Item:
     for name, number in found["sums"]["M"].items():
         field, amount = name[2:], number["N"]
         before = item.get(field, 0)
-        if type(before) in (int, float):  # adding to any other was refused, but is written here
+        if type(before) in (int, float):  # `add` refused other fields, after DynamoDB had written
             item[field] = before + (int(amount) if name[0] == "i" else float(amount))
     return item
 

@@ -1,8 +1,8 @@
-"""A bundle is released as a new version of the serving function, with the bundle in its snapshot.
+"""Releases by Lambda versions: each version has its bundles in its snapshot.
 
-The function's configuration names the bundle of every tenant; a version that is published of it
-loads them before Lambda takes its snapshot. The alias is then shifted to that version: by
-CodeDeploy, whose alarms shift it back, or at once where there is no deployment group.
+The function's configuration names the bundle of every tenant. When a version is published, it loads
+these bundles before Lambda takes its snapshot. The alias is then shifted to the version: by
+CodeDeploy, whose alarms shift it back, or at once if there is no deployment group.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from vireo.settings import Settings
 #: The alias that the API calls.
 ALIAS = "live"
 _SERVES = "VIREO_SERVES"
-#: Lambda takes this many bytes of environment variables.
+#: Lambda's limit on the size of all environment variables, in bytes.
 _ROOM = 4096
 
 
 class LambdaReleases:
-    """`vireo.ports.Releases` of one tenant; the time limit is that of the function that calls."""
+    """`vireo.ports.Releases` of one tenant. Its only time limit is the calling Lambda's."""
 
     def __init__(self, client: Callable[[str], Any], tenant: str, settings: Settings) -> None:
         self._client = client
@@ -34,7 +34,7 @@ class LambdaReleases:
         self._group = settings.serving_group
 
     def begin(self, version: str) -> str | None:
-        """See the port. Waits until the snapshot is taken, which takes minutes."""
+        """See the port. Waits for the snapshot, which takes minutes."""
         with translated(f"release {version}"):
             try:
                 self._configure(version)
@@ -53,7 +53,7 @@ class LambdaReleases:
         return bool(info["status"] == "Succeeded")
 
     def _configure(self, version: str) -> None:
-        """Name the bundle beside those of other tenants; two who do so at once are told apart."""
+        """Add the bundle to the function's configuration; the revision id detects other writers."""
         lambda_ = self._client("lambda")
         found = lambda_.get_function_configuration(FunctionName=self._function)
         variables: dict[str, str] = found["Environment"]["Variables"]
@@ -72,7 +72,7 @@ class LambdaReleases:
         lambda_.get_waiter("function_updated").wait(FunctionName=self._function)
 
     def _serves(self, variables: Mapping[str, str]) -> dict[str, str]:
-        """Tenant to bundle, as configured; as live, where a deployment has reset the variables."""
+        """Bundles by tenant, as configured; as in the alias if a deployment reset the variables."""
         if _SERVES not in variables:
             live = self._client("lambda").get_function_configuration(
                 FunctionName=self._function, Qualifier=ALIAS
@@ -82,7 +82,7 @@ class LambdaReleases:
         return serves
 
     def _publish(self) -> str:
-        """The version of what is configured now: a new one, or the last if nothing has changed."""
+        """The version of the current configuration: a new one, or the last if nothing changed."""
         lambda_ = self._client("lambda")
         published: str = lambda_.publish_version(FunctionName=self._function)["Version"]
         lambda_.get_waiter("published_version_active").wait(

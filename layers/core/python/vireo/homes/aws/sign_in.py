@@ -1,4 +1,4 @@
-"""Signing in to ElastiCache with the function's own role, so that there is no password to keep."""
+"""Sign-in to ElastiCache with the function's own role, so that no password is stored."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from botocore.model import ServiceId
 from botocore.signers import RequestSigner
 from redis.credentials import CredentialProvider
 
-#: ElastiCache takes a token for this long; a connection that used it lives on for twelve hours.
+#: Lifetime of a token; a connection that was opened with it lasts for twelve hours.
 TOKEN_SECONDS = 900
 
 
 class RoleSignIn(CredentialProvider):
     """Redis credentials: the user, and a presigned request to connect in place of a password.
 
-    Made anew for every connection, in the process: nothing is asked of AWS. See "Authenticating
+    They are made for every connection, in the process, without calling AWS. See "Authenticating
     with IAM" in ElastiCache's guide.
 
     Args:
         identity: the name of the replication group, and of its user.
-        session: whose credentials and region sign; made when first needed.
+        session: provides credentials and region; created at first use.
     """
 
     def __init__(self, identity: str, session: boto3.Session | None = None) -> None:
@@ -29,7 +29,7 @@ class RoleSignIn(CredentialProvider):
         self._session = session
 
     def get_credentials(self) -> tuple[str, str]:
-        """User and token. Raises `redis.AuthenticationError` when there is nothing to sign with."""
+        """User and token. Raises `redis.AuthenticationError` if there are no credentials."""
         try:
             return self._identity, self._token()
         except BotoCoreError as error:

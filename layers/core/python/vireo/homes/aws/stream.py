@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mypy_boto3_kinesis import KinesisClient
 
 
-#: Kinesis takes this many bytes in one call.
+#: Kinesis' limit on one call, in bytes.
 _CALL_BYTES = 5 * 1024 * 1024
 
 
@@ -50,7 +50,7 @@ class KinesisStream:
 
 
 def _calls(records: Sequence[tuple[str, bytes]], places: Sequence[int]) -> Iterator[list[int]]:
-    """Places of records, as many to a call as Kinesis takes."""
+    """Positions of records, grouped into calls of as many as Kinesis allows."""
     call: list[int] = []
     total = 0
     for j in places:

@@ -1,4 +1,4 @@
-"""The home on a laptop: everything in one folder, nothing but the folder to set up."""
+"""The home on a laptop: everything in one folder, without any service to set up."""
 
 from vireo.homes.local.home import LocalHome, home
 

@@ -1,4 +1,4 @@
-"""Blobs as files of a folder, written whole or not at all."""
+"""Blobs as files of a folder, written atomically."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from vireo.ports import Missing, Refused, Unavailable
 class LocalBlobs:
     """`vireo.ports.Blobs` of one tenant, under ``folder/<tenant>``.
 
-    Stricter than S3 in one thing: a name cannot be both a blob and the folder of others.
+    Stricter than S3 in one thing: a name cannot be both a blob and a folder of other blobs.
     """
 
     def __init__(self, folder: Path, tenant: str) -> None:
         self._root = folder / tenant
-        #: On the same file system as the finished files, so that a rename is atomic.
+        #: On the same file system as the finished files, so that renaming is atomic.
         self._unfinished = folder / ".unfinished"
 
     def read(self, name: str) -> bytes:
@@ -60,7 +60,7 @@ class LocalBlobs:
             shutil.copyfile(self._path(name), unfinished)
 
     def upload(self, path: str, name: str) -> None:
-        """See the port. Raises FileNotFoundError when there is no such local file."""
+        """See the port. Raises FileNotFoundError if the local file does not exist."""
         with _answers(name), _replacing(self._path(name), self._unfinished) as unfinished:
             shutil.copyfile(path, unfinished)
 
@@ -70,7 +70,7 @@ class LocalBlobs:
 
 @contextmanager
 def _replacing(path: Path, unfinished_in: Path) -> Iterator[Path]:
-    """A file that becomes ``path`` when all of it is on disk."""
+    """A temporary file that replaces ``path`` once it is completely on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished_in.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=unfinished_in, prefix=".", delete=False) as file:
@@ -86,9 +86,9 @@ def _replacing(path: Path, unfinished_in: Path) -> Iterator[Path]:
 
 @contextmanager
 def _answers(name: str, missing: type[Exception] | None = FileNotFoundError) -> Iterator[None]:
-    """What the file system says, in the words of the port.
+    """Translation of the file system's errors to those of the port.
 
-    ``missing`` is raised where there is no such blob; None: that is no error.
+    ``missing`` is the exception for an absent blob; None if that is no error.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""A bounded cache in the process: least recently used entries go first, all go in time."""
+"""A bounded cache in the process: least recently used entries are evicted, all entries expire."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vireo.ports import Clock, Meter
 
 
 class Memory:
-    """What all tenants of this process share: bounded by number of entries and by bytes."""
+    """The cache of all tenants of this process, bounded by number of entries and by bytes."""
 
     def __init__(
         self, clock: Clock, *, entries: int = 100_000, max_bytes: int = 64 * 1024 * 1024
@@ -33,7 +33,7 @@ class Memory:
         return kept
 
     def put(self, key: str, value: bytes, expires: float) -> None:
-        """Keep, and let go of what was used longest ago; call with the lock held."""
+        """Store a value, and evict least recently used ones; call with the lock held."""
         self.forget(key)
         self._kept[key] = value, expires
         self._bytes += len(key) + len(value)
@@ -42,7 +42,7 @@ class Memory:
             self.forget(oldest)
 
     def forget(self, key: str) -> None:
-        """Drop a key; call with the lock held."""
+        """Remove a key; call with the lock held."""
         kept = self._kept.pop(key, None)
         if kept is not None:
             self._bytes -= len(key) + len(kept[0])
@@ -77,7 +77,7 @@ class LocalCache:
             self._memory.forget(self._name(key))
 
     def add(self, key: str, amount: int = 1, *, seconds: float) -> int | None:
-        """See the port; the time to live starts when the count does."""
+        """See the port. The lifetime starts with the first count."""
         name = self._name(key)
         with self._memory.lock:
             value, expires = self._memory.get(name) or (

@@ -1,9 +1,9 @@
-"""Firehose on a laptop: what is on the stream, as files by tenant and date of arrival.
+"""Firehose on a laptop: records of the stream, as files by tenant and date of arrival.
 
-Like Firehose it asks a function about every record. Unlike it, it buffers nothing: a file is
-written when enough records wait in the log, or the first has waited long enough, and only then
-does it go on. A file is named by where it begins, so what a killed process had written is replaced
-by the same and more.
+Like Firehose it passes every record to a transformation function. Unlike it, it buffers nothing:
+when enough records wait in the log, or the first has waited long enough, it writes a file, and only
+then moves its position. A file is named by its first position, so a file that a killed process
+wrote is replaced by one with the same records and more.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ from vireo.homes.local.loop import Position
 from vireo.homes.local.stream import StreamLog, StreamRecord
 from vireo.ports import Blobs, Clock
 
-#: A file is written of so many bytes of the log or after so many seconds, and has so many rows.
+#: A file is due at this many bytes of log or seconds of waiting; maximum rows of a file.
 BYTES, SECONDS, ROWS = 8 * 1024 * 1024, 60.0, 50_000
 
 
 class Delivery:
-    """One delivery of all tenants' records.
+    """The delivery of all tenants' records to files.
 
     Args:
-        log: of all tenants.
-        folder: where it notes how far it is, a file for every shard.
+        log: the log of all tenants.
+        folder: for its positions, a file for every shard.
         transform: a Lambda handler of Firehose's transformation events.
-        convert: payloads to a file's bytes.
-        blobs: a tenant's.
-        clock: of the home.
+        convert: turns payloads into the bytes of a file.
+        blobs: the blobs of a tenant.
+        clock: the home's clock.
+        rows: maximum number of rows in a file.
     """
 
     def __init__(
@@ -53,11 +54,14 @@ class Delivery:
         self._places = [Position(folder / f"shard-{j:04d}.position") for j in range(log.shards)]
 
     def position(self, shard: int) -> int:
-        """The sequence up to which a shard is done."""
+        """The sequence number up to which a shard has been delivered."""
         return self._places[shard].value
 
     def step(self, *, flush: bool = False) -> tuple[int, bool]:
-        """Write what is due, or with ``flush`` all there is. Returns how many records, False."""
+        """Write the files that are due, or with ``flush`` all. Returns the number of records.
+
+        The second value is False, because a failure raises.
+        """
         done = 0
         for shard, place in enumerate(self._places):
             while flush or self._due(shard, place.value):
@@ -70,7 +74,7 @@ class Delivery:
         return done, False
 
     def waiting(self) -> Iterator[bytes]:
-        """Payloads that are on the stream and in no file yet."""
+        """Payloads on the stream that are not in a file yet."""
         for shard, place in enumerate(self._places):
             for record in self._log.read(shard, place.value, self._rows):
                 yield record.payload

@@ -1,4 +1,4 @@
-"""The documentation page of the API, whole in one file: it loads nothing from anywhere."""
+"""The documentation page of the API in a single file that loads nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def page(document: str) -> str:
     """Powertools' Swagger UI for an OpenAPI document in JSON."""
     folder = Path(swagger_ui.__file__).parent
     return swagger_ui.generate_swagger_html(
-        document.replace("</", "<\\/"),  # else a description could close the script it stands in
+        document.replace("</", "<\\/"),  # so that no description can end the script around it
         (folder / "swagger-ui-bundle.min.js").read_text(encoding="utf-8"),
         (folder / "swagger-ui.min.css").read_text(encoding="utf-8"),
         "",

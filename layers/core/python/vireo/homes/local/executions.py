@@ -1,4 +1,4 @@
-"""State machines on a laptop: the definition that is deployed, run by moto's interpreter."""
+"""State machines on a laptop: the deployed definition, run by moto's interpreter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Function = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class _State:
-    """An execution as its file keeps it."""
+    """An execution as stored in its file."""
 
     status: str
     document: Mapping[str, Any]
@@ -36,9 +36,9 @@ class _State:
 
 
 class Machines:
-    """All executions of all tenants, each a JSON file and a lock that its process holds.
+    """The executions of all tenants: for each a JSON file, and a lock held by its process.
 
-    A process that dies lets go of the lock; whoever looks next sees that the execution was aborted.
+    A process that dies releases the lock; the next reader then records the execution as aborted.
     """
 
     def __init__(
@@ -51,8 +51,8 @@ class Machines:
         self._threads: dict[tuple[str, str], Thread] = {}
 
     def start(self, machine: str, name: str, document: Mapping[str, Any]) -> None:
-        """Start in a thread. Raises `Missing`, `Conflict`, `Refused`."""
-        self._path(machine, name, "json")  # refuses what is no name of a machine
+        """Start an execution in a thread. Raises `Missing`, `Conflict`, `Refused`."""
+        self._path(machine, name, "json")  # raises for an invalid name of a machine
         definition = self._definition(machine)
         lock = self._claim(machine, name)
         if lock is None:
@@ -70,7 +70,7 @@ class Machines:
         thread.start()
 
     def describe(self, machine: str, name: str) -> _State:
-        """How it stands. Raises `Missing`."""
+        """The state of an execution. Raises `Missing`."""
         state = self._load(machine, name)
         if state.status == "RUNNING" and (lock := _locked(self._path(machine, name, "lock"))):
             try:  # nobody holds it: either it has just ended, or its process has died
@@ -85,14 +85,14 @@ class Machines:
         return state
 
     def wait(self, machine: str, tenant: str, name: str, seconds: float | None = None) -> bool:
-        """Wait for an execution of this process; whether it has ended."""
+        """Wait for an execution of this process; returns whether it has ended."""
         thread = self._threads.get((machine, execution_name(tenant, name)))
         if thread is not None:
             thread.join(seconds)
         return thread is None or not thread.is_alive()
 
     def _run(self, machine: str, name: str, definition: str, state: _State, lock: int) -> None:
-        # Imported here: moto and boto3 take a second, and serving alone needs neither.
+        # Imported here: moto and boto3 take a second to load, and serving needs neither.
         from vireo.homes.local.interpreter import interpret  # noqa: PLC0415
 
         try:
@@ -119,7 +119,7 @@ class Machines:
         )
 
     def _definition(self, machine: str) -> str:
-        """The definition, with ``${Name}`` of every function replaced by its name."""
+        """The definition, with each function's placeholder ``${Name}`` replaced by its name."""
         try:
             definition = (self._definitions / f"{machine}.asl.json").read_text()
         except FileNotFoundError:
@@ -131,7 +131,7 @@ class Machines:
         return definition
 
     def _claim(self, machine: str, name: str) -> int | None:
-        """A new execution's lock; None when the name is taken."""
+        """The lock of a new execution; None if the name is taken."""
         path = self._path(machine, name, "lock")
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = _locked(path)
@@ -143,7 +143,7 @@ class Machines:
     def _same_or_conflict(self, machine: str, name: str, document: Mapping[str, Any]) -> None:
         try:
             state = self.describe(machine, name)
-        except Missing:  # claimed a moment ago by somebody who has not written it yet
+        except Missing:  # claimed by a process that has not written it yet
             raise Conflict(f"{machine} {name} exists") from None
         if state.status != "RUNNING" or state.document != document:
             raise Conflict(f"{machine} {name} exists")
@@ -186,7 +186,7 @@ class LocalExecutions:
 
 
 def _locked(path: Path) -> int | None:
-    """A file's lock, or None when somebody holds it."""
+    """The lock of a file, or None if another process holds it."""
     file = os.open(path, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -36,7 +36,7 @@ Verify = Callable[[str], Mapping[str, Any]]
 
 
 class Denied(Exception):
-    """The gateway itself answers; nothing of the service ran."""
+    """A response of the gateway itself, without calling the service."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ class Denied(Exception):
 
 @dataclass(frozen=True)
 class Context:
-    """What Lambda tells a handler of its invocation."""
+    """The context of an invocation, as Lambda passes it to a handler."""
 
     aws_request_id: str
     deadline: float  #: monotonic seconds
@@ -56,7 +56,7 @@ class Context:
     invoked_function_arn: str = "arn:aws:lambda:laptop:000000000000:function:vireo"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the gateway gives up."""
+        """Milliseconds until the gateway's timeout."""
         return max(int((self.deadline - time.monotonic()) * 1000), 0)
 
 
@@ -90,7 +90,7 @@ class Gateway:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="request")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """The ASGI entry point."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
@@ -195,7 +195,7 @@ async def _body(receive: Receive) -> bytes:
 
 
 def _error(denied: Denied, request_id: str) -> Answer:
-    """The one error shape of the service."""
+    """An error in the service's format."""
     body = {
         "error": {"code": denied.code, "message": str(denied), "fields": []},
         "request_id": request_id,
@@ -207,7 +207,7 @@ def _error(denied: Denied, request_id: str) -> Answer:
 
 
 def serve(gateway: Gateway, *, host: str = "127.0.0.1", port: int = 8000) -> uvicorn.Server:
-    """A server to ``run()``: until it is interrupted, letting requests under way finish."""
+    """A server whose ``run()`` lasts until interrupted, and lets requests in progress finish."""
     config = uvicorn.Config(
         gateway,
         host=host,

@@ -1,4 +1,4 @@
-"""The home on a laptop: everything in one folder, nothing but the folder to set up."""
+"""The home on a laptop: everything in one folder, without any service to set up."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from vireo.homes.meter import LocalMeter
 from vireo.homes.names import checked_tenant
 from vireo.ports import Cache, Clock, Meter, Ports
 
-#: What a Lambda function is: an event and a context in, plain JSON out.
+#: A Lambda function: takes an event and a context, returns plain JSON.
 Function = Callable[[Any, Any], Any]
 
 
 class LocalHome:
-    """`vireo.ports.Home` in a folder; several processes may share it.
+    """`vireo.ports.Home` in a folder, which several processes may share.
 
-    ``log`` (the stream, for those who follow it), ``machines`` (executions of all tenants) and
-    ``meter`` are there for what plays the cloud's part: consumers, schedules, tests.
+    ``log`` (the stream, for its consumers), ``machines`` (executions of all tenants) and ``meter``
+    are public for the code that plays the cloud's part: consumers, schedules, tests.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class LocalHome:
         self._memory = Memory(self.clock)
         self._redis = None
         if redis_url:
-            # Imported here, because it costs as much as numpy and few laptops have a Redis.
+            # Imported here, because it loads as slowly as numpy and few laptops have a Redis.
             from vireo.homes.redis_cache import RedisServer  # noqa: PLC0415
 
             self._redis = RedisServer(redis_url, self.clock)
 
     def open(self, tenant: str) -> Ports:
-        """The ports of one tenant. Raises `Refused` for what is no tenant's name."""
+        """The ports of one tenant. Raises `Refused` for an invalid tenant name."""
         checked_tenant(tenant)
         scratch = self.folder / "scratch" / tenant
         scratch.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ class LocalHome:
         )
 
     def close(self) -> None:
-        """Let go of files and connections. A running execution goes on while the process does."""
+        """Close files and connections. A running execution goes on as long as the process does."""
         self._records.close()
         if self._redis is not None:
             self._redis.close()
@@ -98,16 +98,16 @@ def home(
     functions: Mapping[str, Function] | None = None,
     definitions: Path | None = None,
 ) -> LocalHome:
-    """The home in ``folder``, which is made if need be.
+    """The home in ``folder``, which is created if necessary.
 
     Args:
-        folder: where records, blobs, the stream and executions are.
+        folder: holds records, blobs, the stream and executions.
         redis_url: a Redis for the cache; without one the cache is in the process.
         clock: the system's by default.
         meter: a `LocalMeter` by default.
-        functions: Lambda functions by the name that state machines call them
-            (``${TrainingFunction}`` calls ``functions["TrainingFunction"]``); the mapping is looked
-            at when an execution runs, so it may be filled after the home is made.
+        functions: Lambda functions by the name in state machines' definitions
+            (``${TrainingFunction}`` calls ``functions["TrainingFunction"]``); the mapping is read
+            when an execution runs, so it may be filled after the home is made.
         definitions: the folder of ``<machine>.asl.json``; ``statemachines`` by default.
     """
     return LocalHome(

@@ -1,8 +1,8 @@
-"""The only place that knows moto: its Step Functions interpreter with our functions as Lambdas.
+"""moto's Step Functions interpreter, with Python functions as Lambdas; no other module knows moto.
 
-moto's parser executes the Amazon States Language itself; only the calls to Lambda would go to a
-server over HTTP. One name of moto's is replaced, so that executions of ours call Python instead.
-Everyone else's executions (tests that mock AWS) still go where they went.
+moto's parser executes the Amazon States Language itself; only calls to Lambda would go to a server
+over HTTP. One name in moto is replaced, so that our executions call Python instead. Other
+executions (of tests that mock AWS) are not affected.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from moto.stepfunctions.parser.backend.state_machine import StateMachineInstance
 from vireo.ports import Execution, Refused
 
 _LOG = logging.getLogger("vireo.executions")
-# It reports every branch, and every failure that a Retry or Catch is there for, at length; what a
-# function raised is logged here, and how an execution ended is in its answer.
+# It logs every branch, and every failure that a Retry or Catch handles, at length. Exceptions of
+# functions are logged here, and the outcome of an execution is returned.
 logging.getLogger("moto.stepfunctions").setLevel(logging.CRITICAL)
 _ACCOUNT = "000000000000"
 _ROLE = f"arn:aws:iam::{_ACCOUNT}:role/laptop"
-#: A Lambda task's result enters the state's output, which Step Functions limits.
+#: Step Functions' limit on the output of a state, and so on a function's result.
 _RESULT_BYTES = 256 * 1024
 
-#: The functions of every execution under way, by the made-up region that it runs in.
+#: Functions of the running executions, by an invented region, unique to each execution.
 _running: dict[str, Mapping[str, Callable[[Any, Any], Any]]] = {}
 _numbers = itertools.count()
-# moto imports it there for itself and exports it to nobody; it is what has to be replaced.
+# moto imports this name for its own use only; it is the one to replace.
 _client_of_moto = lambda_eval_utils.boto_client_for  # type: ignore[attr-defined]
 
 
 class _Machine(StateMachineInstance):
-    """A definition to run; moto's class leaves its listing open."""
+    """A definition to run; implements the abstract method of moto's class."""
 
     def itemise(self) -> None:
-        """Nobody lists it."""
+        """Not used."""
 
 
 class _Lambda:
-    """As much of boto3's Lambda client as the interpreter uses."""
+    """The part of boto3's Lambda client that the interpreter uses."""
 
     def __init__(self, functions: Mapping[str, Callable[[Any, Any], Any]]) -> None:
         self._functions = functions
 
     def invoke(self, FunctionName: str, Payload: bytes = b"{}", **_: Any) -> dict[str, Any]:
-        """Call a function with the JSON that Lambda would give it, and answer as Lambda does."""
+        """Call a function with the JSON that Lambda would pass, and answer as Lambda does."""
         try:
             result = self._functions[FunctionName](orjson.loads(Payload), None)
             payload = orjson.dumps(result)
@@ -87,7 +87,7 @@ def interpret(
     document: Mapping[str, Any],
     functions: Mapping[str, Callable[[Any, Any], Any]],
 ) -> Execution:
-    """Run an execution to its end, in this thread. Raises `Refused` for a wrong definition."""
+    """Run an execution to its end, in this thread. Raises `Refused` for an invalid definition."""
     region = f"laptop-{next(_numbers)}"
     arn = f"arn:aws:states:{region}:{_ACCOUNT}:stateMachine:{machine}"
     try:

@@ -1,4 +1,4 @@
-"""What runs beside the laptop's API: steps that follow the stream, and where each of them is."""
+"""The laptop's background work: repeated steps that read the stream, and their positions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from vireo.ports import Clock
 log = logging.getLogger("vireo.loop")
 #: Seconds to wait after a failure.
 AGAIN = 1.0
-#: Seconds that records stay on the log.
+#: Seconds for which records stay in the log.
 KEPT = 86_400.0
 
 
 class Position:
-    """How far a reader of a shard is: a small file that is replaced whole."""
+    """The position of a reader in a shard, in a small file that is replaced atomically."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ class Position:
         self.value = int(path.read_text()) if path.exists() else 0
 
     def save(self, value: int) -> None:
-        """Go on from there, also after a crash."""
+        """Store a position, to continue from it even after a crash."""
         beside = self._path.with_suffix(".new")
         beside.write_text(str(value))
         beside.replace(self._path)
@@ -35,15 +35,15 @@ class Position:
 
 
 class Reader(Protocol):
-    """Whoever follows a log and knows how far it is."""
+    """A reader of the log that stores its own position."""
 
     def position(self, shard: int) -> int:
-        """The sequence up to which a shard is done."""
+        """The sequence number up to which a shard has been processed."""
         ...
 
 
 class Retention:
-    """The log keeps a day, as Kinesis does, and whatever a reader has not done yet."""
+    """Trims the log: it keeps a day, as Kinesis does, and all records that a reader still needs."""
 
     def __init__(self, log: StreamLog, readers: Sequence[Reader], clock: Clock) -> None:
         self._log = log
@@ -51,7 +51,7 @@ class Retention:
         self._clock = clock
 
     def step(self) -> tuple[int, bool]:
-        """Trim every shard. Nothing is left to do at once."""
+        """Trim every shard. Returns 0, False: there is never more to do at once."""
         for shard in range(self._log.shards):
             until = min(reader.position(shard) for reader in self._readers)
             self._log.trim(shard, before=self._clock.now() - KEPT, until=until)
@@ -59,11 +59,11 @@ class Retention:
 
 
 class Loop:
-    """Repeats a step in a thread until it is stopped.
+    """A thread that repeats a step until it is stopped.
 
     Args:
-        step: returns how much was done, and whether anything failed and must be tried again.
-        idle: seconds to wait when there was nothing to do.
+        step: returns the amount done, and whether anything failed and must be retried.
+        idle: seconds to wait if there was nothing to do.
     """
 
     def __init__(self, step: Callable[[], tuple[int, bool]], *, idle: float) -> None:
@@ -73,11 +73,11 @@ class Loop:
         self._thread = threading.Thread(target=self._run, name="loop", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the step under way finish, and end."""
+        """Let the current step finish, and end the thread."""
         self._stop.set()
         self._thread.join()
 

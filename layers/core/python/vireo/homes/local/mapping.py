@@ -1,7 +1,7 @@
-"""Lambda's event source mapping on a laptop: the very event that Kinesis sends, from the log.
+"""Lambda's event source mapping on a laptop: calls a function with Kinesis events from the log.
 
-Like Lambda it hands over batches of a shard in order, goes on after what is done, and comes again
-with what failed, from the first failure on. A process that dies comes again with its last batch.
+Like Lambda it passes batches of a shard in order, continues after the records that are done, and
+redelivers from the first failure on. After a crash it redelivers the last batch.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ BATCH = 500
 
 
 class EventSourceMapping:
-    """One function that follows the log.
+    """The mapping of one function that consumes the log.
 
     Args:
-        log: of all tenants.
-        folder: where it notes how far it is, a file for every shard.
+        log: the log of all tenants.
+        folder: for its positions, a file for every shard.
         function: a Lambda handler of Kinesis events that reports failures of single records.
-        batch: records in one call, at most.
+        batch: maximum number of records in one call.
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class EventSourceMapping:
         self._places = [Position(folder / f"shard-{j:04d}.position") for j in range(log.shards)]
 
     def position(self, shard: int) -> int:
-        """The sequence up to which a shard is done."""
+        """The sequence number up to which a shard has been processed."""
         return self._places[shard].value
 
     def step(self) -> tuple[int, bool]:
-        """One batch of every shard. Returns how many records are done, and whether any failed."""
+        """Process one batch of every shard. Returns the number of records done, and any failure."""
         done, failed = 0, False
         for shard, place in enumerate(self._places):
             records = self._log.read(shard, place.value, self._batch)
@@ -58,7 +58,7 @@ class EventSourceMapping:
         return done, failed
 
     def _call(self, shard: int, records: Sequence[StreamRecord]) -> int:
-        """How many of the records are done: those before the first that failed."""
+        """The number of records done: those before the first failure."""
         event = {"Records": [kinesis_record(shard, record) for record in records]}
         answer = self._function(event, None)
         failed = {str(f["itemIdentifier"]) for f in answer["batchItemFailures"]}
@@ -67,7 +67,7 @@ class EventSourceMapping:
 
 
 def kinesis_record(shard: int, record: StreamRecord) -> dict[str, Any]:
-    """A record as Lambda gets it."""
+    """A record as Lambda passes it to a handler."""
     return {
         "eventID": f"shardId-{shard:012d}:{record.sequence}",
         "eventName": "aws:kinesis:record",

@@ -1,4 +1,4 @@
-"""What API Gateway makes of HTTP for Lambda (a REST API with proxy integration), and back."""
+"""Conversion of HTTP into the events of API Gateway (REST, Lambda proxy), and of answers back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records in one SQLite file, as strict as DynamoDB, so that what works here works there."""
+"""Records in one SQLite file, as strict as DynamoDB, so that code that works here works there."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from vireo.ports import (
     Unavailable,
 )
 
-# Keys are blobs, because SQLite then compares them byte by byte, as DynamoDB does.
+# Keys are blobs, so that SQLite compares them byte by byte, as DynamoDB does.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
     part BLOB NOT NULL, key BLOB NOT NULL, sort BLOB NOT NULL,
@@ -43,10 +43,10 @@ _ALIVE = "(expires IS NULL OR expires > :now)"
 
 
 class RecordFile:
-    """The one file that holds the records of all tenants.
+    """The file with the records of all tenants.
 
-    One connection behind a lock: a call takes tens of microseconds, and SQLite has one writer at a
-    time anyway. Other processes are kept apart by SQLite itself (write-ahead log, busy time limit).
+    There is one connection, behind a lock: a call takes tens of microseconds, and SQLite has one
+    writer at a time anyway. SQLite itself isolates other processes (write-ahead log, busy timeout).
     """
 
     def __init__(self, path: Path, clock: Clock, *, busy_seconds: float = 5.0) -> None:
@@ -58,7 +58,7 @@ class RecordFile:
         )
         with self.transaction() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            # A commit survives the death of the process; only a power cut may take the last ones.
+            # A commit survives a crash of the process; only a power cut may lose the last ones.
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.executescript(_SCHEMA)
             connection.execute("DELETE FROM records WHERE expires <= ?", [clock.now()])
@@ -69,7 +69,7 @@ class RecordFile:
 
     @contextmanager
     def transaction(self, begin: str | None = None) -> Iterator[sqlite3.Connection]:
-        """The connection, for one caller at a time; all or nothing after ``begin``."""
+        """The connection, for one caller at a time; atomic if ``begin`` starts a transaction."""
         with self._lock:
             try:
                 if begin:
@@ -86,7 +86,7 @@ class RecordFile:
                 raise Unavailable(f"records: {error}") from error
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         with self._lock:
             self._connection.close()
 
@@ -208,7 +208,7 @@ class LocalRecords:
         return None if row is None else Record(key, sort, unpack(row[0]), row[1])
 
     def _version(self, connection: sqlite3.Connection, write: Put | Delete) -> int:
-        """The version that is there (0: none). Raises `Conflict` if another is expected."""
+        """The stored version (0: none). Raises `Conflict` if another is expected."""
         row = connection.execute(
             "SELECT version FROM records"
             f" WHERE part = :part AND key = :key AND sort = :sort AND {_ALIVE}",

@@ -24,21 +24,21 @@ _HEADER = b'{"trimmed":'
 
 @dataclass(frozen=True, slots=True)
 class StreamRecord:
-    """One record as a reader of the log sees it."""
+    """A record as a reader of the log sees it."""
 
     tenant: str
     key: str
     payload: bytes
     arrived: float  #: unix seconds
-    sequence: int  #: where the reader goes on after this record: bytes of the shard so far
+    sequence: int  #: bytes of the shard up to the end of this record, where reading continues
 
 
 class StreamLog:
     """The shards of all tenants' streams.
 
-    A record is a line. Lines are appended whole under a lock, so processes may share the folder;
-    what a killed process left of a line is cut off by the next one to append. What was trimmed is
-    gone from the file, whose first line then says how many bytes that were.
+    A record is a line. Lines are appended whole under a lock, so processes may share the folder. An
+    incomplete line of a killed process is cut off by the next append. Trimmed records are removed
+    from the file, whose first line then states their number of bytes.
     """
 
     def __init__(self, folder: Path, clock: Clock, *, shards: int = 2) -> None:
@@ -50,7 +50,7 @@ class StreamLog:
 
     @property
     def shards(self) -> int:
-        """How many shards there are."""
+        """Number of shards."""
         return len(self._paths)
 
     def open(self, tenant: str) -> LocalStream:
@@ -58,7 +58,7 @@ class StreamLog:
         return LocalStream(self, tenant)
 
     def append(self, tenant: str, records: Sequence[tuple[str, bytes]]) -> None:
-        """Write records behind all others of their shards. Raises OSError."""
+        """Append records to their shards. Raises OSError."""
         lines: dict[int, list[bytes]] = {}
         for key, payload in records:
             line = {
@@ -72,7 +72,7 @@ class StreamLog:
             _append(self._paths[shard], b"".join(its_lines))
 
     def read(self, shard: int, after: int = 0, limit: int = 1000) -> Sequence[StreamRecord]:
-        """Up to ``limit`` records of a shard behind the one whose sequence is ``after``."""
+        """Up to ``limit`` records of a shard after the sequence number ``after``."""
         records: list[StreamRecord] = []
         with self._paths[shard].open("rb") as file:
             trimmed, header = _trimmed(file)
@@ -86,15 +86,15 @@ class StreamLog:
         return records
 
     def size(self, shard: int) -> int:
-        """Bytes of a shard, trimmed ones included: no sequence is larger."""
+        """Bytes of a shard, trimmed ones included: the largest sequence number."""
         with self._paths[shard].open("rb") as file:
             trimmed, header = _trimmed(file)
             return os.fstat(file.fileno()).st_size - header + trimmed
 
     def trim(self, shard: int, *, before: float, until: int) -> int:
-        """Forget records that arrived before a moment, up to the sequence ``until``.
+        """Remove records that arrived before a moment, up to the sequence number ``until``.
 
-        Returns how many. A process that dies meanwhile leaves the shard as it was.
+        Returns their number. A crash meanwhile leaves the shard unchanged.
         """
         path = self._paths[shard]
         with _locked(path):
@@ -120,7 +120,7 @@ class StreamLog:
             after = records[-1].sequence
 
     def _shard(self, partition: str) -> int:
-        """Kinesis, too, takes the shard from the MD5 of the partition key."""
+        """The shard of a partition key, by its MD5 as in Kinesis."""
         digest = md5(partition.encode(), usedforsecurity=False).digest()
         return int.from_bytes(digest[:8], "big") * len(self._paths) >> 64
 
@@ -145,7 +145,7 @@ class LocalStream:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One process at a time. The lock is a file of its own, as the shard's file is replaced."""
+    """A lock between processes, in a file of its own because the shard's file is replaced."""
     lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -155,7 +155,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _trimmed(file: BinaryIO) -> tuple[int, int]:
-    """How many bytes are gone from the beginning, and how many the line takes that says so."""
+    """Number of bytes trimmed from the beginning, and length of the line that states it."""
     line = file.readline()
     if not line.startswith(_HEADER) or not line.endswith(b"\n"):
         return 0, 0
@@ -176,7 +176,7 @@ def _append(path: Path, data: bytes) -> None:
 
 
 def _whole(file: int) -> int:
-    """Where the last whole line ends."""
+    """The position after the last complete line."""
     end = os.fstat(file).st_size
     while end and os.pread(file, 1, end - 1) != b"\n":
         start = max(end - 65536, 0)

@@ -1,4 +1,4 @@
-"""Tokens on a laptop: the claims of a Cognito access token, signed with a key of the folder."""
+"""Tokens on a laptop: the claims of a Cognito access token, signed with a key in the folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ALGORITHM = "RS256"
 
 
 class LocalTokens:
-    """Makes and verifies tokens with an RSA key that is made when first needed."""
+    """Issues and verifies tokens with an RSA key that is created at first use."""
 
     def __init__(self, folder: Path) -> None:
         path = folder / "token-key.pem"
@@ -43,16 +43,17 @@ class LocalTokens:
         user: str | None = None,
         seconds: float = 3600,
     ) -> str:
-        """A token for a machine client, or for an end user that came through it.
+        """A token for a machine client, or for an end user who signed in through it.
 
-        Registers whose the client is. Raises `vireo.ports.Conflict` if it is another tenant's.
+        Registers the client for the tenant. Raises `vireo.ports.Conflict` if it is another
+        tenant's.
         """
         register_client(home, client, tenant)
         now = home.open(tenant).clock.now()
         claims: dict[str, Any] = {
             "iss": ISSUER,
             "client_id": client,
-            # A user's subject is made by the pool, so that nobody chooses one that is a client's.
+            # As in Cognito the subject is generated, so that no user can choose a client's id.
             "sub": client if user is None else str(uuid5(NAMESPACE_URL, f"{ISSUER}/{user}")),
             "token_use": "access",
             "scope": " ".join(scopes),
@@ -67,7 +68,7 @@ class LocalTokens:
         return jwt.encode(claims, self._private, algorithm=_ALGORITHM)
 
     def verify(self, token: str) -> Mapping[str, Any]:
-        """The claims of a token. Raises `Unauthenticated` unless it is ours, whole and alive."""
+        """The claims of a token. Raises `Unauthenticated` if it is not ours, altered or expired."""
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
@@ -84,7 +85,7 @@ class LocalTokens:
 
 
 def _make_key(path: Path) -> None:
-    """A new key, readable by its owner only. Of two processes that make one, the first wins."""
+    """Create a key, readable by its owner only. Of two processes that do so, the first wins."""
     path.parent.mkdir(parents=True, exist_ok=True)
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(

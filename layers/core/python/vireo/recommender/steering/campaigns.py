@@ -1,4 +1,4 @@
-"""Promoted videos: who may see which, until when, how often in all, and how often each."""
+"""Promotion campaigns: audience, period, budget of impressions, and cap per viewer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST = 2**63 - 1
 
 
 class Campaign(BaseModel):
-    """Videos to promote. An empty audience is everybody; a viewer's unknown is in no audience."""
+    """Videos to promote. An empty audience is everybody; an unknown attribute matches none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
@@ -47,11 +47,11 @@ class Campaign(BaseModel):
 
     @cached_property
     def keys(self) -> Keys:
-        """Keys of the videos, in the order of preference."""
+        """Keys of the videos, in order of preference."""
         return keys_of(self.video_ids)
 
     def is_for(self, request: Request) -> bool:
-        """Whether the request's moment and viewer are among those that the campaign is for."""
+        """True if the request's time and viewer match the campaign's period and audience."""
         if not self.active:
             return False
         if self.starts is not None and request.now < self.starts.timestamp():
@@ -78,20 +78,20 @@ class Campaign(BaseModel):
 
 
 def cap_key(campaign_id: str, user_id: str) -> str:
-    """Where the cache counts what one viewer has seen of a campaign."""
+    """The cache key of the number of impressions of a campaign that a viewer has seen."""
     return f"cap/{campaign_id}/{user_id}"
 
 
-#: Asked when a promoted video is about to be placed; counts an impression if it says yes.
+#: Called before a promoted video is placed; returns True and counts an impression if allowed.
 Reserve = Callable[[Campaign, Request], bool]
 
 
 class Budgets:
-    """Counts impressions so that no budget and no viewer's cap is exceeded.
+    """Counts impressions, so that no budget and no viewer's cap is exceeded.
 
-    A process takes impressions from the store in leases of a hundredth of the budget (100 at
-    most), so a store's write is rare; what is left of a lease when a process ends is not shown.
-    A viewer's cap is counted in the cache. What cannot be counted is not promoted.
+    A process leases impressions from the store, a hundredth of the budget at a time (100 at most),
+    so that writes are rare. The rest of a lease is lost when the process ends. A viewer's cap is
+    counted in the cache. Without a count nothing is promoted.
     """
 
     def __init__(self, records: Records, cache: Cache) -> None:
@@ -101,10 +101,10 @@ class Budgets:
         self._lock = threading.Lock()
 
     def reserve(self, campaign: Campaign, request: Request) -> bool:
-        """Count one impression of the campaign for this viewer, if there is room for it.
+        """Count one impression of the campaign for this viewer, if budget and cap allow it.
 
         Raises:
-            Unavailable: the store could not say; nothing may be promoted.
+            Unavailable: the store did not answer; nothing may be promoted.
         """
         with self._lock:
             if self._take(campaign) <= 0:
@@ -115,7 +115,7 @@ class Budgets:
             return True
 
     def _take(self, campaign: Campaign) -> int:
-        """How many impressions this process may still show."""
+        """The impressions left to this process, after leasing more if there are none."""
         name = campaign.campaign_id
         if self._left.get(name, 0) <= 0:
             wanted = max(1, min(100, campaign.budget // 100))

@@ -1,4 +1,4 @@
-"""What operators switch without a deploy: tuning, experiments and campaigns, read from records."""
+"""Operators' controls, which take effect without a deployment: tuning, experiments, campaigns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Controls:
-    """The switches at a moment, and the names of rows that could not be read as such."""
+    """The controls at a moment, and the names of invalid rows."""
 
     tuning: Tuning = field(default_factory=Tuning)
     experiments: tuple[Experiment, ...] = ()
@@ -27,7 +27,7 @@ class Controls:
     _tuned: dict[tuple[str, ...], Tuning] = field(default_factory=dict, repr=False, compare=False)
 
     def tuning_for(self, user_id: str) -> tuple[Tuning, dict[str, str]]:
-        """The settings of one user, and the variant of every experiment that made them so."""
+        """The settings of one user, and the variants by experiment that they result from."""
         if not self.experiments:
             return self.tuning, {}
         variants = assignments(self.experiments, user_id)
@@ -39,10 +39,10 @@ class Controls:
 
 
 def read(records: Records) -> Controls:
-    """Rows of SETTINGS: ``tuning``; ``experiments``/name; ``campaigns``/id.
+    """The controls from rows of SETTINGS: ``tuning``; ``experiments``/name; ``campaigns``/id.
 
-    A row that is not valid is left out and named in `Controls.problems`: one operator's mistake
-    must not stop the rest.
+    An invalid row is left out and named in `Controls.problems`, so that one operator's mistake does
+    not stop the rest.
     """
     problems: list[str] = []
     found = records.get(Table.SETTINGS, "tuning")

@@ -1,4 +1,4 @@
-"""Who is in which variant: decided by hashing, so it needs no memory and never changes its mind."""
+"""Assignment of users to variants by hashing: it needs no storage and never changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
 
 
 class Variant(BaseModel):
-    """One arm of an experiment: its weight, and what it changes."""
+    """One arm of an experiment: its weight, and its changes to the settings."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
@@ -28,7 +28,7 @@ class Variant(BaseModel):
 
 
 class Experiment(BaseModel):
-    """Variants that share the viewers by weight."""
+    """Variants among which the viewers are divided by weight."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
@@ -43,7 +43,7 @@ class Experiment(BaseModel):
         return self
 
     def assign(self, user_id: str) -> Variant:
-        """The variant of a user: independent of other experiments and of the order of calls."""
+        """The variant of a user, independent of other experiments and of the order of calls."""
         drawn = key_of(f"{self.name}\0{user_id}") / 2**64
         share = drawn * sum(v.weight for v in self.variants)
         for variant in self.variants:
@@ -54,12 +54,12 @@ class Experiment(BaseModel):
 
 
 def assignments(experiments: Iterable[Experiment], user_id: str) -> dict[str, Variant]:
-    """Variant of every active experiment, by its name."""
+    """The variant of every active experiment, by the experiment's name."""
     return {e.name: e.assign(user_id) for e in experiments if e.active}
 
 
 def tuned(base: Tuning, variants: Iterable[Variant]) -> Tuning:
-    """The settings with what the variants change; of two that change one setting, the later."""
+    """The settings with the changes of the variants; later variants override earlier ones."""
     changes: dict[str, Any] = {}
     for variant in variants:
         changes |= variant.tuning

@@ -1,4 +1,4 @@
-"""What may be changed without a deploy: sizes, rules and ordering, also for a variant only."""
+"""Settings that change without a deployment: sizes, rules and ordering, also per variant."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ class Tuning(BaseModel):
     promoted_positions: tuple[Annotated[int, Field(ge=0, le=100)], ...] = (2, 8)
 
     def highest_rating(self, age: int | None, country: str | None) -> int:
-        """The highest age rating that a viewer of that age (None: unknown) may see there."""
+        """The highest age rating for a viewer of that age (None: unknown) in a country."""
         own = self.unknown_age if age is None else age
         return min(own, self.region_rating.get(country, own) if country else own)

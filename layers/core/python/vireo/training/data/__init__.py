@@ -1,1 +1,1 @@
-"""What models learn from: logs, catalogue and viewers, as of the moment of every event."""
+"""Training data: the log, the catalogue and the viewers, as of the time of every event."""

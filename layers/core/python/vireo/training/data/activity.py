@@ -1,4 +1,4 @@
-"""What happened to videos, as arrays in order of time, and their counters as of any moment."""
+"""Activity on videos as arrays in order of time, and their counters as of any moment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CODE = {name: code for code, name in enumerate(TYPES)}
 
 @dataclass(frozen=True)
 class Activity:
-    """All well-formed events, of every type and repeats of a pair included, n in order of time."""
+    """All well-formed events of every type, including repeats of a pair; n in order of time."""
 
     user: NDArray[np.int32]  #: row in `Log.people`
     video: NDArray[np.int32]  #: row in `Log.videos`
@@ -143,7 +143,7 @@ def completion(activity: Activity, until: float, *, prior: float = 20.0) -> NDAr
 
 @dataclass(frozen=True)
 class Watching:
-    """How much every viewer had watched before any moment."""
+    """Number and length of watches of every viewer before any moment."""
 
     time: NDArray[np.float64]  #: of watch events, by viewer and then in order of time
     seconds: NDArray[np.float64]  #: cumulative over the whole array, 0 first: [len(time) + 1]

@@ -1,4 +1,4 @@
-"""Collected data in a home: a data set put into it, and read from it for training."""
+"""Collected data in a home: import of a data set, and reading for training."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from vireo.viewers.viewer import (
     Viewer,
 )
 
-#: Where collected events lie, as Firehose lays them: ``events/date=YYYY-MM-DD/<name>.parquet``.
+#: Prefix of collected events, as Firehose names them: ``events/date=YYYY-MM-DD/<name>.parquet``.
 EVENTS = "events/"
-#: A damaged file of the feed may hold nulls where the schema has none; they are judged later.
+#: The schema with nulls allowed everywhere; invalid ones are left out by preprocessing.
 _COLUMNS = pa.schema([pa.field(f.name, f.type) for f in event_rows.SCHEMA])
 
 
 def into_home(data: Dataset, ports: Ports, progress: Progress | None = None) -> None:
-    """Put a data set into a home: catalogue, viewers as its events leave them, and the events.
+    """Import a data set into a home: catalogue, viewers as of its last event, and events.
 
-    A second time changes nothing more: an event's file is named by its content, and records are
-    replaced, a viewer's by what the data set alone tells of them. ``progress`` is called with what
-    is written, how much of it is done, and of how much.
+    Idempotent: files of events are named by their content, and records are replaced. A viewer's
+    record is replaced by one made from the data set alone. ``progress`` is called with the share
+    that is done, and a text.
     """
     events = _once(event_rows.by_time(data.events))
     Catalogue(ports).put_all(data.videos, counted(within(progress, 0.0, 0.4), "videos"))
@@ -53,9 +53,9 @@ def into_home(data: Dataset, ports: Ports, progress: Progress | None = None) -> 
 
 
 def read_home(ports: Ports, *, settings: Settings | None = None) -> Prepared:
-    """Preprocess what a home has collected, up to now, but for what erased people did.
+    """Preprocess all that a home has collected so far, except the events of erased people.
 
-    Raises `DatasetError` when nothing was collected.
+    Raises `DatasetError` if nothing was collected.
     """
     settings = settings or Settings()
     names = [n for n in ports.blobs.names(EVENTS) if n.endswith(".parquet")]
@@ -79,7 +79,7 @@ def read_home(ports: Ports, *, settings: Settings | None = None) -> Prepared:
 
 
 def without(table: pa.Table, erased: Mapping[int, float]) -> pa.Table:
-    """The rows but for the events that erased people left before they asked for the erasure."""
+    """The rows, except events of erased people up to the time of their erasure."""
     if not erased:
         return table
     users = table.column("user_id").combine_chunks().dictionary_encode()
@@ -99,12 +99,13 @@ def _once(table: pa.Table) -> pa.Table:
 def viewers_of(table: pa.Table, profiles: Mapping[str, Profile]) -> Iterator[tuple[str, Viewer]]:
     """Every viewer as `vireo.viewers.viewer.apply` would leave them after all events.
 
-    Computed for all at once: applying events one by one takes a minute for a million. (Where a
-    video of a full history is disliked, an older one stays here that would be gone there.)
+    They are computed together, because applying a million events one by one takes a minute. (One
+    difference: after a dislike of a video in a full history, an older video is kept here that
+    `apply` has already dropped.)
 
     Args:
-        table: events in order of time, every id once.
-        profiles: of users, those without an event included.
+        table: events in order of time, without repeated ids.
+        profiles: of users, including those without events.
     """
     users = table.column("user_id").combine_chunks().dictionary_encode()
     names: list[str] = users.dictionary.to_pylist()
@@ -114,7 +115,7 @@ def viewers_of(table: pa.Table, profiles: Mapping[str, Profile]) -> Iterator[tup
     kind = np.array([TYPES.index(t) for t in table.column("type").to_pylist()], np.int64)
     seconds = np.nan_to_num(_floats(table, "watch_seconds"))
     marks, positive = _marks(table, kind)
-    # The first mark of a pair enters the watched set; a pair that was ever disliked, no history.
+    # A pair's first mark enters the watched set; a pair with any dislike enters no history.
     at = np.flatnonzero(marks)
     pairs = np.stack([user[at].astype(np.uint64), video[at]], 1)
     _, first, pair = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
@@ -153,7 +154,7 @@ def viewers_of(table: pa.Table, profiles: Mapping[str, Profile]) -> Iterator[tup
 
 
 def _marks(table: pa.Table, kind: Any) -> tuple[Any, Any]:
-    """Where an event enters the watched set, and where it is positive, too (`vireo.viewers`)."""
+    """Masks of events that enter the watched set, and of the positive ones (`vireo.viewers`)."""
     seconds, fraction = _floats(table, "watch_seconds"), _floats(table, "watch_fraction")
     unknown = np.isnan(seconds) & np.isnan(fraction)
     long_enough = unknown | (seconds >= POSITIVE_SECONDS) | (fraction >= POSITIVE_FRACTION)
@@ -186,7 +187,7 @@ def _put_viewers(
     batch: list[Put | Delete] = []
     for done, (name, viewer) in enumerate(viewers_of(events, profiles), 1):
         batch += rows.whole(name, viewer)
-        # A viewer is up to 88 KB in three writes; at once go at most 4 MB and 100 writes.
+        # A viewer takes up to 88 KB and three writes; a transaction at most 4 MB and 100 writes.
         if len(batch) == 99 or done == total:
             ports.records.write(batch)
             batch = []
@@ -194,7 +195,7 @@ def _put_viewers(
 
 
 def _put_events(table: pa.Table, blobs: Blobs, progress: Progress) -> None:
-    """One file per day of the events' own time."""
+    """Write one file per day of the events' own timestamps."""
     stored = counted(progress, "events")
     days = (table.column("timestamp").to_numpy() // 86_400).astype(np.int64)
     bounds = np.r_[np.flatnonzero(np.r_[True, days[1:] != days[:-1]]), len(days)]
@@ -209,7 +210,7 @@ def _put_events(table: pa.Table, blobs: Blobs, progress: Progress) -> None:
 
 
 def _conformed(data: bytes, name: str) -> pa.Table:
-    """Columns of the schema, absent ones empty; what their values mean is judged later."""
+    """The columns of the schema, empty where absent; their values are checked by preprocessing."""
     try:
         table = pq.read_table(BytesIO(data))
     except pa.ArrowInvalid as error:
@@ -221,5 +222,5 @@ def _conformed(data: bytes, name: str) -> pa.Table:
         for f in event_rows.SCHEMA
     ]
     found = pa.table(columns, schema=_COLUMNS)
-    # Exposures say which variants a viewer was in (vireo.events.models), not what they did.
+    # Exposures record a viewer's variants (vireo.events.models), not an action.
     return found.filter(pc.fill_null(pc.not_equal(found.column("type"), "exposure"), True))

@@ -1,4 +1,4 @@
-"""The data set format of docs/dataset.md: read row by row with reasons, and written."""
+"""The data set format of docs/dataset.md: a reader that reports bad rows, and a writer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ from vireo.training.data import event_table as event_rows
 from vireo.viewers.profile import Profile
 
 OnError = Literal["skip", "stop"]
-#: Called with a file's name and the rows read of it so far.
 
 _Row = TypeVar("_Row", bound=BaseModel)
 _SUFFIXES = (".parquet", ".csv", ".csv.gz")
@@ -72,7 +71,7 @@ class User(Profile):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Everything that a data set holds, checked; events in the order of their source."""
+    """A validated data set; events are in the order of their source."""
 
     events: pa.Table  #: vireo.training.data.event_table.SCHEMA
     videos: Sequence[Video]
@@ -82,14 +81,14 @@ class Dataset:
     read: Mapping[str, int] = field(default_factory=dict)
 
     def reasons(self) -> list[tuple[str, str, int]]:
-        """(file, reason, how often), most frequent first."""
+        """(file, reason, number of rows), most frequent first."""
         counts = Counter((r.file, r.reason) for r in self.rejected)
         return [(f, why, n) for (f, why), n in sorted(counts.items(), key=lambda c: (-c[1], c[0]))]
 
 
 @dataclass
 class Collector:
-    """Gathers what readers of any format keep and reject, under one policy."""
+    """Collects the valid and the rejected rows of any format, under one policy."""
 
     on_error: OnError = "skip"
     progress: Progress | None = None
@@ -101,22 +100,24 @@ class Collector:
     _sequence: int = 0
 
     def count(self, file: str, rows: int) -> None:
-        """Note that so many more rows of a file were read."""
+        """Add to the number of rows read from a file."""
         self.read[file] += rows
         if self.progress is not None:
             self.progress(None, f"{file}: {self.read[file]:,} rows")
 
     def reject(self, rejected: Sequence[Rejected]) -> None:
-        """Remember bad rows. Raises `DatasetError` with the first of them under ``stop``."""
+        """Record bad rows. Raises `DatasetError` with the first of them under ``stop``."""
         if rejected and self.on_error == "stop":
             first = min(rejected)
             raise DatasetError(f"{first.file}, line {first.line}: {first.reason}")
         self.rejected.extend(rejected)
 
     def checked(self, file: str, chunk: Chunk, raw: pa.Table) -> tuple[pa.Table, NDArray[np.bool_]]:
-        """The good events of a chunk, numbered on from those before, and which rows they are.
+        """The valid events of a chunk, with consecutive ``sequence``; and a mask of their rows.
 
         Args:
+            file: its name.
+            chunk: some of its lines.
             raw: the chunk's rows with the columns of ``events``.
         """
         table, bad, reasons = event_rows.check(raw, self._sequence)
@@ -129,19 +130,19 @@ class Collector:
         return table, good
 
     def add_video(self, fields: Mapping[str, Any], file: str, line: int) -> None:
-        """Check and keep a video, or reject its line."""
+        """Add a video, or reject its line."""
         video = self._checked(Video, fields, file, line)
         if video is not None and self._is_new(video.video_id, self.videos, file, line, "video_id"):
             self.videos[video.video_id] = video
 
     def add_user(self, fields: Mapping[str, Any], file: str, line: int) -> None:
-        """Check and keep a user, or reject the line."""
+        """Add a user, or reject the line."""
         user = self._checked(User, fields, file, line)
         if user is not None and self._is_new(user.user_id, self.users, file, line, "user_id"):
             self.users[user.user_id] = Profile(**user.model_dump(exclude={"user_id"}))
 
     def dataset(self) -> Dataset:
-        """What was gathered, in an order that does not depend on that of the files' rows."""
+        """The collected data, in an order that does not depend on that of the files' rows."""
         return Dataset(
             pa.concat_tables([event_rows.SCHEMA.empty_table(), *self.events]),
             [self.videos[v] for v in sorted(self.videos)],
@@ -171,15 +172,15 @@ class Collector:
 
 
 def is_dataset(folder: Path) -> bool:
-    """Whether a folder holds an ``events`` file of the format."""
+    """True if a folder holds an ``events`` file of the format."""
     return any((folder / f"events{suffix}").is_file() for suffix in _SUFFIXES)
 
 
 def read(folder: Path, on_error: OnError = "skip", progress: Progress | None = None) -> Dataset:
     """Read a data set; ``videos`` and ``users`` may be missing.
 
-    Without ``videos`` every video of the events is one of which only the id is known. Raises
-    `DatasetError` if a file cannot be read at all, or under ``stop`` at the first bad row.
+    Without ``videos``, the catalogue has the ids that occur in the events. Raises `DatasetError` if
+    a file is unreadable, or under ``stop`` at the first bad row.
     """
     collector = Collector(on_error, progress)
     events = _find(folder, "events")
@@ -231,7 +232,7 @@ def _batches(path: Path) -> Iterator[pa.RecordBatch]:
 def _records(
     path: Path, names: Sequence[str], key: str, collector: Collector
 ) -> Iterator[tuple[dict[str, Any], int]]:
-    """Known, non-empty fields of every row, with its line; lists taken apart at ``|``."""
+    """Known, non-empty fields of every row, with its line; lists are split at ``|``."""
     rows = _parquet_rows(path) if path.suffix == ".parquet" else _csv_rows(path, collector)
     known = set(names)
     number = 0
@@ -258,8 +259,8 @@ def _parquet_rows(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
 
 
 def _csv_rows(path: Path, collector: Collector) -> Iterator[tuple[dict[str, Any], int]]:
-    """Rows of a file whose quoted texts may hold line ends; the line is that of a row's start."""
-    # Bytes that are not UTF-8 become lone surrogates, which the models' texts refuse by row.
+    """Rows of a file whose quoted texts may contain line ends, each with its first line number."""
+    # Bytes that are not UTF-8 become lone surrogates, which the models refuse row by row.
     with open_text(path, errors="surrogateescape") as file:
         reader = csv.reader(file, strict=True)
         try:
@@ -277,11 +278,13 @@ def _csv_rows(path: Path, collector: Collector) -> Iterator[tuple[dict[str, Any]
 
 
 def write(dataset: Dataset, folder: Path, suffix: str = ".parquet") -> None:
-    """Write a data set; the same data give the same bytes.
+    """Write a data set; equal data give equal bytes.
 
     Args:
-        suffix: ``.parquet``, ``.csv`` or ``.csv.gz``. CSV cannot hold a tag with ``|`` in it or an
-            empty list of allowed countries: `DatasetError`.
+        dataset: the data.
+        folder: replaces the data set in it.
+        suffix: ``.parquet``, ``.csv`` or ``.csv.gz``. CSV cannot hold a tag with ``|`` in it, nor
+            an empty list of allowed countries: `DatasetError`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for kind in ("events", "videos", "users"):
@@ -289,7 +292,7 @@ def write(dataset: Dataset, folder: Path, suffix: str = ".parquet") -> None:
             (folder / f"{kind}{other}").unlink(missing_ok=True)
     videos = pa.Table.from_pylist([v.model_dump() for v in dataset.videos], _VIDEO_SCHEMA)
     users = [{"user_id": u, **p.model_dump()} for u, p in dataset.users.items()]
-    # The rows' order in the file says what ``sequence`` said.
+    # The order of the rows replaces ``sequence``.
     events = dataset.events.sort_by("sequence").drop_columns(["sequence"])
     _write(events, folder / f"events{suffix}")
     _write(videos, folder / f"videos{suffix}")
@@ -297,7 +300,7 @@ def write(dataset: Dataset, folder: Path, suffix: str = ".parquet") -> None:
 
 
 def write_rejected(rejected: Sequence[Rejected], path: Path) -> None:
-    """A CSV of the rows that were left out: file, line, reason."""
+    """Write a CSV of the rows that were left out: file, line, reason."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "line", "reason"])

@@ -1,6 +1,6 @@
-"""Events as one Arrow table: its schema, and the check of many rows at once.
+"""Events as one Arrow table: its schema, and the validation of many rows at once.
 
-This is the layout of a data set's ``events`` file and of the Parquet files of collected events.
+A data set's ``events`` file and the Parquet files of collected events have this layout.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vireo.events.models import LATEST, LONGEST, EventRow
 from vireo.jobs.lines import DatasetError
 from vireo.viewers.viewer import EventType
 
-#: What a viewer can do; the position in this tuple is the type's code.
+#: Types of events; the position in this tuple is the code of a type.
 TYPES = tuple(kind.value for kind in EventType)
 
 _NEEDED = {name for name, field in EventRow.model_fields.items() if field.is_required()}
@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
 REQUIRED = ("user_id", "video_id", "timestamp")
 
 _IDENTIFIER = r"^[!-.0-~]{1,128}$"
-#: Ids made from a row's own columns hold "/", which no id of a user or video does.
+#: Generated ids contain "/", which ids of users and videos cannot.
 _EVENT_ID = r"^[!-~]{1,512}$"
 _NUMBER = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _ISO = (
@@ -46,7 +46,7 @@ _ISO = (
 
 @dataclass
 class _Verdict:
-    """The first reason against every row, if there is one."""
+    """The first reason to reject each row; code 0 is none."""
 
     code: NDArray[np.int16]
     reasons: list[str] = field(default_factory=lambda: [""])
@@ -58,14 +58,14 @@ class _Verdict:
 
 
 def check(raw: pa.Table, first: int = 0) -> tuple[pa.Table, NDArray[np.int64], list[str]]:
-    """Rows of text or typed columns, in the `SCHEMA`, without those that break a rule.
+    """Rows of text or typed columns, converted to `SCHEMA`, without invalid ones.
 
     Args:
         raw: the columns of docs/dataset.md by name; unknown ones are ignored.
-        first: ``sequence`` of the first row where the file has no such column.
+        first: ``sequence`` of the first row, if there is no such column.
 
     Returns:
-        the good rows; positions of the bad ones, ascending; and their reasons.
+        the valid rows; the positions of invalid rows, ascending; and their reasons.
 
     Raises `DatasetError` if a required column is missing or has an impossible type.
     """
@@ -108,7 +108,7 @@ def check(raw: pa.Table, first: int = 0) -> tuple[pa.Table, NDArray[np.int64], l
 
 
 def by_time(events: pa.Table) -> pa.Table:
-    """In order of time, then of the source, then of event id: no two rows of one event tie."""
+    """Events in order of time, then of source, then of event id: a total order."""
     return events.sort_by(
         [("timestamp", "ascending"), ("sequence", "ascending"), ("event_id", "ascending")]
     )
@@ -144,7 +144,7 @@ def _text(raw: pa.Table, name: str, pattern: str | None, verdict: _Verdict) -> p
 
 
 def _floats(column: pa.Array, name: str) -> tuple[pa.Array, NDArray[np.bool_]]:
-    """The numbers of a column, null where there is none, and where there is something else."""
+    """The numbers of a column, null where empty; and a mask of values that are not numbers."""
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         column = pc.cast(column, pa.string())
         given = pc.fill_null(pc.not_equal(column, ""), False)
@@ -158,7 +158,7 @@ def _floats(column: pa.Array, name: str) -> tuple[pa.Array, NDArray[np.bool_]]:
     ):
         raise DatasetError(f"events: {name} is {column.type}, not a number")
     numbers = pc.cast(column, pa.float64(), safe=False)
-    # Data frames write "nothing" as NaN.
+    # Data frames write missing values as NaN.
     return pc.if_else(pc.is_nan(numbers), None, numbers), np.zeros(len(column), bool)
 
 
@@ -180,7 +180,7 @@ def _number(raw: pa.Table, name: str, low: float, high: float, verdict: _Verdict
 
 
 def _moment(raw: pa.Table, verdict: _Verdict) -> pa.Array:
-    """Unix seconds of unix seconds, ISO 8601 with a zone, or Parquet's own timestamps."""
+    """Unix seconds, from unix seconds, ISO 8601 with a zone, or Parquet's own timestamps."""
     column = _column(raw, "timestamp")
     assert column is not None
     if pa.types.is_timestamp(column.type):
@@ -215,7 +215,7 @@ def _iso(
 
 
 def _event_ids(raw: pa.Table, columns: dict[str, pa.Array], verdict: _Verdict) -> pa.Array:
-    """The given ids; without one an event is known by its user, video, type and time."""
+    """The given ids; missing ones are made of user, video, type and time."""
     given = _text(raw, "event_id", _EVENT_ID, verdict)
     if given.null_count == 0:
         return given

@@ -1,4 +1,4 @@
-"""The interactions that models learn from, as arrays in order of time."""
+"""The log of interactions that models learn from, as arrays in order of time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vireo.catalogue.columns import Columns, Vocabulary
 
-#: A log with fewer events per watched video is sparse; models have defaults for either kind.
+#: Events per watched video below which a log is sparse; models have defaults for either kind.
 SPARSE = 50
 
 
@@ -32,9 +32,9 @@ class People:
 class Log:
     """Positive events of n_users viewers on n_videos videos, n events in order of time.
 
-    A (viewer, video) pair is kept at its first occurrence, so that what is to be predicted is never
-    a repeat. Equal times keep the order of the source. Cutting a log at a position is cutting it at
-    a moment: nothing after the cut is known before it.
+    Only the first event of each (viewer, video) pair is kept, so that no target is a repeat. Events
+    of equal time keep the order of the source. A cut at a position is a cut in time: nothing after
+    it is known before it.
     """
 
     user: NDArray[np.int32]  #: row in `people`
@@ -57,17 +57,17 @@ class Log:
 
     @property
     def n_users(self) -> int:
-        """Viewers, those without an event included."""
+        """Number of viewers, including those without events."""
         return len(self.people)
 
     @property
     def n_videos(self) -> int:
-        """Videos, those without an event included."""
+        """Number of videos, including those without events."""
         return len(self.videos)
 
     @property
     def sparse(self) -> bool:
-        """Whether watched videos have few events each: what is learned of one is half noise."""
+        """True if watched videos have few events each, so that half of what is learned is noise."""
         return len(self) < SPARSE * max(1, len(np.unique(self.video)))
 
     def count(self, which: Any = slice(None)) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
-"""How good lists are, request by request, so that everything else is a mean or a difference of it.
+"""Metrics of lists, one value for each request, for means and paired differences.
 
-Lists are int32 [r, k] of video rows, best first, -1 where a list has ended; a request's targets
-are the only relevant videos. Formulas: Järvelin & Kekäläinen (2002) for NDCG, with binary gains.
+Lists are int32 [r, k] of video rows, best first, -1 after the end of a list. Only a request's
+targets are relevant. Formulas: Järvelin & Kekäläinen (2002) for NDCG, with binary gains.
 
 All examples here are about two requests of different viewers. The first went on to watch videos 3
 and 7, half a minute after its last; the second video 5, after two hours. Both were given lists:
@@ -33,22 +33,22 @@ from vireo.training.data.requests import Mask, Requests
 
 Lists = NDArray[np.int32]
 
-#: Name of a group of requests to the pause before them, in seconds: low <= pause < high.
+#: Groups of requests by name, with the pause before them in seconds: low <= pause < high.
 PAUSES: Mapping[str, tuple[float, float]] = {
     "all": (0, np.inf),
     "0 s": (0, 1),
     "1–60 s": (1, 60),
     "1 min–1 h": (60, 3600),
     "≥ 1 h": (3600, np.inf),
-    # Those that the model itself tells apart; a viewer without a history is in the last.
+    # The buckets of the model; a viewer without a history is in the last.
     **dict(zip(PAUSE_NAMES, pairwise((0, *PAUSE_EDGES, np.inf)), strict=True)),
 }
-#: With the first bucket split: events within a second are often one form being filled in.
+#: The first bucket, split: events within a second are often from one form.
 FINE = ("0 s", "1–60 s", "1 min–1 h", "≥ 1 h")
 
 
 def in_pause(requests: Requests, name: str) -> Mask:
-    """Which requests came after a pause of that group of `PAUSES`: bool [r].
+    """Mask of the requests after a pause in the given group of `PAUSES`: bool [r].
 
     >>> in_pause(requests, "1–60 s").tolist(), in_pause(requests, "≥ 1 h").tolist()
     ([True, False], [False, True])
@@ -58,13 +58,13 @@ def in_pause(requests: Requests, name: str) -> Mask:
 
 
 def hits(lists: Lists, requests: Requests) -> Mask:
-    """Where a list names a target of its request: bool [r, k].
+    """Mask of the entries of lists that are targets of their request: bool [r, k].
 
     >>> hits(lists, requests).tolist()
     [[True, False, True, False], [False, True, False, False]]
 
     Raises:
-        ValueError: when the shapes differ or a list names a video twice, which would count twice.
+        ValueError: the shapes differ, or a list contains a video twice, which would count twice.
     """
     if lists.ndim != 2 or len(lists) != len(requests):
         raise ValueError(f"lists {lists.shape} do not answer {len(requests)} requests")
@@ -80,9 +80,9 @@ def hits(lists: Lists, requests: Requests) -> Mask:
 def ndcg(hit: Mask, n_relevant: NDArray[np.integer], k: int) -> Values:
     """NDCG at k with binary gains: [r].
 
-    The sum of 1 / log2(p + 1) over the places p = 1, 2, …, k that hold something relevant, by the
-    same sum for the ideal list, whose first min(k, n_relevant) places do. A request with nothing
-    relevant has no NDCG: NaN.
+    The sum of 1 / log2(p + 1) over the places p = 1, 2, …, k with a relevant video, divided by that
+    of the ideal list, which has relevant videos at its first min(k, n_relevant) places. NaN for a
+    request without relevant videos.
 
     The first list has hits at places 1 and 3, (1 + 1 / 2) / (1 + 1 / log2 3) = 1.5 / 1.6309; the
     second one at place 2, (1 / log2 3) / 1:
@@ -100,10 +100,10 @@ def ndcg(hit: Mask, n_relevant: NDArray[np.integer], k: int) -> Values:
 def per_request(
     lists: Lists, requests: Requests, ks: Iterable[int] = (10, 100)
 ) -> dict[str, Values]:
-    """``recall@k``, ``ndcg@k`` and ``hit@k`` of every request: name to float64 [r].
+    """``recall@k``, ``ndcg@k`` and ``hit@k`` of every request: float64 [r] by name.
 
-    Recall is the share of a request's targets that are among the first k, divided by all of them,
-    however many there are; hit is 1 where there is one at least. An empty list scores 0.
+    Recall is the share of a request's targets that are among the first k, however many targets
+    there are. Hit is 1 if at least one is. An empty list scores 0.
 
     >>> values = per_request(lists, requests, [2])
     >>> {name: of.round(4).tolist() for name, of in values.items()}
@@ -134,9 +134,9 @@ def coverage(lists: Lists, n_videos: int, k: int = 10) -> float:
 def by_pause(
     values: Mapping[str, Values], requests: Requests, names: Iterable[str] = PAUSES
 ) -> dict[str, dict[str, float]]:
-    """Means within groups of `PAUSES`: group to metric to mean, with ``requests`` and ``viewers``.
+    """Means by group of `PAUSES` and metric, with the numbers of ``requests`` and ``viewers``.
 
-    Requests without a value (NaN) are left out of its mean. Groups without a request are left out.
+    Requests without a value (NaN) are left out of its mean. Groups without requests are left out.
 
     >>> recall = {"recall@2": per_request(lists, requests, [2])["recall@2"]}
     >>> table = by_pause(recall, requests, names=["all", "1–60 s", "1 min–1 h"])
@@ -160,14 +160,14 @@ def by_pause(
 
 
 def candidate_ndcg(ranked: Lists, requests: Requests, k: int = 10) -> Values:
-    """NDCG at k of the order of a candidate set, whatever was not retrieved being no fault of it.
+    """NDCG at k of the order of a candidate set, which ignores targets that were not retrieved.
 
     ``ranked`` holds all candidates of each request, best first, -1 padded. Only targets among the
-    candidates are relevant, in the ideal order as in the real one; a request whose candidates hold
-    none has no value (NaN) and is left out of means.
+    candidates are relevant, also in the ideal order. A request without a target among its
+    candidates has no value (NaN) and is left out of means.
 
-    Without video 7 among the candidates, the first request could not have been answered better;
-    the second has no candidate that it wanted:
+    Without video 7 among the candidates, the first request could not have been answered better; the
+    second has no candidate that it wanted:
 
     >>> candidate_ndcg(np.array([[3, 1, 2], [4, 6, -1]], np.int32), requests).tolist()
     [1.0, nan]
@@ -177,7 +177,7 @@ def candidate_ndcg(ranked: Lists, requests: Requests, k: int = 10) -> Values:
 
 
 def auc(scores: NDArray[np.floating], relevant: Mask) -> Values:
-    """Probability that a relevant candidate of a request scores above another of it: float64 [r].
+    """Probability that a relevant candidate of a request scores above another one: float64 [r].
 
     By the Mann–Whitney rank sum, ties counting half: (R - P(P + 1) / 2) / (P · N) with P relevant
     candidates, N others, and R the sum of the ranks of the relevant, 1 being the lowest score.

@@ -51,12 +51,12 @@ def entries(place: Rows) -> Rows:
 
 
 def propensities(shown: Shown, clicked: Shown) -> tuple[Floats, Floats]:
-    """How much more often than average an impression is clicked for its place and its viewer.
+    """The propensity of an impression: its clicks relative to the average, by place and viewer.
 
     The clicks on video v at place k by viewers with taste u are E c = n · θ_k · ρ_u · γ_v. Each
-    factor in turn is its clicks over those that the others expect: maximum likelihood for Poisson
-    counts, which asks nothing of them but this mean, and which many videos with few impressions do
-    not bias (Hausman, Hall and Griliches, Econometrica 1984).
+    factor in turn is its clicks divided by the clicks that the other factors predict: maximum
+    likelihood for Poisson counts, which only assumes this mean. Many videos with few impressions do
+    not bias it (Hausman, Hall and Griliches, Econometrica 1984).
 
     Returns:
         the propensity of every impression, float64 [n] with a mean of 1; and θ, float64
@@ -85,11 +85,11 @@ def propensities(shown: Shown, clicked: Shown) -> tuple[Floats, Floats]:
 
 
 def propensity_weights(theta: Floats, clicked: Shown) -> NDArray[np.float32]:
-    """What a choice at a place counts, so that all places speak alike: float32 [PLACES + 1].
+    """Weights of positive events that correct for their place: float32 [PLACES + 1].
 
-    Inverse propensities (Joachims, Swaminathan and Schnabel, WSDM 2017), tempered: θ^-`TRUST`, at
-    most `MOST`, and but for what that cuts off 1 on average over the clicks. What was chosen at no
-    known place counts 1.
+    Inverse propensities (Joachims, Swaminathan and Schnabel, WSDM 2017), tempered: θ^-`TRUST`,
+    clipped at `MOST`, and normalised before clipping to a mean of 1 over the clicks. Events without
+    a known place have the weight 1.
     """
     counts = np.bincount(clicked.at, minlength=PLACES + 1)[:PLACES]
     weight = theta[:PLACES] ** -TRUST

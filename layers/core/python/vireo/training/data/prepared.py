@@ -1,4 +1,4 @@
-"""Prepared data: what preprocessing makes of a log, and how it is kept for the steps after."""
+"""Prepared data: the result of preprocessing, and its storage for later steps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vireo.training.data.log import Log, People
 
 @dataclass(frozen=True)
 class Report:
-    """What preprocessing met and what it left out."""
+    """The counts of preprocessing: events read, kept and dropped."""
 
     read: int
     kept: int
@@ -34,7 +34,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The interactions, everything that happened (for counters), and the report."""
+    """The log of interactions, all activity (for counters), and the report."""
 
     log: Log
     activity: Activity
@@ -43,12 +43,12 @@ class Prepared:
 
 _LOG = ("user", "video", "time", "device", "weight", "place", "text")
 _ACTIVITY = tuple(f.name for f in fields(Activity) if f.name != "n_videos")
-#: What a folder of prepared data holds.
+#: Files of prepared data.
 FILES = ("arrays.npz", "prepared.json")
 
 
 def save(prepared: Prepared, folder: Path) -> None:
-    """Write `FILES`; equal data give equal bytes. The description comes last."""
+    """Write `FILES`, the description last; equal data give equal bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     log = prepared.log
     arrays: dict[str, Any] = {
@@ -77,14 +77,14 @@ def load(folder: Path) -> Prepared:
     people = People(**part("people/"))
     log = Log(people=people, videos=videos, vocabulary=vocabulary, **part("log/"))
     report = described["report"]
-    # JSON has no NaN: an empty log has no first and last moment.
+    # JSON has no NaN, which an empty log has as its first and last moment.
     moments = {n: float("nan") if report[n] is None else report[n] for n in ("first", "last")}
     activity = Activity(n_videos=len(videos), **part("activity/"))
     return Prepared(log, activity, Report(**{**report, **moments}))
 
 
 def save_prepared(blobs: Blobs, prefix: str, prepared: Prepared) -> None:
-    """Write prepared data, its description last."""
+    """Write prepared data to blobs, the description last."""
     with TemporaryDirectory() as scratch:
         save(prepared, Path(scratch))
         for name in FILES:
@@ -92,7 +92,7 @@ def save_prepared(blobs: Blobs, prefix: str, prepared: Prepared) -> None:
 
 
 def load_prepared(blobs: Blobs, prefix: str) -> Prepared:
-    """What `save_prepared` wrote. Raises `vireo.ports.Missing`."""
+    """The data that `save_prepared` wrote. Raises `vireo.ports.Missing`."""
     with TemporaryDirectory() as scratch:
         for name in FILES:
             blobs.download(f"{prefix}/{name}", str(Path(scratch) / name))

@@ -1,4 +1,4 @@
-"""From events, catalogue and users to the arrays that models learn from."""
+"""Preprocessing: from events, catalogue and users to the arrays that models learn from."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from vireo.viewers.viewer import POSITIVE_FRACTION, POSITIVE_SECONDS
 
 @dataclass(frozen=True)
 class Settings:
-    """How events become interactions."""
+    """The rules by which events become interactions."""
 
     engine: str = "duckdb"  #: an Ibis backend's name
-    watched_fraction: float = POSITIVE_FRACTION  #: a watch of that much of a video is a positive …
-    watched_seconds: float = POSITIVE_SECONDS  #: … or of that many seconds
-    clock_tolerance: float = 300.0  #: seconds that an event may lie ahead of us
-    minimum_count: int = 2  #: categories, languages and devices met less often are "unknown"
-    like_weight: float = 2.0  #: strength of a like, comment or share; a watch has 1
+    watched_fraction: float = POSITIVE_FRACTION  #: a watch of this share of a video is positive …
+    watched_seconds: float = POSITIVE_SECONDS  #: … or one of this many seconds
+    clock_tolerance: float = 300.0  #: seconds that an event may lie in the future
+    minimum_count: int = 2  #: less frequent categories, languages and devices are "unknown"
+    like_weight: float = 2.0  #: weight of a like, comment or share; that of a watch is 1
 
 
 def read(folder: Path, *, now: float, settings: Settings | None = None) -> Prepared:
-    """Preprocess a folder in our format (docs/dataset.md) or another, passing over bad rows."""
+    """Preprocess a folder in our format (docs/dataset.md) or another, skipping bad rows."""
     return from_dataset(formats.read(folder), now=now, settings=settings)
 
 
 def from_dataset(data: Dataset, *, now: float, settings: Settings | None = None) -> Prepared:
-    """Preprocess a data set in memory; ``now`` in unix seconds, later events are left out."""
+    """Preprocess a data set in memory; events later than ``now`` (unix seconds) are left out."""
     settings = settings or Settings()
     engine = connect(settings.engine)
     events = engine.create_table("events", data.events)
@@ -68,10 +68,10 @@ def prepare(
     now: float,
     settings: Settings,
 ) -> Prepared:
-    """Preprocess a table of events that ``engine``, an Ibis backend, can reach.
+    """Preprocess a table of events that ``engine``, an Ibis backend, can read.
 
-    Users of whom there is only an event are taken in without a profile; events about videos that
-    the catalogue does not have are left out.
+    Users that occur only in events have no profile. Events of videos that are not in the catalogue
+    are left out.
     """
     ids = pa.table({"video_id": pa.array([v.video_id for v in videos], pa.string())})
     catalogue = engine.create_table("catalogue_ids", ids, overwrite=True)
@@ -95,7 +95,7 @@ def prepare(
 
 
 def split(log: Log, train: float = 0.8, validation: float = 0.1) -> tuple[int, int]:
-    """Positions at which the log is cut by time: [0, a) train, [a, b) validation, [b, n) test."""
+    """Positions that cut the log by time: [0, a) train, [a, b) validation, [b, n) test."""
     n = len(log)
     return int(n * train), int(n * (train + validation))
 
@@ -162,7 +162,7 @@ def _video_rows(rows: pa.Table, columns: Columns) -> NDArray[np.int32]:
 
 
 def _coded(rows: pa.Table, name: str, code: Any) -> NDArray[np.int64]:
-    """``code`` of every value of a text column, asked once per distinct value."""
+    """``code`` of every value of a text column, called once per distinct value."""
     encoded = rows.column(name).combine_chunks().dictionary_encode(null_encoding="encode")
     codes = np.array([code(v) for v in encoded.dictionary.to_pylist()], np.int64)
     return codes[encoded.indices.to_numpy()] if len(codes) else np.zeros(0, np.int64)

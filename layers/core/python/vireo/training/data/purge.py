@@ -1,4 +1,4 @@
-"""The rows of erased people leave the collected files, and a log says when and how many."""
+"""Removal of erased people's events from the collected files, with a log of every run."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from vireo.viewers.erasure import erased
 
 @dataclass(frozen=True)
 class Purge:
-    """What one run of the job did."""
+    """The result of one run of the job."""
 
-    people: int  #: whose erasure is noted
-    files: int  #: that were written anew, or removed because nothing was left in them
-    rows: int  #: that are gone
-    prepared: int  #: runs of training whose intermediate data are gone
+    people: int  #: with a note of erasure
+    files: int  #: rewritten, or deleted because they became empty
+    rows: int  #: removed
+    prepared: int  #: training runs whose intermediate data were deleted
 
 
 def purge(ports: Ports) -> Purge:
-    """Rewrite every file that has rows of erased people, and log it (REGISTRY, ``purges``).
+    """Rewrite every file that has events of erased people, and log it (REGISTRY, ``purges``).
 
-    Doing it again changes nothing; a job that died half-way is done again. A file that cannot be
-    read is left to preprocessing, which names it.
+    Idempotent, so a job that crashed can be repeated. An unreadable file is left as it is:
+    preprocessing reports it.
     """
     notes = erased(ports.records)
     if not notes:
@@ -44,7 +44,7 @@ def purge(ports: Ports) -> Purge:
 
 
 def _rewrite(blobs: Blobs, name: str, notes: dict[int, float]) -> int:
-    """How many rows of a file are gone."""
+    """Remove erased people's rows from a file, and return their number."""
     try:
         table = pq.read_table(BytesIO(blobs.read(name)))
     except pa.ArrowInvalid:
@@ -64,7 +64,7 @@ def _rewrite(blobs: Blobs, name: str, notes: dict[int, float]) -> int:
 
 
 def _forget_prepared(blobs: Blobs) -> int:
-    """Training's runs keep what they learnt from, until they are finished."""
+    """Delete the prepared data of finished training runs, and return the number of runs."""
     runs = {name.split("/")[1] for name in blobs.names("runs/") if "/prepared/" in name}
     finished = [run for run in sorted(runs) if _is_finished(blobs, run)]
     for run in finished:

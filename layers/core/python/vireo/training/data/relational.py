@@ -1,7 +1,7 @@
-"""The relational part of preprocessing as Ibis expressions: DuckDB, Athena, Trino or Spark run it.
+"""The relational part of preprocessing, as Ibis expressions for DuckDB, Athena, Trino or Spark.
 
-Every result is in one total order (time, sequence, event id), so neither the engine nor the order
-of its input's rows can be told from it.
+Every result is in one total order (time, sequence, event id), so it depends neither on the engine
+nor on the order of the input's rows.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from ibis import _
 from vireo.events.models import LATEST, LONGEST
 from vireo.training.data.event_table import TYPES
 
-#: How an order among events of one time is settled.
+#: The total order of events.
 ORDER = ("timestamp", "sequence", "event_id")
 
 
 def judged(events: Any, videos: Any, *, now: float, tolerance: float) -> Any:
-    """Every event with ``problem``: why it is left out, "" for those that stay.
+    """Every event with a column ``problem``: the reason to leave it out, or "".
 
     Args:
-        events: a table of `event_table.SCHEMA`; what was collected need not obey it.
+        events: a table of `event_table.SCHEMA`, with rows that may violate it.
         videos: the ids of the catalogue: one column, ``video_id``.
-        now: unix seconds; events more than ``tolerance`` seconds after it are a broken clock's.
+        now: unix seconds.
+        tolerance: seconds; later events are attributed to a wrong clock.
     """
     rows = events.mutate(sequence=ibis.coalesce(_.sequence, 0))
     well_formed = ibis.coalesce(
@@ -34,7 +35,7 @@ def judged(events: Any, videos: Any, *, now: float, tolerance: float) -> Any:
         & _.type.isin(TYPES)
         & (_.timestamp >= 0)
         & (_.timestamp < LATEST)
-        # NaN is above every number in some engines and below in others: here it is outside.
+        # NaN is above every number in some engines and below in others; here it is malformed.
         & ibis.coalesce(_.watch_fraction, 0.0).between(0, 1)
         & ibis.coalesce(_.watch_seconds, 0.0).between(0, LONGEST),
         False,
@@ -42,7 +43,7 @@ def judged(events: Any, videos: Any, *, now: float, tolerance: float) -> Any:
     known = videos.select("video_id").distinct().mutate(known=True)
     rows = rows.mutate(well_formed=well_formed, late=_.timestamp > now + tolerance)
     rows = rows.left_join(known, "video_id").drop("video_id_right")
-    # A repeat with another content than the first must lose to the same row in every engine.
+    # Of repeats with different content, every engine must keep the same one.
     same = ibis.window(
         group_by=["event_id", "well_formed", "late"],
         order_by=["timestamp", "sequence", "user_id", "video_id", "type"],
@@ -59,12 +60,12 @@ def judged(events: Any, videos: Any, *, now: float, tolerance: float) -> Any:
 
 
 def summary(rows: Any) -> Any:
-    """(problem, type, how many) of `judged` events."""
+    """(problem, type, number) of `judged` events."""
     return rows.group_by(["problem", "type"]).agg(n=_.count()).order_by(["problem", "type"])
 
 
 def activity(rows: Any) -> Any:
-    """The events that stay, in order."""
+    """The events without a problem, in order."""
     return (
         rows.filter(_.problem == "")
         .order_by(list(ORDER))
@@ -83,11 +84,11 @@ def activity(rows: Any) -> Any:
 
 
 def positives(rows: Any, *, fraction: float, seconds: float, clicks: bool) -> Any:
-    """What a viewer wanted: each (viewer, video) at its first positive event, in order.
+    """The interactions: the first positive event of each (viewer, video), in order.
 
-    A watch counts if it lasted for ``fraction`` of the video or ``seconds``, or if nothing is known
-    of its length; a like, a comment and a share always do; a click only with ``clicks``, which is
-    for logs that have no watches; an impression, a skip and a dislike never do.
+    A watch is positive if it lasted for ``fraction`` of the video or for ``seconds``, or if its
+    length is unknown. A like, a comment and a share always are; a click only with ``clicks``, for
+    logs without watches. An impression, a skip and a dislike never are.
     """
     long_enough = (
         (ibis.coalesce(_.watch_fraction, 0.0) >= fraction)

@@ -1,9 +1,9 @@
-"""Questions with known answers, made from a log: what a model may learn from, and what it is asked.
+"""Evaluation requests made from a log: splits into training events, requests, and their targets.
 
 Three protocols, each a `Split`: `temporal` asks for all that a viewer watches after one moment,
 `successive` for every next event of the test period, `leave_one_out` for each viewer's last event.
-A request sees its viewer's events before it and nothing else; what a viewer has met is never to be
-recommended, and as a log keeps the first event of a pair, it is never among the targets either.
+A request sees only its viewer's earlier events. Watched videos must not be recommended; they are
+never targets either, because a log keeps only the first event of a pair.
 
 All examples here are about this log of three viewers:
 
@@ -30,7 +30,7 @@ Positions = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Histories:
-    """What the viewers of r requests had watched, oldest first, as one ragged array."""
+    """The histories of r requests, oldest event first, as one ragged array."""
 
     offsets: NDArray[np.int64]  #: [r + 1]
     video: NDArray[np.int32]  #: request j's are video[offsets[j]:offsets[j + 1]]
@@ -41,21 +41,21 @@ class Histories:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Events of each request: int64 [r]."""
+        """Number of events of each request: int64 [r]."""
         return np.diff(self.offsets)
 
     def owner(self) -> NDArray[np.int64]:
-        """The request that each event belongs to, beside `video`."""
+        """The request of each event, parallel to `video`."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
     def age(self) -> NDArray[np.int64]:
-        """Events that came after each event in its own history, 0 for the latest."""
+        """Number of later events in the same history, for each event: 0 for the latest."""
         return np.repeat(self.offsets[1:], self.lengths) - 1 - np.arange(len(self.video))
 
 
 @dataclass(frozen=True)
 class Requests:
-    """r moments at which a viewer asks what to watch, with what was watched next.
+    """r requests, each a viewer and a moment, with the videos watched next as targets.
 
     A history is a range of `Log.histories()`'s order: positions ``order[start[j]:stop[j]]``.
     """
@@ -73,11 +73,11 @@ class Requests:
 
     @property
     def n_targets(self) -> NDArray[np.int64]:
-        """Targets of each request: int64 [r]."""
+        """Number of targets of each request: int64 [r]."""
         return np.diff(self.target_offsets)
 
     def target_owner(self) -> NDArray[np.int64]:
-        """The request that each target belongs to, beside `target`."""
+        """The request of each target, parallel to `target`."""
         return np.repeat(np.arange(len(self)), self.n_targets)
 
     def histories(self, log: Log) -> Histories:
@@ -87,7 +87,7 @@ class Requests:
         return Histories(_offsets(self.stop - self.start), log.video[events], log.time[events])
 
     def take(self, which: NDArray[np.int64] | slice) -> Requests:
-        """Some of the requests, in the order asked for."""
+        """Some of the requests, in the given order."""
         start, stop = self.target_offsets[:-1][which], self.target_offsets[1:][which]
         return Requests(
             user=self.user[which],
@@ -100,10 +100,10 @@ class Requests:
         )
 
     def with_targets(self, chosen: Mask) -> tuple[Requests, Positions]:
-        """The requests with some of their targets, and which: those that have one left.
+        """The requests with a chosen target left, with these targets only; and their positions.
 
         Args:
-            chosen: bool, beside `target`.
+            chosen: bool, parallel to `target`.
         """
         counts = np.bincount(self.target_owner()[chosen], minlength=len(self))
         some = replace(self, target=self.target[chosen], target_offsets=_offsets(counts))
@@ -111,7 +111,7 @@ class Requests:
         return some.take(left), left
 
     def sample(self, count: int, seed: int) -> Requests:
-        """At most ``count`` of the requests, drawn by ``seed``, in the order they had."""
+        """At most ``count`` random requests, in their original order."""
         if len(self) <= count:
             return self
         drawn = np.random.default_rng(seed).choice(len(self), count, replace=False)
@@ -119,7 +119,7 @@ class Requests:
 
     @classmethod
     def joined(cls, *parts: Requests) -> Requests:
-        """The requests of all parts, which were made from the same log."""
+        """The requests of all parts, which must be from the same log."""
         names = ("user", "time", "pause", "start", "stop", "target")
         return cls(
             target_offsets=_offsets(np.concatenate([p.n_targets for p in parts])),
@@ -129,10 +129,10 @@ class Requests:
 
 @dataclass(frozen=True)
 class Split:
-    """What may be fitted on, what may be tuned on, and what is asked in the end.
+    """A log divided into events for training and tuning, and requests for validation and test.
 
-    Choices (windows, weights, when to stop) are made by fitting on ``train`` and answering
-    ``validation``; what answers ``test`` is fitted on ``train | tune``.
+    Choices (windows, weights, early stopping) are made by models fitted on ``train``, by their
+    answers to ``validation``. Models that answer ``test`` are fitted on ``train | tune``.
     """
 
     protocol: str
@@ -143,7 +143,7 @@ class Split:
 
     @property
     def fit(self) -> Mask:
-        """All events that may be learnt from before the test: bool [len(log)]."""
+        """All events before the test that models may be fitted on: bool [len(log)]."""
         return self.train | self.tune
 
 
@@ -172,7 +172,7 @@ def boundaries(log: Log, cut: float) -> tuple[int, int]:
     (6, 8)
 
     Raises:
-        ValueError: when a part would be empty or the log is not in order of time.
+        ValueError: a part would be empty, or the log is not in order of time.
     """
     n = len(log)
     first, second = int(n * cut), int(n * (1 + cut) / 2)
@@ -184,10 +184,10 @@ def boundaries(log: Log, cut: float) -> tuple[int, int]:
 
 
 def temporal(log: Log, cut: float = 0.8) -> Split:
-    """One moment for all: who was there before it is asked once, for all that they watch after it.
+    """One moment for all viewers: each is asked once, for everything that they watch after it.
 
-    Train is the first ``cut`` of the events, validation and test half of the rest each. Viewers
-    with a training event and something to predict are asked, at the time of the part's first event.
+    Train is the first ``cut`` of the events, validation and test half of the rest each. Requests
+    are those of viewers with a training event and a target, at the time of the part's first event.
 
     With a cut of 0.6, events 8 and 9 are the test. Viewers 0 and 1 watch something in it; viewer 2
     does not and is not asked. Both are asked at event 8's time, with all that they did before:
@@ -220,9 +220,9 @@ def successive(
     Args:
         log: events in order of time.
         cut: share of the events to train on; validation and test take half of the rest each.
-        cap: at most so many requests of one viewer in a period, drawn by ``seed``; None for all.
+        cap: maximum number of requests of a viewer in a period, drawn by ``seed``; None for all.
         seed: of that draw.
-        least_history: events a viewer must have had; 0 asks for newcomers' first videos, too.
+        least_history: minimum number of earlier events; 0 includes viewers' first videos.
 
     The same two events are asked for, but each at its own moment:
 
@@ -248,10 +248,10 @@ def successive(
 
 
 def leave_one_out(log: Log) -> Split:
-    """The last event of every viewer with three or more is asked for; the one before it tunes.
+    """The last event of every viewer with three or more is the test; the one before it tunes.
 
-    The literature's protocol, kept for comparison: a model fitted this way knows what others
-    watched after the moment of a request.
+    The literature's protocol, kept for comparison: its models are fitted on other viewers' events
+    after the moment of a request.
 
     >>> split = leave_one_out(log)
     >>> split.test.user.tolist(), split.test.target.tolist()
@@ -274,12 +274,12 @@ def leave_one_out(log: Log) -> Split:
 def asked_between(
     log: Log, begin: int, end: int, *, cap: int | None, seed: int, moments: int = 4
 ) -> tuple[Requests, Requests]:
-    """What may be asked of a model that knows the events before position ``begin``.
+    """Requests for a model that knows the events before position ``begin``.
 
     Returns:
         Next events of [begin, end), at most ``cap`` of a viewer, drawn by ``seed``; and for every
         viewer known before, all that they watch before ``end``, asked at each of several
-        ``moments`` between: were it one, a model would take its weekday for a reason.
+        ``moments`` between, since a model could overfit to the weekday of a single one.
 
     >>> following, returning = asked_between(log, 6, 10, cap=None, seed=0, moments=2)
     >>> following.user.tolist(), following.target.tolist()
@@ -368,7 +368,7 @@ def _capped(log: Log, events: Positions, draw: NDArray[np.float64], cap: int | N
 
 
 def _ordinal(log: Log) -> Positions:
-    """How many events of the same viewer came before each event: int64 [len(log)]."""
+    """Number of earlier events of the same viewer, for each event: int64 [len(log)]."""
     order, offsets = log.histories()
     ordinal = np.empty(len(log), np.int64)
     ordinal[order] = np.arange(len(log)) - np.repeat(offsets[:-1], np.diff(offsets))
@@ -380,6 +380,6 @@ def _offsets(counts: NDArray[np.integer]) -> NDArray[np.int64]:
 
 
 def _ranges(start: Positions, stop: Positions) -> Positions:
-    """start[0], …, stop[0] - 1, start[1], …, stop[1] - 1, …: the ranges, one after another."""
+    """The concatenated ranges: start[0], …, stop[0] - 1, start[1], …, stop[1] - 1, …"""
     counts = stop - start
     return np.arange(counts.sum()) + np.repeat(start - _offsets(counts)[:-1], counts)

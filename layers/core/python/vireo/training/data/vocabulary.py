@@ -1,4 +1,4 @@
-"""Which values of category, language, country and device the models know."""
+"""The vocabulary of models: their values of category, language, country and device."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _ISO_3166 = (
 def vocabulary(
     videos: Sequence[Video], users: Mapping[str, Profile], wanted: pa.Table, minimum: int
 ) -> Vocabulary:
-    """Values in alphabetical order, those met at least ``minimum`` times.
+    """Values in alphabetical order that occur at least ``minimum`` times.
 
-    Countries are all that ISO 3166 has and all that were met: a video that is blocked somewhere
-    must be so for the first viewer from there, too.
+    Countries are all of ISO 3166 and any others that occur: a video that is blocked in a country
+    must be so for its first viewer, too.
     """
     met = set(wanted.column("country").unique().to_pylist())
     met.update(p.country for p in users.values())

@@ -1,4 +1,4 @@
-"""A synthetic log with real structure, for a first start and for tests that must know the truth."""
+"""A generator of synthetic logs with realistic structure, for a first start and for tests."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from vireo.training.generator import feed, world
 from vireo.training.generator.feed import Choices
 from vireo.training.generator.world import DAY, Videos, Viewers
 
-#: Chosen videos per event written; the rest are clicks, impressions and reactions.
+#: Choices per event; the other events are clicks, impressions and reactions.
 _CHOICES = 0.62
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How much is generated, and whether there is anything to be learned from it."""
+    """The size of the generated data, and whether there is a structure to learn."""
 
     viewers: int = 2_000
     videos: int = 10_000
     events: int = 300_000  #: of all types; about 0.57 of them are positive
     seed: int = 7
     days: int = 75
-    end: float = 1_767_225_600.0  #: unix seconds of the last midnight: 2026-01-01
-    #: "none": everybody chooses among random videos at random, all of them equally old
+    end: float = 1_767_225_600.0  #: unix seconds of a midnight: 2026-01-01
+    #: "none": random choices among random videos, with no uploads or removals in the period
     structure: Literal["full", "none"] = "full"
 
 
 def people(settings: Settings) -> tuple[np.random.Generator, Videos, Viewers]:
-    """The world of the settings before anything happens in it, and the generator of what does."""
+    """The videos and viewers of the settings, and the random generator for their events."""
     rng = np.random.default_rng(settings.seed)
     start = settings.end - settings.days * DAY
     tastes = world.topics(rng)
@@ -65,7 +65,7 @@ def generate(settings: Settings) -> Dataset:
 def _events(
     rng: np.random.Generator, c: Choices, videos: Videos, viewers: Viewers, total: int
 ) -> pa.Table:
-    """Watches or skips, reactions, and for as many requests as still fit, impressions and click."""
+    """Watches or skips, reactions, and clicks and impressions of as many requests as still fit."""
     n = len(c.viewer)
     request = rng.permutation(n)
     skipped = ~c.pleased & (rng.random(n) < 0.4)
@@ -110,7 +110,7 @@ def _rows(c: Choices, request: Any, at: Any, kind: str, *, watched: bool = False
 
 
 def _impressions(c: Choices, request: Any, at: Any) -> dict[str, Any]:
-    """One for every video on the slates of the choices in ``at``."""
+    """One impression for every video on the slates of the choices in ``at``."""
     row, place = np.nonzero(c.slate[at] >= 0)
     shown = _rows(c, request, at[row], "impression")
     return {
@@ -139,7 +139,7 @@ def _table(columns: dict[str, Any], videos: Videos, viewers: Viewers) -> pa.Tabl
         "device": taken(world.DEVICES, columns["device"]),
         "country": taken(countries, viewers.country[columns["viewer"]]),
         "position": pa.array(columns["position"]),
-        # The lists were made up, not asked of Vireo (vireo.training.judging.duel).
+        # The lists are generated, not answers of Vireo (vireo.training.judging.duel).
         "request_id": pa.nulls(n, pa.string()),
         "slot": pa.array(["organic"] * n, pa.string()),
         "variant": pa.nulls(n, pa.string()),

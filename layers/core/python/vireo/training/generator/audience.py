@@ -1,4 +1,4 @@
-"""The generated viewers in front of real recommendations: what they do with what they are shown."""
+"""Simulated viewers of real recommendations: they click and watch what they are shown."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 from vireo.training.generator.feed import MOMENTUM, attraction_of, consume
 from vireo.training.generator.world import COUNTRIES, DEVICES, Floats, Ints, Videos, Viewers
 
-#: Whoever is attracted that much clicks every second time.
+#: Attraction at which half of the viewed videos are clicked.
 _INDIFFERENT = 4.0
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A click, and how much was watched then."""
+    """A click, with the time watched after it."""
 
     place: int
     seconds: float
@@ -25,11 +25,11 @@ class Choice:
 
 
 class Audience:
-    """Viewers whose tastes are known here and nowhere else.
+    """Viewers with hidden tastes.
 
-    A viewer looks at place p of a list with probability (1 + p)^-bias, whatever is there, and
-    clicks what they look at by how much it attracts them: their taste, what they saw last, its
-    appeal and language.
+    A viewer looks at place p of a list with probability (1 + p)^-bias, independent of the video
+    there. They click a video that they look at with a probability that depends on its attraction:
+    their taste, the last video, its appeal and language.
     """
 
     def __init__(
@@ -41,17 +41,17 @@ class Audience:
         self._events = 0
 
     def visitors(self, n: int) -> Ints:
-        """Who comes, the active ones more often: [n]."""
+        """Rows of n random viewers, active ones more often: [n]."""
         share = self._viewers.activity / self._viewers.activity.sum()
         return self._rng.choice(len(share), n, p=share)
 
     def request(self, viewer: int) -> dict[str, Any]:
-        """What a viewer's client asks with."""
+        """The body of a request for recommendations for a viewer."""
         device = DEVICES[self._viewers.device[viewer]]
         return {"user_id": self._viewers.ids[viewer], "context": {"device": device}}
 
     def attraction(self, viewer: int, shown: Sequence[str]) -> Floats:
-        """How much each video attracts the viewer now: [k]."""
+        """The attraction of each video to the viewer now: [k]."""
         v, rows = self._videos, np.array([[self._rows[video_id] for video_id in shown]])
         taste, language = self._viewers.after[[viewer]], self._viewers.language[[viewer]]
         pull = attraction_of(v, taste, language, rows)[0]
@@ -60,7 +60,7 @@ class Audience:
         return np.asarray(pull)
 
     def choose(self, viewer: int, shown: Sequence[str]) -> list[Choice]:
-        """What a viewer who is shown these videos, in this order, clicks, by place."""
+        """The viewer's clicks on a list of videos, by place."""
         pull = self.attraction(viewer, shown)
         looks = self._rng.random(len(shown)) < (1.0 + np.arange(len(shown))) ** -self._bias
         likes = self._rng.random(len(shown)) < 1 / (1 + np.exp(-0.8 * (pull - _INDIFFERENT)))

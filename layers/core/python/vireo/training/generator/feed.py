@@ -1,9 +1,9 @@
-"""Viewers in sessions in front of a feed: what is shown, what is chosen, how long it is watched.
+"""Simulated sessions of viewers in front of a feed: slates, choices, and time watched.
 
-All sessions of a day go forward together, one choice at a time. A slate holds what follows from the
-last video (the next episode, related videos, its channel), what suits the viewer's taste, and what
-is popular, fresh or on a channel they follow; the viewer chooses by taste, by what the last video
-leads to, and by position.
+All sessions of a day advance together, one choice at a time. A slate holds videos that follow from
+the last one (the next episode, related videos, its channel), videos of the viewer's taste, and
+videos that are popular, fresh or on a channel they follow. The viewer chooses by taste, by the
+relation to the last video, and by position.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vireo.training.generator.world import DAY, Floats, Ints, Videos, Viewers
 
-#: What a place of the slate is filled from, and what that adds to a video's attraction.
+#: The source of each place of the slate, and what a source adds to a video's attraction.
 SOURCES = (
     "next",
     "related",
@@ -29,16 +29,16 @@ SOURCES = (
     "followed",
 )
 _PULL = {"next": 4.2, "channel": 0.4, "followed": 0.4}
-#: What likeness to the last video adds.
+#: Weight of the similarity to the last video in a video's attraction.
 MOMENTUM = 3.0
-#: Sessions start within these hours (UTC): night, morning, afternoon, evening.
+#: Parts of a day (UTC) in which sessions start: night, morning, afternoon, evening.
 _PARTS = 4
 _SATISFIED = 0.9
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What was chosen, s rows in no particular order, and the slates that it was chosen from."""
+    """s choices in no particular order, with the slates that they were made from."""
 
     viewer: Ints
     video: Ints
@@ -69,7 +69,7 @@ def watch(
     choices: int,
     structured: bool,
 ) -> Choices:
-    """About so many ``choices`` by all viewers in ``days`` days from ``start`` (unix seconds)."""
+    """About ``choices`` choices of all viewers in ``days`` days from ``start`` (unix seconds)."""
     sessions = _sessions(rng, viewers, start, days, choices)
     feed = _Feed(rng, videos, viewers, sessions, _Seen(choices, len(videos.ids)))
     part = ((sessions.time - start) // (DAY / _PARTS)).astype(np.int64)
@@ -77,7 +77,7 @@ def watch(
     bounds = np.searchsorted(part[order], np.arange(days * _PARTS + 1))
     made: list[Choices] = []
     shelf: _Shelf | None = None
-    # Parts of a day follow one another, so that a session knows how the one before it ended.
+    # Parts of a day are simulated in order, because a session depends on the end of the last one.
     for j in range(days * _PARTS):
         if structured and j % _PARTS == 0:
             shelf = _Shelf(videos, start + j / _PARTS * DAY)
@@ -88,7 +88,7 @@ def watch(
 
 
 class _Feed:
-    """The state that choices leave behind: what was seen, what was last, how late it is."""
+    """The state of the simulation: videos seen, and the last video of every viewer."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class _Feed:
         self._last = np.full(len(viewers.ids), -1)
 
     def go(self, shelf: _Shelf | None, alive: Ints, drifted: float) -> list[Choices]:
-        """All choices of sessions of different viewers; tastes have ``drifted`` by 0–1."""
+        """All choices in sessions of different viewers; ``drifted`` (0–1) is the tastes' drift."""
         steps: list[Choices] = []
         while len(alive):
             made, going = self._step(shelf, alive, drifted, first=not steps)
@@ -114,7 +114,7 @@ class _Feed:
     def _step(
         self, shelf: _Shelf | None, alive: Ints, drifted: float, *, first: bool
     ) -> tuple[Choices, NDArray[np.bool_]]:
-        """One choice in every session, and which sessions found something to choose."""
+        """One choice in every session, and a mask of the sessions that had something to choose."""
         rng, videos, sessions = self._rng, self._videos, self._sessions
         viewer, time = sessions.viewer[alive], sessions.time[alive]
         if shelf is None:
@@ -127,7 +127,7 @@ class _Feed:
             language = self._viewers.language[viewer]
             last = self._last[viewer]
             attraction = attraction_of(videos, taste, language, slate)
-            # What a session ended with leads on less than what was watched a minute ago.
+            # The last video of an earlier session attracts less than one watched a minute ago.
             attraction += _led_on(videos, slate, last) * (0.9 if first else 1.0)
         attraction[~_may_see(videos, self._viewers, viewer, slate, time)] = -np.inf
         attraction[self._seen.has(viewer, slate)] = -np.inf
@@ -176,7 +176,7 @@ def _sessions(
 
 
 class _Seen:
-    """Whether a viewer has watched a video: a hashed bit table, whose rare false yes hides one."""
+    """A set of (viewer, video) pairs: a hashed bit table. A rare false positive hides a video."""
 
     def __init__(self, choices: int, n_videos: int) -> None:
         self._bits = max(16, int(np.ceil(np.log2(choices * 32))))
@@ -185,7 +185,7 @@ class _Seen:
 
     def _at(self, viewer: Ints, video: Ints) -> NDArray[np.uint64]:
         key = (viewer * self._n + video).astype(np.uint64)
-        # Fibonacci hashing: the golden ratio's multiples are spread evenly over the high bits.
+        # Fibonacci hashing: multiples of the golden ratio are evenly spread in the high bits.
         return (key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - self._bits)
 
     def has(self, viewer: Ints, videos: Ints) -> NDArray[np.bool_]:
@@ -196,7 +196,7 @@ class _Seen:
 
 
 class _Shelf:
-    """What can be shown on one day, drawn by how popular it is on that day."""
+    """The videos available on one day, drawn by their popularity on that day."""
 
     def __init__(self, videos: Videos, midnight: float) -> None:
         self._videos = videos
@@ -248,7 +248,7 @@ class _Shelf:
 
 
 class _Drawer:
-    """Draws a member of a group with probability in proportion to its weight."""
+    """Draws members of groups with probability proportional to their weight."""
 
     def __init__(self, group: Ints, weight: Floats) -> None:
         self._order = np.argsort(group, kind="stable")
@@ -256,7 +256,7 @@ class _Drawer:
         self._bounds = np.searchsorted(group[self._order], np.arange(int(group.max()) + 2))
 
     def draw(self, rng: np.random.Generator, group: Ints) -> Ints:
-        """One video per asked group, -1 where all its weights are 0."""
+        """One video for each given group, -1 where all its weights are 0."""
         low, high = self._ends[self._bounds[group]], self._ends[self._bounds[group + 1]]
         at = np.searchsorted(self._ends, low + rng.random(len(group)) * (high - low), "right") - 1
         at = np.minimum(at, len(self._order) - 1)
@@ -264,7 +264,7 @@ class _Drawer:
 
 
 def attraction_of(videos: Videos, taste: Floats, spoken: Ints, slate: Ints) -> Floats:
-    """How much each video of the slate attracts a viewer of that taste [m, places]."""
+    """The attraction of each video of the slate to a viewer of that taste [m, places]."""
     fit = np.einsum("md,mkd->mk", taste, videos.taste[slate])
     language = videos.language[slate]
     foreign = (language != spoken[:, None]) * np.where(language == 0, 0.4, 2.0)
@@ -272,7 +272,7 @@ def attraction_of(videos: Videos, taste: Floats, spoken: Ints, slate: Ints) -> F
 
 
 def _led_on(videos: Videos, slate: Ints, last: Ints) -> Floats:
-    """How much the last video leads on to each of the slate [m, places]: -1 leads nowhere."""
+    """The attraction that the last video adds to each one of the slate [m, places]; 0 for -1."""
     likeness = np.einsum("md,mkd->mk", videos.taste[last], videos.taste[slate])
     pull = np.array([_PULL.get(source, 0.0) for source in SOURCES])
     return np.asarray((pull + MOMENTUM * likeness) * (last >= 0)[:, None])
@@ -281,7 +281,7 @@ def _led_on(videos: Videos, slate: Ints, last: Ints) -> Floats:
 def _may_see(
     videos: Videos, viewers: Viewers, viewer: Ints, slate: Ints, time: Floats
 ) -> NDArray[np.bool_]:
-    """Availability, country and age of every place [m, places]; each video once per slate."""
+    """Mask by availability, country and age [m, places]; each video once per slate."""
     at = time[:, None]
     open_ = (
         (videos.published[slate] <= at) & (videos.removed[slate] > at) & (videos.opens[slate] <= at)
@@ -298,8 +298,8 @@ def _choose(
 ) -> tuple[Ints, Ints, Ints, Floats]:
     """The chosen videos, slates in order of place, chosen places, and attractions (-inf: none).
 
-    The feed orders by a noisy guess of the attraction; the viewer's choice is a multinomial logit
-    (Gumbel noise) in which lower places count less.
+    The feed orders by a noisy estimate of the attraction; the viewer's choice is a multinomial
+    logit (Gumbel noise) in which lower places count less.
     """
     guess = 0.5 * attraction + rng.gumbel(size=slate.shape)
     order = np.argsort(-guess, axis=1, kind="stable")
@@ -314,12 +314,12 @@ def _choose(
 def consume(
     rng: np.random.Generator, videos: Videos, pull: Floats, chosen: Ints, *, equal: bool
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Seconds and fraction watched, and whether it pleased."""
+    """Seconds and fraction watched, and whether the viewer was pleased."""
     m = len(chosen)
     odds = np.log(_SATISFIED / (1 - _SATISFIED)) + (0.0 if equal else 0.5 * (pull - 4.0))
     with np.errstate(over="ignore"):
         pleased = rng.random(m) < 1 / (1 + np.exp(-odds))
     fraction = np.where(pleased, 0.3 + 0.7 * rng.beta(3, 1.2, m), 0.3 * rng.beta(1.2, 3, m))
-    # Nobody watches for longer than an hour and a half at a time.
+    # Nobody watches for more than an hour and a half at a time.
     seconds = np.minimum(fraction * videos.duration[chosen], 5400)
     return seconds, seconds / videos.duration[chosen], pleased

@@ -1,10 +1,10 @@
-"""What the generated videos are called: words by category, and the shapes of titles."""
+"""Titles of the generated videos: words by category, and patterns."""
 
 from __future__ import annotations
 
 import numpy as np
 
-#: Category to words, from which every topic of it takes its own few.
+#: Words by category, from which each of its topics takes a few.
 WORDS: dict[str, str] = {
     "Animals": "kitten puppy parrot aquarium rescue hamster horse wildlife habitat beehive "
     "hedgehog otter falcon terrarium gecko safari penguin shelter groomer "
@@ -66,7 +66,7 @@ _SERIES = ("Inside", "Daily", "Beyond", "Secret", "Little", "Grand", "Honest", "
 
 
 def topic_words(rng: np.random.Generator, topics: int) -> list[list[list[str]]]:
-    """[category][topic] → eight words; topics of a category share some."""
+    """[category][topic] → eight words; topics of a category may share some."""
     chosen = []
     for words in WORDS.values():
         pool = words.split()
@@ -77,13 +77,13 @@ def topic_words(rng: np.random.Generator, topics: int) -> list[list[list[str]]]:
 
 
 def title(words: list[str], draw: tuple[int, int, int]) -> str:
-    """A title of two of the words."""
+    """A title with two of the words."""
     a, b = words[draw[0] % 8], words[(draw[0] + 1 + draw[1] % 7) % 8]
     text = _PATTERNS[draw[2] % len(_PATTERNS)].format(a=a, b=b)
     return text[0].upper() + text[1:]
 
 
 def episode(words: list[str], series: int, number: int, draw: tuple[int, int, int]) -> str:
-    """A title in a series, which all its episodes begin with."""
+    """A title with the name of its series, with which all its episodes begin."""
     name = f"{_SERIES[series % len(_SERIES)]} {words[series // len(_SERIES) % 8].capitalize()}"
     return f"{name} #{number}: {words[draw[0] % 8]} and {words[(draw[0] + 1 + draw[1] % 7) % 8]}"

@@ -1,4 +1,4 @@
-"""The generated world: videos with tastes they please, and viewers with tastes that drift."""
+"""The generated world: videos with positions in taste space, and viewers with drifting tastes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from vireo.viewers.profile import Profile
 DAY = 86_400.0
 DIMENSIONS = 24
 TOPICS = 6  #: per category
-RELATED = 10  #: videos that a player would offer after this one
+RELATED = 10  #: videos that a player would offer next
 FAVOURITES = 3  #: channels that a viewer follows
 DEVICES = ("mobile", "desktop", "tv", "tablet")
-#: Country to language and share of viewers.
+#: Language and share of viewers by country.
 COUNTRIES = {
     "US": ("en", 0.24), "GB": ("en", 0.10), "DE": ("de", 0.14), "AT": ("de", 0.04),
     "FR": ("fr", 0.11), "ES": ("es", 0.09), "MX": ("es", 0.08), "BR": ("pt", 0.08),
@@ -34,7 +34,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Videos:
-    """n videos as the feed needs them."""
+    """n videos, as arrays for the feed."""
 
     ids: list[str]
     taste: Floats  #: [n, DIMENSIONS], unit
@@ -43,10 +43,10 @@ class Videos:
     channel: Ints
     language: Ints
     appeal: Floats  #: [n] > 0, long-tailed
-    evergreen: Floats  #: [n] the share of its appeal that does not fade
+    evergreen: Floats  #: [n] share of the appeal that does not fade
     duration: Floats  #: seconds
     published: Floats  #: unix seconds
-    removed: Floats  #: unix seconds from which nobody sees it, inf for most
+    removed: Floats  #: unix seconds of its removal, inf for most
     opens: Floats  #: start of the publish window, -inf for most
     age_rating: Ints
     allowed: NDArray[np.bool_]  #: [n, countries]
@@ -57,11 +57,11 @@ class Videos:
 
 @dataclass(frozen=True)
 class Viewers:
-    """m viewers as the feed needs them."""
+    """m viewers, as arrays for the feed."""
 
     ids: list[str]
     before: Floats  #: [m, DIMENSIONS] taste at the start, unit
-    after: Floats  #: taste they drift to by the end
+    after: Floats  #: taste at the end, after the drift
     age: Ints
     country: Ints
     language: Ints
@@ -82,14 +82,14 @@ def _moment(seconds: float) -> datetime:
 
 
 def topics(rng: np.random.Generator) -> Floats:
-    """Tastes [categories, TOPICS, DIMENSIONS]: topics of a category are alike."""
+    """Tastes [categories, TOPICS, DIMENSIONS], similar within a category."""
     categories = _unit(rng.normal(size=(len(WORDS), 1, DIMENSIONS)))
     return _unit(categories + 0.8 * _unit(rng.normal(size=(len(WORDS), TOPICS, DIMENSIONS))))
 
 
 @dataclass(frozen=True)
 class _Kinds:
-    """What n videos are about: arrays [n]."""
+    """The contents of n videos: arrays [n]."""
 
     channel: Ints
     category: Ints
@@ -102,7 +102,7 @@ class _Kinds:
 
 @dataclass(frozen=True)
 class _Windows:
-    """When n videos can be seen: unix seconds [n]."""
+    """The availability of n videos: unix seconds [n]."""
 
     published: Floats
     removed: Floats
@@ -115,7 +115,7 @@ def make_videos(
 ) -> Videos:
     """n videos on channels; a share ``fresh`` of them is uploaded between start and end.
 
-    With ``fresh`` 0 nothing is taken away between start and end, either.
+    With ``fresh`` 0 none is removed between start and end, either.
     """
     kinds = _kinds(rng, n, topic_taste)
     windows = _windows(rng, n, start, end, fresh)
@@ -193,7 +193,7 @@ def _kinds(rng: np.random.Generator, n: int, topic_taste: Floats) -> _Kinds:
 
 
 def _windows(rng: np.random.Generator, n: int, start: float, end: float, fresh: float) -> _Windows:
-    """Uploads before and after the start; some videos are taken away or have a publish window."""
+    """Uploads before and after the start; some videos are removed or have a publish window."""
     new = rng.random(n) < fresh
     old = start - rng.exponential(240 * DAY, n)
     published = np.where(new, rng.uniform(start, end, n), old).round()
@@ -210,7 +210,7 @@ def _windows(rng: np.random.Generator, n: int, start: float, end: float, fresh: 
 def _texts(
     rng: np.random.Generator, kinds: _Kinds, number: Ints
 ) -> list[tuple[str, tuple[str, ...]]]:
-    """Title and tags of every video, from the words of its topic; ``number``: of the episode."""
+    """Title and tags of every video, from the words of its topic; ``number`` is of the episode."""
     words = topic_words(rng, TOPICS)
     draws = rng.integers(1 << 30, size=(len(number), 3)).tolist()
     texts: list[tuple[str, tuple[str, ...]]] = []
@@ -245,7 +245,7 @@ def _series(channel: Ints, series: Ints, published: Floats) -> tuple[Ints, Ints]
 
 
 def _related(rng: np.random.Generator, topic: Ints, appeal: Floats) -> Ints:
-    """Videos of the same topic, the appealing ones more often: int [n, RELATED]."""
+    """Videos of the same topic, those of high appeal more often: int [n, RELATED]."""
     related = np.full((len(topic), RELATED), -1)
     for one in np.unique(topic):
         members = np.flatnonzero(topic == one)
@@ -258,7 +258,7 @@ def _related(rng: np.random.Generator, topic: Ints, appeal: Floats) -> Ints:
 def _countries(
     rng: np.random.Generator, n: int
 ) -> tuple[NDArray[np.bool_], list[tuple[tuple[str, ...] | None, tuple[str, ...]]]]:
-    """Who may see what, as a matrix [n, countries] and as the catalogue's two lists."""
+    """Permissions by country, as a matrix [n, countries] and as the catalogue's two lists."""
     kind, some = rng.random(n), rng.random((n, len(_CODES))).argsort(1)[:, :3]
     allowed = np.ones((n, len(_CODES)), bool)
     lists: list[tuple[tuple[str, ...] | None, tuple[str, ...]]] = [(None, ())] * n
@@ -330,7 +330,7 @@ def make_viewers(
 
 
 def _favourites(rng: np.random.Generator, taste: Floats, videos: Videos) -> Ints:
-    """Channels that please a viewer most among a few that chance brought along."""
+    """The channels that please a viewer most, among a few random ones."""
     n_channels = int(videos.channel.max()) + 1
     sums = np.zeros((n_channels, DIMENSIONS))
     np.add.at(sums, videos.channel, videos.taste)

@@ -1,1 +1,1 @@
-"""Whether a model may serve: figures beside baselines, intervals, gates, and reports."""
+"""Judgement of a model: metrics beside baselines, confidence intervals, gates, and reports."""

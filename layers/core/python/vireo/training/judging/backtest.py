@@ -1,4 +1,4 @@
-"""Systems side by side on the same requests: figures by pause, and how sure differences are."""
+"""Comparison of systems on the same requests: metrics by pause, and intervals of differences."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from vireo.training.judging import baselines
 from vireo.training.models.replay import Stage
 
 KS = (10, 100)
-#: What differences are shown of.
+#: Metrics whose differences are shown.
 COMPARED = ("ndcg@10", "recall@100", "hit@10")
-#: What our systems are compared with in every table.
+#: Baselines that our systems are compared with in every table.
 REFERENCES = ("Popularity", "EASE")
 
 
 class System(Protocol):
-    """Anything that answers requests with lists."""
+    """Any system that answers requests with lists."""
 
     @property
     def name(self) -> str:
-        """As tables show it."""
+        """The name in tables."""
 
     def lists(self, requests: Requests, k: int) -> Lists:
         """At most k videos for every request, best first: int32 [r, k], -1 padded."""
@@ -45,7 +45,7 @@ class System(Protocol):
 
 @dataclass(frozen=True)
 class BaselineSystem:
-    """A fitted baseline, asked about the log that the requests were made from."""
+    """A fitted baseline, with the log that the requests were made from."""
 
     name: str
     baseline: baselines.Baseline
@@ -57,7 +57,7 @@ class BaselineSystem:
 
 
 class Stages(Protocol):
-    """A trained model that can be asked for what each of its stages would answer."""
+    """A trained model that can answer with the slate of any stage."""
 
     def lists(self, requests: Requests, stage: Stage, k: int) -> Lists:
         """The first k of the slate after a stage, best first: int32 [r, k], -1 padded."""
@@ -78,16 +78,16 @@ class StageSystem:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a system answered, and how good each answer was."""
+    """The answers of a system, with their metrics."""
 
     name: str
     lists: Lists
-    values: Mapping[str, Values]  #: metric to float64 [r]
+    values: Mapping[str, Values]  #: float64 [r] by metric
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference of two systems on one metric, among requests after such a pause."""
+    """The difference of two systems in one metric, for requests after a given pause."""
 
     system: str
     reference: str
@@ -104,7 +104,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All systems on one protocol."""
+    """The results of all systems in one protocol."""
 
     protocol: str
     requests: Requests
@@ -143,14 +143,14 @@ def fitted_baselines(
     tune: bool = True,
     progress: Progress = silent,
 ) -> list[BaselineSystem]:
-    """The named baselines of `baselines.GRID`, fitted on what came before the test.
+    """The named baselines of `baselines.GRID`, fitted on the events before the test.
 
     Args:
         log: all events.
         split: of that log.
         names: keys of the grid.
-        tune: choose settings on validation; otherwise the first of each name.
-        progress: is told which baseline is being fitted.
+        tune: choose settings on validation; otherwise use the first of each name.
+        progress: called with the baseline that is being fitted.
     """
     systems, wanted = [], list(names)
     for j, name in enumerate(wanted):
@@ -172,12 +172,12 @@ def evaluate(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Evaluation:
-    """Ask every system all test requests; compare those that are no baseline with the references.
+    """Answers of every system to all test requests, and comparisons of ours with the references.
 
-    Where there are baselines only, they are compared with the references themselves.
+    If there are only baselines, they are compared with the references, too.
 
     Raises:
-        ValueError: when a system recommends what its viewer has met, or a video twice.
+        ValueError: a system recommends a watched video, or a video twice.
     """
     answers = []
     for j, system in enumerate(systems):
@@ -198,10 +198,10 @@ def evaluate(
 
 
 def answer(system: System, requests: Requests, log: Log, k: int = max(KS)) -> Answers:
-    """Ask one system, and see that it keeps the rules that all are measured by.
+    """The answers of one system, after a check of the rules that all systems must keep.
 
     Raises:
-        ValueError: when a list names what its viewer has met, or a video twice.
+        ValueError: a list contains a video that its viewer has watched, or a video twice.
     """
     lists = system.lists(requests, k)
     histories = requests.histories(log)
@@ -222,7 +222,7 @@ def compare(
     draws: int = 2000,
     seed: int = 0,
 ) -> list[Comparison]:
-    """Paired differences by metric and pause; pauses without a request are left out."""
+    """Paired differences by metric and pause; pauses without requests are left out."""
     comparisons = []
     for pause in dict.fromkeys(pauses):
         chosen = in_pause(requests, pause)
@@ -243,9 +243,9 @@ def compare(
 def together(
     evaluations: Sequence[Evaluation], *, draws: int = 2000, seed: int = 0
 ) -> list[Comparison]:
-    """The differences of all requests of several evaluations, such as of several cuts and seeds.
+    """Differences over the requests of several evaluations of one log, e.g. of several cuts.
 
-    All are of one log: a viewer is drawn again with their requests of every evaluation.
+    The bootstrap draws a viewer together with their requests in all evaluations.
     """
     users = np.concatenate([e.requests.user for e in evaluations])
     pooled = []
@@ -260,10 +260,10 @@ def together(
 
 
 def list_lines(answers: Answers, evaluation: Evaluation, log: Log) -> Iterable[str]:
-    """``user item item …`` for every request, ids as in the data, best first.
+    """``user item item …`` for every request, with the ids of the data, best first.
 
-    Under the successive protocol a viewer asks more than once: ``user#0``, ``user#1``, … in order
-    of time.
+    In the successive protocol, where a viewer has several requests, they are named ``user#0``,
+    ``user#1``, … in order of time.
     """
     asked: dict[int, int] = {}
     for user, videos in zip(evaluation.requests.user.tolist(), answers.lists, strict=True):

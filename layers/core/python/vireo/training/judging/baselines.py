@@ -1,7 +1,7 @@
-"""What a model must beat: strong, simple recommenders, fitted on and asked the same as it.
+"""Baselines that a model must beat: strong, simple recommenders, fitted on the same events.
 
-Each is fitted on a log and scores every video for every history: `rank` turns that into lists
-without what the viewer has met. Settings are chosen on validation by `tuned`, as for any model.
+Each is fitted on a log and scores every video for every history. `rank` turns the scores into lists
+without watched videos. Settings are chosen on validation by `tuned`, as for any model.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from vireo.training.models.item_to_item import ease_weights, interactions, item_
 Scores = NDArray[np.float32]
 
 DAY = 86_400.0
-#: A pause that ends a session, in seconds.
+#: Length of a pause that ends a session, in seconds.
 SESSION_BREAK = 3_600.0
 _BATCH = 256
 
 
 class Baseline(Protocol):
-    """Anything that learns from a log and scores all videos."""
+    """A model that learns from a log and scores all videos."""
 
     @property
     def name(self) -> str:
-        """With its settings, as tables show it."""
+        """The name in tables, with the settings."""
 
     def fit(self, log: Log) -> Self:
-        """Learn from every event of the log; what was learnt before is forgotten."""
+        """Learn from every event of the log; an earlier fit is forgotten."""
 
     def score(self, histories: Histories) -> Scores:
-        """The higher the better: float32 [r, n_videos]."""
+        """Scores of all videos, higher for better ones: float32 [r, n_videos]."""
 
 
 class Popularity:
-    """Events of a video, all of them or those of the last days of the log."""
+    """Number of events of a video: of all, or in the last days of the log."""
 
     def __init__(self, days: float | None = None) -> None:
         self.days = days
@@ -54,7 +54,7 @@ class Popularity:
             self._score = counts
         else:
             recent = known(log, log.time > log.time.max() - self.days * DAY)
-            # all-time popularity orders what was not watched lately
+            # all-time popularity orders the videos without recent events
             self._score = _counts(recent) + 1e-6 * counts
         return self
 
@@ -64,9 +64,10 @@ class Popularity:
 
 
 class Openers:
-    """How often a video opens a session: follows a pause of its viewer.
+    """Number of sessions that a video opens, by following a pause of its viewer.
 
-    Viewers' first videos do not count: what a newcomer is first shown says little about returning.
+    Viewers' first videos do not count: a newcomer's situation is different from that of a viewer
+    who returns.
     """
 
     name = "Session openers"
@@ -78,7 +79,7 @@ class Openers:
         gap[offsets[:-1][np.diff(offsets) > 0]] = 0
         opening = order[gap >= SESSION_BREAK]
         opened = np.bincount(log.video[opening], minlength=log.n_videos)
-        # shrunk towards popularity, which orders what has hardly opened a session
+        # shrunk towards popularity, which orders videos that hardly ever open a session
         self._score = np.log(opened + _counts(log) * len(opening) / len(log) + 0.1)
         return self
 
@@ -88,7 +89,7 @@ class Openers:
 
 
 class ItemKNN:
-    """Cosine between videos' sets of viewers, shrunk, the k most similar of each video.
+    """Shrunk cosine similarity of videos by their viewers, for the k most similar of each video.
 
     Deshpande & Karypis, "Item-based top-N recommendation algorithms" (2004).
     """
@@ -98,7 +99,7 @@ class ItemKNN:
         self.name = f"ItemKNN, k {k}, shrinkage {shrink:g}"
 
     def fit(self, log: Log) -> Self:
-        """Keep every video's most similar ones."""
+        """Compute the most similar videos of each one."""
         self._weights = item_knn(log, self.shrink, self.k).matrix()
         return self
 
@@ -110,7 +111,7 @@ class ItemKNN:
 
 
 class EASE:
-    """The ridge regression of every video on all others, whole: `neighbours.ease_weights`."""
+    """The full ridge regression of every video on all others: `item_to_item.ease_weights`."""
 
     def __init__(self, ridge: float = 500.0) -> None:
         self.ridge = ridge
@@ -125,7 +126,7 @@ class EASE:
 
     def score(self, histories: Histories) -> Scores:
         """The regression on the history: float32 [r, n]."""
-        # a video nobody has watched neither speaks nor is spoken for
+        # unwatched videos have neither weights nor scores
         H = _matrix(histories, self._videos)[:, self._watched]
         scores = np.zeros((len(histories), self._videos), np.float32)
         scores[:, self._watched] = H @ self._weights
@@ -133,11 +134,11 @@ class EASE:
 
 
 class Markov:
-    """What follows what: the latest videos speak for those that came soon after them.
+    """A decayed Markov chain: scores from transitions that follow the latest videos.
 
-    A transition over f events weighs ``decay ** (f - 1)``; likewise older videos of the history
-    weigh less. Divided by the popularity of what speaks and by a power of that of what is spoken
-    for.
+    A transition over f events has the weight ``decay ** (f - 1)``, and older videos of the history
+    decay in the same way. Weights are divided by the popularity of the earlier video and by a power
+    of that of the later one.
     """
 
     def __init__(self, span: int = 10, decay: float = 0.8, popularity: float = 0.5) -> None:
@@ -145,7 +146,7 @@ class Markov:
         self.name = f"Markov, {span} × {span}, decay {decay:g}, popularity^-{popularity:g}"
 
     def fit(self, log: Log) -> Self:
-        """Count what follows what."""
+        """Count transitions."""
         order, _ = log.histories()
         video, viewer, n = log.video[order], log.user[order], log.n_videos
         follows = sparse.csr_array((n, n), dtype=np.float64)
@@ -164,12 +165,12 @@ class Markov:
         age = histories.age()
         weight = np.where(age < self.span, self.decay ** age.astype(np.float64), 0)
         H = _matrix(histories, len(self._counts), weight)
-        # popularity orders what nothing in the history speaks for
+        # popularity orders videos without a transition from the history
         return ((H @ self._weights).toarray() + 1e-9 * self._counts).astype(np.float32)
 
 
 class OpenersAndEASE:
-    """Session openers plus what EASE adds: the strongest simple answer to a returning viewer."""
+    """Session openers plus EASE: the strongest simple baseline for returning viewers."""
 
     def __init__(self, ridge: float = 2000.0, weight: float = 0.3) -> None:
         self.parts: tuple[Baseline, Baseline] = (Openers(), EASE(ridge))
@@ -177,18 +178,19 @@ class OpenersAndEASE:
         self.name = f"Session openers + {weight:g} EASE, λ {ridge:g}"
 
     def fit(self, log: Log) -> Self:
-        """Fit both."""
+        """Fit both models."""
         for part in self.parts:
             part.fit(log)
         return self
 
     def score(self, histories: Histories) -> Scores:
-        """The sum of z-scores over what is new to the viewer: float32 [r, n]."""
+        """The weighted sum of z-scores over the viewer's unwatched videos: float32 [r, n]."""
         openers, ease = (_standardised(part.score(histories), histories) for part in self.parts)
         return openers + self.weight * ease
 
 
-#: What every table shows; of several settings of one name, validation chooses, or the first counts.
+#: Baselines of every table, by name. Of several settings validation chooses one, else it is the
+#: first.
 GRID: Mapping[str, tuple[Baseline, ...]] = {
     "Popularity": (Popularity(),),
     "Recent popularity": (Popularity(30), Popularity(7), Popularity(90)),
@@ -201,7 +203,7 @@ GRID: Mapping[str, tuple[Baseline, ...]] = {
 
 
 def tuned(grid: Iterable[Baseline], log: Log, split: Split) -> Baseline:
-    """The setting with the best NDCG@10 + Recall@100 on validation, then fitted up to the test."""
+    """The settings with the best NDCG@10 + Recall@100 on validation, fitted up to the test."""
     settings = list(grid)
     if len(settings) > 1 and len(split.validation):
         train = known(log, split.train)
@@ -219,15 +221,15 @@ def tuned(grid: Iterable[Baseline], log: Log, split: Split) -> Baseline:
 def rank(
     baseline: Baseline, log: Log, requests: Requests, k: int, *, published_only: bool = False
 ) -> metrics.Lists:
-    """Lists of the k best videos that the viewer has not met: int32 [r, k], -1 padded.
+    """Lists of the k best videos that the viewer has not watched: int32 [r, k], -1 padded.
 
     Args:
         baseline: fitted.
         log: the log that the requests were made from.
-        requests: what is asked.
+        requests: to answer.
         k: length of the lists.
-        published_only: leave out what was published after the request; off by default, since many
-            logs know no times of publishing and the outside scorer ranks everything.
+        published_only: leave out videos published after the request; off by default, since many
+            logs lack publishing times and the outside scorer ranks everything.
     """
     lists = np.full((len(requests), k), -1, np.int32)
     for begin in range(0, len(requests), _BATCH):
@@ -244,7 +246,7 @@ def rank(
 def top(scores: Scores, k: int) -> metrics.Lists:
     """The columns of the k highest scores of every row, best first: int32 [r, k].
 
-    Of equal scores the lower column comes first, on every machine; -inf is never named (-1).
+    Equal scores are in order of column, on every machine; -inf is never included (-1).
     """
     n = scores.shape[1]
     width = min(k, n)
@@ -273,7 +275,7 @@ def _matrix(
 
 
 def _standardised(scores: Scores, histories: Histories) -> Scores:
-    """z-scores of every row over the videos that its viewer has not met."""
+    """z-scores of every row over the videos that its viewer has not watched."""
     unseen = np.ones(scores.shape, bool)
     unseen[histories.owner(), histories.video] = False
     mean = scores.mean(1, where=unseen, keepdims=True)

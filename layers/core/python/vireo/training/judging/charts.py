@@ -1,4 +1,4 @@
-"""The report's pictures, as SVG text: the same figures give the same bytes."""
+"""The report's charts, as SVG text; equal figures give equal bytes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from vireo.recommender.pauses import PAUSE_NAMES
 
 OURS, GOOD, BAD, INK, FAINT = "#0b6e69", "#2e7d32", "#b3261e", "#333a40", "#d8dde1"
-#: Baselines share muted colours; what matters is where ours lies.
+#: Muted colours for baselines, so that our system stands out.
 OTHERS = ("#7c8a96", "#b08d57", "#8a7fa8", "#6b9080", "#a56a6a", "#5b7fa6", "#9aa36b")
 #: Pauses that are disjoint and cover everything, in ascending order.
 STEPS = ("0 s", "1–60 s", "1 min–1 h", *PAUSE_NAMES[1:])
-#: After pauses that fewer viewers came back from, a picture would show noise; the tables have them.
+#: Pauses with fewer viewers are too noisy for a chart; the tables have them.
 LEAST_VIEWERS = 20
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "vireo",  # ids of clip paths would be random without it
@@ -43,7 +43,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def curves(losses: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-    """A panel per model, a line per series, over epochs or iterations."""
+    """Training curves: a panel per model, a line per series, over epochs or iterations."""
 
     def draw(figure: Figure) -> None:
         for ax, (model, series) in zip(_panels(figure, len(losses)), losses.items(), strict=True):
@@ -57,7 +57,7 @@ def curves(losses: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
 
 
 def importance(features: Mapping[str, float], most: int = 25) -> str:
-    """Bars, the most important feature on top."""
+    """Bars of feature importance, the largest on top."""
     shown = sorted(features.items(), key=lambda f: (-f[1], f[0]))[:most][::-1]
 
     def draw(figure: Figure) -> None:
@@ -145,7 +145,7 @@ def _panels(figure: Figure, n: int) -> list[Axes]:
 
 
 def _svg(draw: Any, height: float, width: float = 9.6) -> str:
-    """What ``draw`` puts on a figure of that size in inches."""
+    """The figure that ``draw`` draws, with its size in inches, as SVG."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure)

@@ -1,10 +1,9 @@
-"""The challenger beside the model in production, on what viewers came to by themselves.
+"""Comparison of the challenger with production's model, on videos that viewers found themselves.
 
-What production put before viewers is watched because it was put there, and speaks for production.
-So videos that a viewer was shown in the test period are judged for nobody: they are no targets, and
-they are taken out of both lists, which close up (condensed lists: Sakai, SIGIR 2007). That takes
-the best of production's list from it, so as many of the challenger's first go the same way: then
-neither gains by who it was that chose.
+Videos that production's model showed are watched because they were shown, which favours that model.
+So videos that a viewer was shown in the test period are left out for both: as targets, and from
+both lists, which are condensed (Sakai, SIGIR 2007). This removes the top of production's list;
+therefore as many videos are removed from the top of the challenger's list, to favour neither.
 """
 
 from __future__ import annotations
@@ -22,29 +21,29 @@ from vireo.training.data.requests import Mask, Requests
 
 Rows = NDArray[np.integer]
 
-#: A list that is shorter than this when it has closed up says too little.
+#: Minimum length of a condensed list.
 LEAST = 10
 
 
 @dataclass(frozen=True)
 class Duel:
-    """Two models on the same requests."""
+    """The metrics of two models on the same requests."""
 
     requests: Requests
-    ours: Mapping[str, Values]  #: metric to float64 [r], of the challenger
-    theirs: Mapping[str, Values]  #: of the model in production
-    targets: int  #: that there were before any was left out
+    ours: Mapping[str, Values]  #: the challenger's float64 [r] by metric
+    theirs: Mapping[str, Values]  #: those of production's model
+    targets: int  #: number before any was left out
 
 
 def duel(ours: Lists, theirs: Lists, requests: Requests, activity: Activity, since: float) -> Duel:
-    """Compare what was answered.
+    """The comparison of two models' lists.
 
     Args:
         ours: the challenger's lists, int32 [r, k], -1 padded.
-        theirs: those of the model in production.
+        theirs: those of production's model.
         requests: that both answer.
-        activity: what says by its requests which videos a viewer was shown.
-        since: unix seconds at which the test period begins.
+        activity: the events, some of which name the request that showed the video.
+        since: beginning of the test period in unix seconds.
     """
     late = activity.recommended & (activity.time >= since)
     shown = np.unique(_pairs(activity.user[late], activity.video[late]))
@@ -68,7 +67,7 @@ def duel(ours: Lists, theirs: Lists, requests: Requests, activity: Activity, sin
 
 
 def _pairs(one: Rows, video: Rows) -> NDArray[np.int64]:
-    """One number for every (viewer or request, video): rows are below 2³¹, -1 is no video's."""
+    """One number for every (viewer or request, video), all below 2³¹; -1 matches no video."""
     return one.astype(np.int64) << 32 | (video.astype(np.int64) & 0xFFFF_FFFF)
 
 
@@ -77,7 +76,7 @@ def _among(pairs: NDArray[np.int64], one: Rows, video: Rows) -> Mask:
 
 
 def _closed(lists: Lists, out: Mask) -> Lists:
-    """The lists without some of their videos."""
+    """The lists condensed: without the videos of a mask."""
     gone = (lists < 0) | out
     order = np.argsort(gone, axis=1, kind="stable")
     return np.take_along_axis(np.where(gone, np.int32(-1), lists), order, axis=1)

@@ -1,4 +1,4 @@
-"""The challenger on events that it has not seen, beside baselines and the model in production."""
+"""Evaluation of the challenger on held-out events, with baselines and production's model."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ from vireo.training.run import Run
 OURS = "Vireo"
 RETRIEVAL = "Vireo, retrieval alone"
 BLENDED = "Vireo, without the ranker"
-#: Requests of a protocol that are asked at most, drawn by the run's seed.
+#: Maximum number of requests per protocol, drawn with the run's seed.
 MOST_REQUESTS = 1500
-#: Where a log is cut as a rule (`protocols.boundaries`): the test period is its last tenth.
+#: The usual cut of a log (`protocols.boundaries`): the test period is its last tenth.
 CUT = 0.8
-#: In a manifest's config: unix seconds of the latest event that a bundle was made of.
+#: Key in a manifest's config: unix seconds of the latest event in a bundle.
 LAST_EVENT = "last_event"
 
 
 @dataclass(frozen=True)
 class Challenger:
-    """What the parallel steps have made."""
+    """The models made by the parallel steps."""
 
     config: RecipeConfig
     fitted: Fitted
-    params: Mapping[str, NDArray[Any]]  #: of the towers, to go on from
+    params: Mapping[str, NDArray[Any]]  #: of the towers, to continue from
     losses: tuple[float, ...]
     ranker: Ranker
 
     @classmethod
     def load(cls, run: Run, blobs: Blobs, config: RecipeConfig) -> Self:
-        """From the artifacts of a run."""
+        """The models in the artifacts of a run."""
         arrays, towers = artifacts.load(blobs, run.artifacts["retrieval"])
         return cls(
             config=config,
@@ -73,7 +73,7 @@ class Challenger:
         )
 
     def bundle(self, run: Run, prepared: Prepared) -> ModelBundle:
-        """What would have served when the test period began."""
+        """The bundle that would have served at the beginning of the test period."""
         test = period_begins(run, prepared.log)
         return assemble(
             prepared.log.until(test),
@@ -88,22 +88,22 @@ class Challenger:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out, for the run document and for people."""
+    """The result of an evaluation, for the run document and the report."""
 
     accepted: bool
-    reasons: tuple[str, ...]  #: of a refusal
-    left_out: tuple[str, ...]  #: comparisons with production that could not be made, and why
+    reasons: tuple[str, ...]  #: reasons of a refusal
+    left_out: tuple[str, ...]  #: comparisons with production that were impossible, and why
     metrics: Mapping[str, Any]
     html: str
     document: bytes
 
 
 def cut_of(log: Log, champion: ModelBundle | None, least_share: float) -> float:
-    """Where to cut a log so that the model in production can be compared with.
+    """The cut of a log that allows a comparison with production's model.
 
-    The test period is to begin after all that production has seen, so that it and the challenger
-    know the same past. Where less than ``least_share`` of the events came after that, or production
-    has not seen anything of the last tenth, the cut is the usual one.
+    The test period should begin after the last event that production's model has seen, so that both
+    models know the same past. The usual cut is returned if less than ``least_share`` of the events
+    came after that, or if production's model has seen nothing of the last tenth.
     """
     if champion is None:
         return CUT
@@ -120,7 +120,7 @@ def period_begins(run: Run, log: Log) -> int:
 
 
 def seen_until(bundle: ModelBundle) -> float:
-    """Unix seconds after which a bundle knows no event; clients' clocks may be ahead of ours."""
+    """Unix seconds after which a bundle contains no event; clients' clocks may be fast."""
     manifest = bundle.manifest
     return max(manifest.watermark, float(manifest.config.get(LAST_EVENT, -np.inf)))
 
@@ -132,7 +132,7 @@ def evaluate(
     champion: ModelBundle | None,
     progress: Progress,
 ) -> Outcome:
-    """Ask everybody the same requests, and let the gates judge."""
+    """Evaluate all systems on the same requests, and let the gates decide."""
     log, thresholds = prepared.log, Thresholds.model_validate(run.gates)
     replay = Replay(challenger.bundle(run, prepared), log, prepared.activity)
     splits = [
@@ -188,7 +188,7 @@ def evaluate(
 
 
 def champion_name(champion: ModelBundle) -> str:
-    """As tables call the model in production."""
+    """The name of production's model in tables."""
     return f"in production ({champion.version})"
 
 
@@ -228,7 +228,7 @@ def _evidence(
     found: Evaluation,
     contests: list[Contest],
 ) -> Evidence:
-    """What the levels of the gates are about: the candidate sets of one protocol's requests."""
+    """The evidence for the absolute gates: the candidate sets of one protocol's requests."""
     retrieved, _ = replay.candidates(requests, "retrieval")
     ranked, scores = replay.candidates(requests, "ranked")
     return Evidence(

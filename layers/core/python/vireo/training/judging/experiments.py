@@ -1,8 +1,7 @@
-"""What an experiment has shown: click-through by variant, its lift with an interval, and a warning
-when viewers were not split as they should have been.
+"""Analysis of experiments: click-through by variant, lift with its interval, sample ratio check.
 
-An exposure says which variant answered a request; impressions and clicks name the request that
-they followed from. So everything counts for the variant that really served it.
+An exposure records the variant that answered a request; impressions and clicks name their request.
+So every event counts for the variant that really served it.
 """
 
 from __future__ import annotations
@@ -20,21 +19,21 @@ from scipy.stats import chisquare, norm
 from vireo.ports import Ports
 from vireo.training.data import collected
 
-#: Below this the split of viewers is no accident (Fabijan et al., KDD 2019, use 0.0005 to 0.01).
+#: p-value of a sample ratio mismatch (Fabijan et al., KDD 2019, use 0.0005 to 0.01).
 MISMATCH = 0.001
 _COLUMNS = ("event_id", "user_id", "video_id", "type", "timestamp", "request_id", "experiments")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One variant. Click-through is of (request, video) pairs, each once."""
+    """The results of one variant. Click-through counts each (request, video) pair once."""
 
     name: str
     viewers: int
     requests: int
     impressions: int
     clicks: int
-    lift: float  #: of its click-through over that of the first variant; NaN for that one itself
+    lift: float  #: of its click-through over the first variant's; NaN for the first
     low: float  #: 95% interval of the lift
     high: float
 
@@ -46,23 +45,25 @@ class Arm:
 
 @dataclass(frozen=True)
 class Trial:
-    """An experiment's outcome so far."""
+    """The results of an experiment so far."""
 
     arms: tuple[Arm, ...]
-    split: float  #: probability of a split of viewers at least so uneven, if all went well
-    mixed: int  #: viewers who met more than one variant; they count for none
+    split: float  #: p-value of the split of viewers (chi-square test)
+    mixed: int  #: viewers with more than one variant, who are left out
 
     @property
     def mismatch(self) -> bool:
-        """Whether the arms cannot be compared, because something decides who is in which."""
+        """True if the split of viewers is not by chance, so that the arms cannot be compared."""
         return self.split < MISMATCH
 
 
 def read(ports: Ports, experiment: str, shares: Mapping[str, float]) -> Trial:
-    """The outcome of an experiment from what was collected.
+    """The results of an experiment from collected events.
 
     Args:
-        shares: variants with their weights; the first is what the others are compared with.
+        ports: of the tenant.
+        experiment: its name.
+        shares: variants with their weights; the first one is the control.
 
     Raises:
         ValueError: nobody was exposed to it.
@@ -71,7 +72,7 @@ def read(ports: Ports, experiment: str, shares: Mapping[str, float]) -> Trial:
     for name in ports.blobs.names(collected.EVENTS):
         file = pq.ParquetFile(BytesIO(ports.blobs.read(name)))
         there = [c for c in _COLUMNS if c in file.schema_arrow.names]
-        if "experiments" in there:  # imported files know of no exposures
+        if "experiments" in there:  # imported files have no exposures
             rows += file.read(columns=there).to_pylist()
     return outcome(rows, experiment, shares)
 
@@ -101,7 +102,7 @@ def outcome(
             [r for r, v in variant_of.items() if v == name and user_of[r] not in mixed],
             user_of,
             shown,
-            clicked & shown,  # who clicks has seen, but a lost impression must not make 2 of 1
+            clicked & shown,  # without clicks whose impression was lost
         )
         for name in shares
     ]
@@ -118,11 +119,11 @@ def outcome(
 def _pairs(
     rows: Iterable[Mapping[str, Any]], user_of: Mapping[str, str]
 ) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
-    """(request, video) pairs that were shown, and that were clicked or watched."""
+    """(request, video) pairs with an impression, and those with a click or a watch."""
     shown, clicked = set(), set()
     for row in rows:
         request = row.get("request_id")
-        # A request belongs to one viewer: what others say about it is no evidence.
+        # A request belongs to one viewer; other viewers' events of it are ignored.
         if user_of.get(request or "") == row["user_id"]:
             pair = str(request), str(row.get("video_id"))
             if row["type"] == "impression":
@@ -160,7 +161,7 @@ class _Sums:
 
     @property
     def variance(self) -> float:
-        """Of the logarithm of the rate, viewers being what is drawn (the delta method)."""
+        """The variance of the logarithm of the rate, with viewers as clusters (delta method)."""
         n = len(self.shown)
         if n < 2 or not self.clicked.sum():
             return float("nan")

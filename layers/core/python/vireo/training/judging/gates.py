@@ -1,7 +1,7 @@
-"""May this model go to production? Every gate says what it saw, what it asked, and why it decided.
+"""Gates that decide on deployment; every verdict states its value, threshold and reason.
 
-Levels of the two models are judged on one protocol (`temporal`, whose figures the thresholds are
-meant for); rivals are met on every protocol there is, by the pause before the request.
+Absolute thresholds apply to one protocol (`temporal`, for which they are meant). Baselines and
+production's model are compared in every protocol, baselines by the pause before the request.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vireo.training.judging.duel import Duel
 
 
 class Thresholds(BaseModel):
-    """What is asked of a model; every number is a setting."""
+    """The requirements for a model. Every number is a setting."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,14 +55,14 @@ class Thresholds(BaseModel):
 
 @dataclass(frozen=True)
 class Champion:
-    """The model in production, asked the challenger's requests.
+    """The model in production, on the challenger's requests.
 
-    It is not asked (``duel`` is None) when it has seen events of the test period: it would know
-    the answers, and a past that was kept from the challenger.
+    There is no comparison (``duel`` is None) if this model has seen events of the test period: it
+    would know the answers, and events that were withheld from the challenger.
     """
 
     version: str
-    seen: float  #: unix seconds up to which it has seen events
+    seen: float  #: unix seconds of the latest event that it may have seen
     duel: Duel | None
 
 
@@ -72,19 +72,19 @@ class Contest:
 
     protocol: str
     requests: Requests
-    values: Mapping[str, Values]  #: metric to float64 [r]
-    baselines: Mapping[str, Mapping[str, Values]]  #: name to values, fitted on the same events
+    values: Mapping[str, Values]  #: float64 [r] by metric
+    baselines: Mapping[str, Mapping[str, Values]]  #: values by name, fitted on the same events
     champion: Champion | None = None
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a challenger, from requests it was not fitted on.
+    """The measurements of a challenger on requests that it was not fitted on.
 
-    NaN stands where a request says nothing, as a candidate set without a target.
+    A request without a value, e.g. with no target among the candidates, has NaN.
     """
 
-    n_events: int  #: that it was fitted on
+    n_events: int  #: in its training
     n_videos: int  #: in the catalogue
     requests: Requests
     retrieval_recall: Values  #: Recall@100 of retrieval alone, full catalogue: float64 [r]
@@ -99,15 +99,15 @@ class Verdict:
     """One gate's decision."""
 
     gate: str
-    value: float  #: NaN where there was nothing to measure
+    value: float  #: NaN if it could not be measured
     threshold: float
     passed: bool
     why: str
-    left_out: bool = False  #: a comparison with production that could not be made
+    left_out: bool = False  #: a comparison with production that was impossible
 
 
 def judge(evidence: Evidence, thresholds: Thresholds) -> list[Verdict]:
-    """Every gate's verdict, in the order of a report; a model is accepted when all have passed."""
+    """Every gate's verdict, in the order of a report; a model is accepted if all have passed."""
     verdicts = list(_enough(evidence, thresholds))
     if len(evidence.requests):
         verdicts += [*_levels(evidence, thresholds), _chance(evidence, thresholds)]
@@ -120,7 +120,7 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> list[Verdict]:
 
 
 def accepted(verdicts: list[Verdict]) -> bool:
-    """Whether no gate refused, and there was one at all."""
+    """True if there are verdicts and all of them passed."""
     return bool(verdicts) and all(v.passed for v in verdicts)
 
 
@@ -136,7 +136,7 @@ def _enough(evidence: Evidence, thresholds: Thresholds) -> Iterator[Verdict]:
 
 
 def _levels(evidence: Evidence, thresholds: Thresholds) -> Iterator[Verdict]:
-    """The gates that ask for a level of a figure."""
+    """The gates with an absolute threshold."""
     for gate, values, least in (
         ("retrieval Recall@100", evidence.retrieval_recall, thresholds.retrieval_recall),
         ("retrieval NDCG@10, candidates", evidence.retrieval_ndcg, thresholds.retrieval_ndcg),
@@ -154,7 +154,7 @@ def _levels(evidence: Evidence, thresholds: Thresholds) -> Iterator[Verdict]:
 
 
 def _chance(evidence: Evidence, thresholds: Thresholds) -> Verdict:
-    """A hundred random videos of a small catalogue reach any fixed recall: better than that."""
+    """The gate on recall above chance: in a small catalogue 100 random videos reach much."""
     unseen = evidence.n_videos - (evidence.requests.stop - evidence.requests.start)
     chance = np.minimum(1.0, 100 / np.maximum(unseen, 1))
     gap = _interval(evidence.retrieval_recall - chance, evidence.requests, thresholds)
@@ -174,7 +174,7 @@ def _popularity(contest: Contest, thresholds: Thresholds) -> Verdict:
 
 
 def _baselines(contest: Contest, thresholds: Thresholds) -> Iterator[Verdict]:
-    """A baseline that is better after some pause, beyond the interval, refuses the model."""
+    """A baseline that is significantly better after some pause refuses the model."""
     for name, values in contest.baselines.items():
         for bucket in PAUSE_NAMES:
             chosen = in_pause(contest.requests, bucket)

@@ -1,4 +1,4 @@
-"""One page that says what a training run saw, made and decided; and the same as JSON beside it."""
+"""The report of a training run, as an HTML page and as JSON."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ METRICS = ("recall@10", "recall@100", "ndcg@10", "ndcg@100", "hit@10", "hit@100"
 
 @dataclass(frozen=True)
 class Contents:
-    """What a report shows. Whatever is empty has no section."""
+    """The contents of a report. An empty field has no section."""
 
     title: str
-    run: Mapping[str, Any]  #: facts for the head: run, tenant, moments, version
+    run: Mapping[str, Any]  #: facts for the header: run, tenant, times, version
     ours: str  #: the name of our system among the evaluations' systems
     verdicts: Sequence[Verdict]
     evaluations: Sequence[Mapping[str, Any]]  #: `backtest.Evaluation.as_dict`
-    data: Mapping[str, Any] = field(default_factory=dict)  #: what was learnt from
+    data: Mapping[str, Any] = field(default_factory=dict)  #: counts of the training data
     losses: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
-    importance: Mapping[str, float] = field(default_factory=dict)  #: feature to importance
+    importance: Mapping[str, float] = field(default_factory=dict)  #: by feature
     config: Mapping[str, Any] = field(default_factory=dict)  #: may be nested
 
 
 def document(contents: Contents) -> bytes:
-    """The report as JSON, keys sorted; figures that could not be measured are null."""
+    """The report as JSON, keys sorted; missing figures are null."""
     figures = asdict(contents) | {"accepted": accepted(list(contents.verdicts))}
     options = (
         orjson.OPT_INDENT_2
@@ -48,7 +48,7 @@ def document(contents: Contents) -> bytes:
 
 
 def render(contents: Contents) -> str:
-    """The report as one HTML page that needs no other file."""
+    """The report as a single, self-contained HTML page."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -72,7 +72,7 @@ def render(contents: Contents) -> str:
 
 
 def _protocol(evaluation: Mapping[str, Any], ours: str) -> dict[str, Any]:
-    """What the template shows of one evaluation."""
+    """The template's variables of one evaluation."""
     systems = evaluation["systems"]
     compared = any(d["system"] == ours for d in evaluation["differences"])
     return {
@@ -92,7 +92,7 @@ def _figure(value: float | None, digits: int = 4) -> str:
 
 
 def _value(value: Any) -> str:
-    """A setting or a count as a person writes it."""
+    """A setting or a count in a readable form."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

@@ -1,1 +1,1 @@
-"""What is fitted: towers, item-to-item tables, ranker and blends, and the bundle made of them."""
+"""The models: towers, item-to-item tables, ranker and blends, and the bundle made of them."""

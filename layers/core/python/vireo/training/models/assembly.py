@@ -1,4 +1,4 @@
-"""A bundle in memory from fitted retrieval models and everything known at a moment."""
+"""Assembly of a bundle in memory, from fitted retrieval models and the data as of a moment."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from vireo.training.models.item_to_item import openers
 from vireo.vectors import FLAT_BELOW, build_index
 
 DAY = 86400.0
-#: "Lately" is the last week, or as far back as this many events lie.
+#: The recent period is the last week, or longer, so that it has this many events.
 RECENT_DAYS, RECENT_EVENTS = 7.0, 5000
-#: How many rows the static lists of a bundle hold.
+#: Lengths of a bundle's static lists.
 POPULAR, TRENDING, OPENERS = 500, 200, 300
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What retrieval has learned from a log: every array is by row of the log's videos."""
+    """Retrieval models fitted on a log; the rows of all arrays are the log's videos."""
 
     tower: Mapping[str, NDArray[Any]]  #: weights of the user and the content tower
     vectors: NDArray[np.float32]  #: [n, d + 1], the bias last
     neighbours: Mapping[str, NDArray[Any]]  #: CSR: indptr, indices, weights
-    successors: Mapping[str, NDArray[Any]]  #: likewise: what is watched soon after
+    successors: Mapping[str, NDArray[Any]]  #: likewise, for videos watched soon after
     opener_score: NDArray[np.float32]  #: [n], log
 
 
@@ -48,17 +48,17 @@ def assemble(
     watermark: float | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> ModelBundle:
-    """A bundle that knows what was known at ``now`` (unix seconds) and nothing later.
+    """A bundle as of ``now`` (unix seconds): it uses nothing later.
 
     Args:
         log: the events before ``now`` that retrieval was fitted on; popularity is counted in it.
-        activity: everything that happened; what is not before ``now`` is not looked at.
+        activity: all activity; only that before ``now`` is used.
         fitted: the retrieval models.
         version: of the bundle.
         now: the moment.
-        retrieval: how many candidates each source proposes.
+        retrieval: number of candidates by source.
         extra: further arrays: the ranker's and the blends'.
-        watermark: catalogue changes up to this moment are in it (``now`` if not given).
+        watermark: the bundle includes catalogue changes up to this moment; by default ``now``.
         config: further entries for the manifest.
     """
     vectors = np.ascontiguousarray(fitted.vectors, np.float32)
@@ -91,7 +91,7 @@ def without_models(
     watermark: float,
     config: Mapping[str, Any],
 ) -> ModelBundle:
-    """A bundle of what can be counted: popular, opens sessions, trends. See `assemble`."""
+    """A bundle of counts alone: popular videos, session openers, trends. See `assemble`."""
     return ModelBundle.build(
         version=version,
         created_at=now,
@@ -106,7 +106,7 @@ def without_models(
 def _counted(
     log: Log, activity: Activity | None, opener_score: NDArray[np.float32], now: float
 ) -> dict[str, NDArray[Any]]:
-    """What a bundle holds besides models."""
+    """The arrays of a bundle that are counts, not models."""
     log = with_propensity_weights(log, activity, now)
     recent = _recent(log, now)
     return {
@@ -119,7 +119,7 @@ def _counted(
 
 
 def _queries(log: Log, fitted: Fitted, now: float) -> NDArray[np.float32] | None:
-    """Query vectors of viewers who were there last, by which the index is set: [200, d + 1]."""
+    """Query vectors of the latest viewers, to tune the index on: [200, d + 1]."""
     if log.n_videos < FLAT_BELOW or not len(log):
         return None
     tower = UserTower.from_arrays(fitted.tower)
@@ -197,7 +197,7 @@ def _trend(
 
 
 def _rank(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Place among all, 0 … 1, equal values sharing the lowest."""
+    """Rank among all, scaled to 0 … 1; equal values share the lowest."""
     return np.searchsorted(np.sort(values), values) / max(1, len(values) - 1)
 
 
@@ -217,9 +217,9 @@ def _shrunk(
 
 
 def _popular(log: Log, recent: _Recent) -> NDArray[np.int32]:
-    """Most watched lately by country code, row 0 worldwide: int32 [C + 1, POPULAR], -1 padded.
+    """Rows by recent views and country code, row 0 worldwide: int32 [C + 1, POPULAR], -1 padded.
 
-    All-time views break ties, so that a quiet week still fills the list.
+    All-time views break ties, so that the list is full even after a quiet week.
     """
     n, countries = log.n_videos, log.vocabulary.size("countries")
     ever = log.count() / (1.0 + len(log))
@@ -234,7 +234,7 @@ def _popular(log: Log, recent: _Recent) -> NDArray[np.int32]:
 
 
 def _trending(log: Log, recent: _Recent, now: float) -> NDArray[np.int32]:
-    """Videos with more views lately than their earlier rate promised, in standard deviations.
+    """Videos with more recent views than expected from their earlier rate, in standard deviations.
 
     Views are Poisson: (seen − expected) / √(expected + 1).
     """

@@ -1,4 +1,4 @@
-"""How much the final score trusts the ranker and every source, by the pause before the request."""
+"""The blend: weights of the ranker and the sources, by the pause before the request."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from scipy.optimize import minimize
 
 from vireo.recommender.pauses import PAUSE_BUCKETS
 
-#: Pulls the weights of a bucket towards those of all requests, as so many requests would.
+#: Strength of the pull of a bucket's weights to those of all requests, as a number of requests.
 SHRINKAGE = 50.0
-#: A small pull to zero, so that a source that says nothing gets nothing.
+#: A small L2 penalty, so that a source without information has no weight.
 RIDGE = 1e-3
 _TINY = 1e-300
 
@@ -23,11 +23,11 @@ def fit_blend(
 ) -> NDArray[np.float32]:
     """Non-negative weights of z-scored sources: float32 [PAUSE_BUCKETS, s].
 
-    Maximises the log-probability that what a softmax draws from a slate is relevant: for one target
-    ListNet's top-one loss (Cao et al. 2007); where many are relevant, the surest ones decide, as
-    they do at the top of a list. First for all requests, then for each bucket with a pull towards
-    the weights of all; a bucket without requests has those. A slate counts by the mean weight of
-    what is relevant in it.
+    Maximises the log-probability that a draw from a slate by softmax is relevant. With one target
+    this is ListNet's top-one loss (Cao et al. 2007); with several the most probable ones dominate,
+    as at the top of a list. The weights are fitted to all requests first, then to each bucket with
+    a pull towards the former; a bucket without requests keeps those. Each slate is weighted by the
+    mean propensity weight of its relevant candidates.
 
     Args:
         scores: [m, s] z-scores within each slate.
@@ -50,7 +50,7 @@ def fit_blend(
 def log_chances(
     scores: NDArray[np.float64], relevant: NDArray[np.float32], offsets: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """What `fit_blend` maximises the mean of, for blended scores [m], by slate: float64 [q]."""
+    """The objective of `fit_blend` for blended scores [m], by slate: float64 [q]."""
     begins, sizes = offsets[:-1], np.diff(offsets)
     every = np.exp(scores - np.repeat(np.maximum.reduceat(scores, begins), sizes))
     found = np.add.reduceat(every * relevant, begins)

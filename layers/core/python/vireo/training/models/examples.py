@@ -1,4 +1,4 @@
-"""What the ranker learns from: candidates that serving returned, and what was watched next."""
+"""Training examples of the ranker: slates as served, with the videos that were watched next."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from vireo.training.models.replay import Replay
 
 @dataclass(frozen=True)
 class Examples:
-    """q slates, one after the other, with m candidates in all."""
+    """q slates, concatenated, with m candidates in all."""
 
     features: NDArray[np.float32]  #: [m, len(FEATURES)]
     sources: NDArray[np.float32]  #: [m, len(SOURCES)], `Slate.z`
-    relevant: NDArray[np.float32]  #: [m] 0, or what it counts that it was watched next
+    relevant: NDArray[np.float32]  #: [m] 0, or the weight of a video that was watched next
     offsets: NDArray[np.int64]  #: [q + 1]
     bucket: NDArray[np.int8]  #: [q] of the pause before the request
     user: NDArray[np.int32]  #: [q]
@@ -40,7 +40,7 @@ class Examples:
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
     def blended(self, weights: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Every candidate's sources, weighted by the slate's bucket [4, sources]: float64 [m]."""
+        """Scores from the sources, weighted by the slate's bucket [4, sources]: float64 [m]."""
         by_slate = np.repeat(weights[self.bucket], np.diff(self.offsets), axis=0)
         blended: NDArray[np.float64] = (by_slate * self.sources).sum(1, dtype=float)
         return blended
@@ -55,7 +55,7 @@ class Examples:
         return ndcg(hit, np.add.reduceat(good, self.offsets[:-1], dtype=np.int64), k)
 
     def where(self, slates: NDArray[np.bool_]) -> Self:
-        """Those slates."""
+        """The slates of a mask [q]."""
         sizes = np.diff(self.offsets)
         keep = np.repeat(slates, sizes)
         return type(self)(
@@ -69,7 +69,7 @@ class Examples:
         )
 
     def thinned(self, negatives: int, seed: int) -> Self:
-        """All relevant candidates and, by slate, at most so many of the others, drawn by seed."""
+        """All relevant candidates and, by slate, at most ``negatives`` random others."""
         draw = np.random.default_rng(seed).random(len(self.relevant))
         draw[self.relevant > 0] = -1
         order = np.lexsort((draw, self.group))
@@ -136,7 +136,7 @@ def collect(replay: Replay, requests: Requests, progress: Progress | None = None
 
 
 def _propensity_weights(log: Log, requests: Requests) -> NDArray[np.float32]:
-    """What it counts that a target was watched, beside `Requests.target`."""
+    """Propensity weights of the targets, parallel to `Requests.target`."""
     if log.propensity_weight is None:
         return np.ones(len(requests.target), np.float32)
     watched = log.user.astype(np.int64) * log.n_videos + log.video  # no pair is there twice

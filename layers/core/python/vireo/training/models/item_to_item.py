@@ -1,4 +1,4 @@
-"""Item-to-item models in closed form: what watching one video says about the others."""
+"""Item-to-item models in closed form: scores of all videos, given one that was watched."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from scipy import linalg, sparse
 from vireo.recommender.pauses import HOUR
 from vireo.training.data.log import Log
 
-#: Rows that are worked on at a time, so that no n × n matrix is needed where n is large.
+#: Rows computed at a time, so that a large n needs no n × n matrix.
 BLOCK = 1024
-#: Successors: how far ahead is looked, and how much less a step further away counts.
+#: Successors: number of following events counted, and decay of the weight per event.
 FOLLOWING = 10
 FOLLOWING_DECAY = 0.8
 
 
 @dataclass(frozen=True)
 class NeighboursConfig:
-    """Which item-to-item model, and how strongly it is regularised."""
+    """Choice and regularisation of the item-to-item model."""
 
-    ease_videos: int = 20_000  #: above this many watched videos ItemKNN takes over
-    l2: float = 1000.0  #: EASE; more smooths towards popularity
-    shrink: float = 50.0  #: ItemKNN: events by which a similarity is believed half
-    top_k: int = 400  #: neighbours that a video keeps
+    ease_videos: int = 20_000  #: with more watched videos ItemKNN is used
+    l2: float = 1000.0  #: EASE's λ; larger values smooth towards popularity
+    shrink: float = 50.0  #: ItemKNN: added to the cosine's denominator
+    top_k: int = 400  #: number of neighbours of a video
 
     @classmethod
     def for_log(cls, log: Log) -> Self:
-        """Defaults by density: a strong prior drowns what little a sparse log says."""
+        """Defaults by density: on a sparse log a strong prior would outweigh the data."""
         config = cls()
         return replace(config, l2=100.0) if log.sparse else config
 
@@ -51,7 +51,7 @@ class Neighbours:
         return sparse.csr_matrix((self.weights, self.indices, self.indptr), shape=(n, n))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Name to array, for a bundle."""
+        """The arrays by name, for a bundle."""
         return {"indptr": self.indptr, "indices": self.indices, "weights": self.weights}
 
     @classmethod
@@ -78,18 +78,18 @@ def fit_neighbours(log: Log, config: NeighboursConfig) -> Neighbours:
 
 
 def ease(log: Log, l2: float, top_k: int) -> Neighbours:
-    """`ease_weights`, of which a row keeps the `top_k` largest by absolute value."""
+    """`ease_weights`, reduced to the `top_k` largest of each row by absolute value."""
     X, videos = interactions(log)
     blocks = [_largest(weights, top_k) for weights in ease_weights(X, l2)]
     return _spread(sparse.vstack(blocks), videos, log.n_videos)
 
 
 def ease_weights(X: sparse.csr_matrix, l2: float) -> Iterator[NDArray[np.float64]]:
-    """The ridge regression of every video on all others, `BLOCK` rows of it at a time: [b, n].
+    """Ridge regression weights of every video on all others, `BLOCK` rows at a time: [b, n].
 
-    EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", 2019): with
-    P = (XᵀX + λI)⁻¹ the weight of j (row) for i (column) is −P_ji / P_ii. Where viewers are fewer
-    than videos, P = (I − Xᵀ(XXᵀ + λI)⁻¹X) / λ needs the smaller inverse only, and is the same.
+    EASE (Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", 2019): with P = (XᵀX + λI)⁻¹
+    the weight of j (row) for i (column) is −P_ji / P_ii. With fewer viewers than videos, the equal
+    form P = (I − Xᵀ(XXᵀ + λI)⁻¹X) / λ needs a smaller inverse.
 
     Args:
         X: [viewers, n] of `interactions`.
@@ -112,7 +112,7 @@ def ease_weights(X: sparse.csr_matrix, l2: float) -> Iterator[NDArray[np.float64
 
 
 def item_knn(log: Log, shrink: float, top_k: int) -> Neighbours:
-    """Shrunk cosine of the viewers of two videos; a video is spoken for by its `top_k` nearest."""
+    """Shrunk cosine similarity by viewers; a video's score sums those of its `top_k` nearest."""
     X, videos = interactions(log)
     transposed = X.T.tocsr()
     norm = np.sqrt(np.diff(transposed.indptr))
@@ -127,10 +127,10 @@ def item_knn(log: Log, shrink: float, top_k: int) -> Neighbours:
 
 
 def successors(log: Log, top_k: int = 200) -> Neighbours:
-    """A decayed Markov chain: how often i follows j within `FOLLOWING` events, as a share of j's.
+    """A decayed Markov chain: frequency of i within `FOLLOWING` events after j, per event of j.
 
-    The a-th event after j counts `FOLLOWING_DECAY` ** (a - 1). Where order matters little data go
-    far: one viewer going from an episode to the next says more than a hundred shared tastes.
+    The a-th event after j has the weight `FOLLOWING_DECAY` ** (a - 1). This needs few data: one
+    viewer who goes from an episode to the next is stronger evidence than a hundred shared tastes.
 
     Raises:
         ValueError: the log is empty.
@@ -156,9 +156,9 @@ def successors(log: Log, top_k: int = 200) -> Neighbours:
 def openers(log: Log) -> NDArray[np.float32]:
     """Log of how often each video opens a session: float32 [n].
 
-    A session opens when a viewer returns after a pause of over an hour; first visits do not count,
-    for what people watch when they sign up is another thing. A video's plain popularity counts a
-    tenth, so that those which never opened a session are still in an order.
+    A session opens when a viewer returns after a pause of over an hour. First visits do not count,
+    because sign-up is a different situation. A tenth of a video's popularity is added, so that
+    videos that never opened a session have an order, too.
     """
     order, _ = log.histories()
     user, time = log.user[order], log.time[order]
@@ -171,7 +171,11 @@ def openers(log: Log) -> NDArray[np.float32]:
 
 
 def interactions(log: Log) -> tuple[sparse.csr_matrix, NDArray[np.int64]]:
-    """Who watched what, 1 or 0, [active viewers, watched videos]; and the rows of those videos."""
+    """The matrix of watched videos, 1 or 0, [active viewers, watched videos]; and their rows.
+
+    Raises:
+        ValueError: the log is empty.
+    """
     if not len(log):
         raise ValueError("no events to learn from")
     users, user = np.unique(log.user, return_inverse=True)
@@ -205,7 +209,8 @@ def _largest(weights: NDArray[np.float64], top_k: int) -> sparse.csr_matrix:
 def _largest_sparse(matrix: sparse.csr_matrix, top_k: int) -> sparse.csr_matrix:
     """The `top_k` largest entries of every row of a matrix without negative ones.
 
-    Of equal ones those with the lower column stay, so that nothing depends on who watched first.
+    Of equal ones the lower columns are kept, so that the result does not depend on the order of
+    events.
     """
     matrix.sort_indices()
     kept = np.zeros(matrix.nnz, bool)
@@ -225,7 +230,7 @@ def _largest_sparse(matrix: sparse.csr_matrix, top_k: int) -> sparse.csr_matrix:
 
 
 def _spread(matrix: Any, videos: NDArray[np.int64], n_videos: int) -> Neighbours:
-    """The table over all videos from one over the watched ones."""
+    """The table over all videos, from one over the watched videos."""
     found = matrix.tocoo()
     return Neighbours.of(
         sparse.csr_matrix(

@@ -1,9 +1,9 @@
-"""The ranker: CatBoost on what retrieval really returned, over windows that roll through the past.
+"""The ranker: CatBoost on the candidates of retrieval, over windows that roll through the past.
 
-For every window the retrieval models are those that were fitted on what came before it, so the
-ranker learns what their scores are worth on events that they have not seen: what it meets when it
-serves. Trees begin where the blend of the sources ends and learn to correct it: with nothing to
-correct there are none. The last window is not learned from: it says when to stop, and how to blend.
+For every window the retrieval models are fitted on the events before it. So the ranker learns the
+value of their scores on unseen events, as in serving. The trees start from the blend of the sources
+and learn to correct it; without anything to correct there are no trees. The last window is not used
+for learning, but for early stopping and for the blend.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from vireo.training.data.log import Log
 from vireo.training.models.blend import fit_blend, log_chances
 from vireo.training.models.examples import Examples
 
-#: Fewer slates than this teach a ranker nothing that retrieval does not know.
+#: Minimum number of slates to fit trees.
 LEAST_SLATES = 50
 
 
 @dataclass(frozen=True)
 class RankerConfig:
-    """CatBoost's parameters; training stops early on the last window."""
+    """CatBoost's parameters; training stops early by the last window."""
 
     loss: str = "QuerySoftMax"
     iterations: int = 1000
@@ -43,25 +43,25 @@ class RankerConfig:
     depth: int = 6
     l2: float = 3.0
     patience: int = 30  #: iterations without a gain after which training stops
-    negatives: int = 30  #: candidates that were not watched, by slate; all are used to stop
+    negatives: int = 30  #: negatives per slate in training; early stopping uses all
     threads: int = 1
 
     @classmethod
     def for_log(cls, log: Log) -> Self:
-        """Defaults by density: where neighbours and towers know a lot, trees soon learn noise."""
+        """Defaults by density: on a dense log the sources are good, and trees soon overfit."""
         return cls() if log.sparse else cls(depth=4, l2=20.0, learning_rate=0.06)
 
 
 @dataclass(frozen=True)
 class Ranker:
-    """A fitted ranker and the blends with and without it."""
+    """A fitted ranker, with the blends with and without it."""
 
-    arrays: Mapping[str, NDArray[Any]]  #: packed trees; empty when there was too little to learn
+    arrays: Mapping[str, NDArray[Any]]  #: packed trees; empty if there were too few examples
     blend: NDArray[np.float32]  #: [4, 1 + sources], the ranker's weight first
     retrieval_blend: NDArray[np.float32]  #: [4, sources]
     importance: Mapping[str, float]  #: by feature, adding up to 100
     trees: int
-    model: bytes  #: CatBoost's own file, to check the packed trees against; empty without trees
+    model: bytes  #: CatBoost's file, to compare the packed trees with; empty without trees
 
 
 def fit(
@@ -72,7 +72,7 @@ def fit(
     seed: int,
     progress: Progress | None = None,
 ) -> Ranker:
-    """Fit trees on ``learn``, stop by ``judge``, and blend what they say there with the sources."""
+    """Fit trees on ``learn``; use ``judge`` for early stopping and for the blend."""
     retrieval = _blend(judge)
     if min(len(learn), len(judge)) < LEAST_SLATES:
         blend = np.hstack([np.zeros((len(retrieval), 1), np.float32), retrieval])
@@ -132,13 +132,13 @@ def of_artifact(arrays: Mapping[str, NDArray[Any]], document: Mapping[str, Any])
 
 
 def frame(features: NDArray[np.float32]) -> pd.DataFrame:
-    """A feature matrix as CatBoost is to see it: codes as integers, all else as numbers."""
+    """A feature matrix in CatBoost's types: codes as integers, all else as numbers."""
     table = pd.DataFrame(np.asarray(features), columns=list(FEATURES))
     return table.astype(dict.fromkeys(CATEGORICAL, np.int32))
 
 
 def load(model: bytes) -> CatBoostRanker:
-    """The model of `Ranker.model`."""
+    """The CatBoost model in `Ranker.model`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ranker.cbm"
         path.write_bytes(model)
@@ -152,9 +152,9 @@ def _blend(examples: Examples) -> NDArray[np.float32]:
 def _earned(
     said: NDArray[np.float32], retrieval: NDArray[np.float32], judge: Examples
 ) -> NDArray[np.float32]:
-    """The blend, with the ranker where it is shown to help: [4, 1 + sources].
+    """The blend, with the ranker only after pauses where it helps significantly: [4, 1 + sources].
 
-    After other pauses, what trees say is noise as far as anybody can tell, and they are not heard.
+    After other pauses its weight is 0, since its scores may be noise.
     """
     ranked = replace(judge, sources=np.column_stack([said, judge.sources]))
     blend, ours, theirs = _blend(ranked), _unseen(ranked), _unseen(judge)
@@ -166,7 +166,7 @@ def _earned(
 
 
 def helps(ours: Values, theirs: Values, users: NDArray[np.integer]) -> bool:
-    """Whether what was watched is surely likelier, and does not surely stand lower.
+    """True if watched videos are significantly likelier, and not significantly lower in the list.
 
     ``ours`` and ``theirs`` are log-chances and NDCG@10 of the same requests of ``users``: [q, 2].
     """
@@ -175,7 +175,7 @@ def helps(ours: Values, theirs: Values, users: NDArray[np.integer]) -> bool:
 
 
 def _unseen(examples: Examples) -> Values:
-    """Log-chance and NDCG@10 of what was watched, by slates no blend was fitted on: [q, 2]."""
+    """Log-chance and NDCG@10 of the watched videos, by blends fitted on other viewers: [q, 2]."""
     values = np.zeros((len(examples), 2))
     for fold in (0, 1):
         asked = examples.user % 2 != fold
@@ -187,7 +187,7 @@ def _unseen(examples: Examples) -> Values:
 
 
 def _pool(examples: Examples, start: NDArray[np.float32]) -> Pool:
-    """What trees learn from: they begin at the blend ``start`` of the sources."""
+    """CatBoost's training data, with the blend ``start`` of the sources as the baseline."""
     return Pool(
         frame(examples.features),
         examples.relevant.astype(np.float32),
@@ -198,7 +198,7 @@ def _pool(examples: Examples, start: NDArray[np.float32]) -> Pool:
 
 
 def _importance(model: CatBoostRanker) -> dict[str, float]:
-    """How much predictions change with a feature, of 100 in all."""
+    """The share of each feature in the changes of predictions, adding up to 100."""
     if not model.tree_count_:
         return {}
     shares = model.get_feature_importance(type="PredictionValuesChange")
@@ -221,13 +221,13 @@ def _as_file(model: CatBoostRanker) -> bytes:
 
 
 class _Reporter:
-    """CatBoost's callback, as progress."""
+    """CatBoost's callback that reports progress."""
 
     def __init__(self, iterations: int, progress: Progress) -> None:
         self._iterations, self._progress = iterations, progress
 
     def after_iteration(self, info: Any) -> bool:
-        """Report, and go on."""
+        """Report progress, and continue."""
         if info.iteration % 10 == 0:
             self._progress(info.iteration / self._iterations, f"{info.iteration} trees")
         return True

@@ -1,4 +1,4 @@
-"""The whole recipe: from a log to a bundle, the same for the state machine and for a backtest."""
+"""The recipe: from a log to a bundle, for the state machine and backtests alike."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ from vireo.training.models.replay import Replay
 from vireo.training.models.tower_model import TowerConfig
 from vireo.viewers.viewer import HISTORY_CAP
 
-#: Rolling windows of the ranker: each begins at one of these shares of the log and ends at the
-#: next. The last window is not learned from; it stops the training and fits the blend.
+#: Boundaries of the ranker's rolling windows, as shares of the log. The last window is used for
+#: early stopping and for the blend.
 WINDOWS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
 @dataclass(frozen=True)
 class RecipeConfig:
-    """Everything that can be set about training; a run document may override any of it."""
+    """The configuration of training; a run document may override any of it."""
 
-    tower: TowerConfig | None = None  #: None: chosen by the log's density and size
+    tower: TowerConfig | None = None  #: None: by the log's density and size
     neighbours: NeighboursConfig | None = None  #: likewise
     ranker: RankerConfig | None = None  #: likewise
     retrieval: Retrieval | None = None  #: likewise
     windows: tuple[float, ...] = WINDOWS
-    requests: int = 1800  #: asked in each window that is learned from
-    judged: int = 3  #: times as many in the last one: what it decides must be told from chance
-    cap: int = 20  #: next events of one viewer that may be asked for in a window
-    #: Epochs of towers that go on from earlier ones: in every window after the first, and over all
-    #: events before a bundle is published; and how much smaller their learning rate is.
+    requests: int = 1800  #: number in each window for learning
+    judged: int = 3  #: factor for the last window, whose decisions need significance
+    cap: int = 20  #: maximum number of a viewer's next-event requests in a window
+    #: Epochs and relative learning rate of towers that continue from earlier ones: in every window
+    #: after the first, and over all events before a bundle is published.
     further_epochs: int = 2
     further_rate: float = 0.33
-    #: Single settings of what is otherwise chosen by the log: "tower" → {"epochs": 5}.
+    #: Overrides of the settings chosen by the log: "tower" → {"epochs": 5}.
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def towers(self, log: Log, *, further: bool = False) -> TowerConfig:
-        """How towers are fitted on a log; ``further``: going on from earlier ones."""
+        """The configuration of towers for a log; with ``further``, of continued training."""
         config = self.tower or self._overridden("tower", TowerConfig.for_log(log))
         if not further:
             return config
@@ -66,15 +66,15 @@ class RecipeConfig:
         return replace(config, epochs=self.further_epochs, learning_rate=rate)
 
     def item_to_item(self, log: Log) -> NeighboursConfig:
-        """Which item-to-item model a log gets."""
+        """The configuration of the item-to-item model for a log."""
         return self.neighbours or self._overridden("neighbours", NeighboursConfig.for_log(log))
 
     def trees(self, log: Log) -> RankerConfig:
-        """How the ranker is fitted on a log."""
+        """The configuration of the ranker for a log."""
         return self.ranker or self._overridden("ranker", RankerConfig.for_log(log))
 
     def sources(self, log: Log) -> Retrieval:
-        """How many candidates each source proposes, and how much history neighbours hear of."""
+        """The number of candidates by source, and the length of the history used by neighbours."""
         small = log.n_videos <= NeighboursConfig().ease_videos
         default = Retrieval(neighbour_history=HISTORY_CAP if small else 50)
         return self.retrieval or self._overridden("retrieval", default)
@@ -84,7 +84,7 @@ class RecipeConfig:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Self:
-        """The defaults but for these: {"requests": 500, "tower": {"epochs": 5}, …}.
+        """The defaults, changed by settings like {"requests": 500, "tower": {"epochs": 5}, …}.
 
         Raises:
             ValueError: there is no such setting.
@@ -105,7 +105,7 @@ def fit_retrieval(
     start: Mapping[str, NDArray[Any]] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Fitted, two_tower.TwoTower]:
-    """All retrieval models of a log; the towers go on from ``start`` if given."""
+    """All retrieval models of a log; the towers continue from ``start`` if given."""
     towers = two_tower.fit(
         log,
         config.towers(log, further=start is not None),
@@ -117,7 +117,7 @@ def fit_retrieval(
 
 
 def fitted_with(log: Log, towers: two_tower.TwoTower, config: RecipeConfig) -> Fitted:
-    """Towers and, beside them, the models in closed form."""
+    """The retrieval models: the given towers, and the models in closed form."""
     return Fitted(
         tower=towers.arrays(),
         vectors=towers.item_vectors(),
@@ -137,8 +137,8 @@ def fit_ranker(
 ) -> Ranker:
     """The ranker and the blends, by rolling windows over the log.
 
-    For each window the retrieval models know the events before it and none in it; the towers of the
-    next window go on from those of the one before, so that rolling costs little more than one fit.
+    The retrieval models of each window are fitted on the events before it. The towers of each
+    window continue from those of the window before, so that rolling costs little more than one fit.
     """
     cuts = [int(len(log) * share) for share in config.windows]
     steps = len(cuts)
@@ -191,10 +191,10 @@ def fit_ranker(
 def questions(
     log: Log, begin: int, end: int, *, requests: int, cap: int | None, seed: int
 ) -> Requests:
-    """What is asked about the events of positions [begin, end): three kinds of requests.
+    """Requests about the events of positions [begin, end), of three kinds in equal numbers.
 
-    The next event in a session; the next event after a pause, which is rarer and drawn more often;
-    and, once per viewer at the window's start, everything that they watch in it.
+    The next event in a session; the next event after a pause, which is rarer and so drawn more
+    often; and, once per viewer at the window's start, everything that they watch in it.
     """
     following, returning = asked_between(log, begin, end, cap=cap, seed=seed)
     paused = following.pause >= HOUR
@@ -215,7 +215,7 @@ def train(
     seed: int,
     progress: Progress | None = None,
 ) -> tuple[ModelBundle, Ranker, two_tower.TwoTower]:
-    """Everything that may be learned from a log, as the bundle that would serve after it."""
+    """The bundle that would serve after a log, trained on all of it; with its ranker and towers."""
     ranker = fit_ranker(
         log, activity, config, seed=seed, progress=within(progress, 0, 0.5, "ranker, ")
     )
@@ -239,12 +239,12 @@ def train(
 
 
 def moment_after(log: Log) -> float:
-    """Unix seconds of the first moment at which all of a log has happened."""
+    """The earliest moment after all events of a log, in unix seconds."""
     return float(np.nextafter(log.time[-1], np.inf))
 
 
 def arrays_of(fitted: Fitted) -> dict[str, NDArray[Any]]:
-    """Name to array, for an artifact."""
+    """The arrays by name, for an artifact."""
     return {
         "vectors": fitted.vectors,
         "opener_score": fitted.opener_score,
@@ -266,7 +266,7 @@ def fitted_of(arrays: Mapping[str, NDArray[Any]]) -> Fitted:
 
 
 def ranker_arrays(ranker: Ranker) -> dict[str, NDArray[Any]]:
-    """What a bundle holds of a ranker."""
+    """The ranker's arrays in a bundle."""
     return {
         **{f"ranker/{name}": array for name, array in ranker.arrays.items()},
         "blend": ranker.blend,

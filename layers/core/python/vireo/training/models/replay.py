@@ -1,7 +1,7 @@
-"""A log asked of the serving code: its candidates, features and lists, as a viewer would get them.
+"""Replay of a log through the serving code: its candidates, features and lists.
 
-Training and evaluation go through the very stages that serve, over a bundle that knows only what
-came before; so there is nothing that a model meets when serving and did not meet here.
+Training and evaluation use the stages of serving, over a bundle that knows only the past. So models
+are trained and judged on the same inputs that they have when they serve.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from vireo.training.data.requests import Requests
 from vireo.viewers.profile import Profile
 from vireo.viewers.viewer import HISTORY_CAP, WATCHED_CAP, Viewer
 
-#: How far a slate goes: what retrieval returned, what the filters left, all of that ranked (without
-#: asking the ranker, or with it), or what the viewer gets in the end.
+#: The stage after which a slate is taken: retrieval, filtering, ranking of all candidates (without
+#: or with the ranker), or the final list.
 Stage = Literal["retrieval", "filtered", "unranked", "ranked", "final"]
-#: Availability is judged anew this often over the replayed time, as a serving process polls.
+#: Snapshots over the replayed time, each with its own availability, like polls in serving.
 REFRESHES = 50
 
 
 @dataclass(frozen=True)
 class Replay:
-    """One bundle and one log. The bundle may be older and know other videos than the log."""
+    """The replay of one log with one bundle, which may be older and have other videos."""
 
     bundle: ModelBundle
     log: Log
@@ -52,8 +52,8 @@ class Replay:
     ) -> Iterator[tuple[Request, Slate]]:
         """Every request and its slate after that stage, in the order of ``requests``.
 
-        What retrieval returned is remembered until other requests are asked, as evaluations ask
-        for one stage after the other.
+        The candidates are cached until other requests are given, because evaluations take one stage
+        after another.
         """
         if self._retrieved.get("requests") is not requests:
             found = [(r, candidates(r)) for r in self._asked(requests, limit)]
@@ -63,7 +63,7 @@ class Replay:
             yield asked, _go_on(asked, slate, stage)
 
     def lists(self, requests: Requests, stage: Stage, k: int) -> NDArray[np.int32]:
-        """Rows of the log's videos, best first, -1 where a list has ended: int32 [r, k]."""
+        """Rows of the log's videos, best first, -1 after the end of a list: int32 [r, k]."""
         lists = np.full((len(requests), k), -1, np.int32)
         for j, (_, slate) in enumerate(self.slates(requests, stage, limit=min(k, 100))):
             rows = slate.rows if stage == "final" else slate.top(k).rows
@@ -75,9 +75,10 @@ class Replay:
     def candidates(
         self, requests: Requests, stage: Stage
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """All candidates after a stage, best first, with their scores: [r, most of any request].
+        """All candidates after a stage, best first, with their scores: [r, longest slate].
 
-        Rows of the log's videos, -1 where a list has ended or the log does not know one; NaN there.
+        Rows of the log's videos, -1 after the end of a slate or for a video that is not in the log;
+        their scores are NaN.
         """
         slates = [slate.top(len(slate)) for _, slate in self.slates(requests, stage)]
         width = max((len(s) for s in slates), default=0)
@@ -90,7 +91,7 @@ class Replay:
         return rows, scores
 
     def rows_of(self, log_rows: NDArray[np.integer]) -> NDArray[np.int32]:
-        """The bundle's rows of the log's videos, -1 for those it does not know."""
+        """The bundle's rows of the log's videos, -1 for those that are not in it."""
         rows: NDArray[np.int32] = self._bundle_rows[log_rows]
         return rows
 
@@ -111,7 +112,7 @@ class Replay:
         return None if self.activity is None else Watching.of(self.activity, self.log.n_users)
 
     def _asked(self, requests: Requests, limit: int) -> Iterator[Request]:
-        """The requests as serving would see them: profiles, histories, and what is available."""
+        """The requests as in serving: with profiles, histories, and availability."""
         if not len(requests):
             return
         histories = requests.histories(self.log)
@@ -139,7 +140,7 @@ class Replay:
             )
 
     def _device(self, order: NDArray[np.int64], requests: Requests, j: int) -> int:
-        """The device of the viewer's latest event: the one they most likely hold now."""
+        """The device of the viewer's latest event, which is likely to be the current one."""
         if requests.stop[j] == requests.start[j]:
             return 0
         return int(self.log.device[order[requests.stop[j] - 1]])
@@ -172,7 +173,7 @@ class Replay:
 
 
 def _go_on(request: Request, slate: Slate, stage: Stage) -> Slate:
-    """From what retrieval returned to the asked stage."""
+    """The slate after the given stage, from that after retrieval."""
     if stage == "retrieval":
         return slate
     slate = Filtering()(request, slate)

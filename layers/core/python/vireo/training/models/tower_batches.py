@@ -1,4 +1,4 @@
-"""A log as training steps of one shape: every event once per epoch, after what came before it."""
+"""Batches of the towers' training: every event of a log once per epoch, in equal shapes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from vireo.recommender.tower import age_bucket
 from vireo.training.data.log import Log
 from vireo.training.models.tower_model import Batch, Positions, TowerConfig
 
-#: The table of a step's videos has a multiple of this many rows: every size is a compilation.
+#: The table of a step's videos has a multiple of this many rows, since each size is compiled.
 TABLE_STEP = 512
-#: Steps that are tried to find that size; a step that needs more than they did makes it grow.
+#: Steps tried to find that size, which grows when a later step needs more.
 TRIED_STEPS = 16
 
 
 class Batches:
-    """Shuffled viewers laid end to end in one stream, cut into rows of `config.length` positions.
+    """The viewers' events in one shuffled stream, cut into rows of `config.length` positions.
 
-    The cuts fall differently in every epoch, so positions are seen with histories of every length,
-    and nothing is padded but the last row.
+    The cuts differ in every epoch, so that positions are seen with histories of every length, and
+    only the last row is padded.
     """
 
     def __init__(self, log: Log, config: TowerConfig) -> None:
@@ -76,7 +76,7 @@ class Batches:
 
 
 def _positions(log: Log, order: NDArray[np.int64], offsets: NDArray[np.int64]) -> Positions:
-    """Every event as something to predict, viewer after viewer: arrays of length n."""
+    """Every event as a position to predict, viewer by viewer: arrays of length n."""
     user, video, time = log.user[order], log.video[order], log.time[order]
     first = np.zeros(len(log), bool)
     first[offsets[:-1][np.diff(offsets) > 0]] = True

@@ -1,9 +1,9 @@
 """The towers in JAX: weights, forward pass and loss; `vireo.recommender.tower` serves them.
 
-A viewer is encoded from the last items watched, in order, with the pauses between them: the last
-item, four decayed sums and attention heads queried by the last item go through one hidden layer, so
-that a request costs one query and not a network per position. The video's vector (embedding of its
-id + content network) is input and output alike; its bias starts at log-popularity.
+A viewer is encoded from the last items watched, in order, with the pauses between them. The last
+item, four decayed sums and attention heads (with the last item as query) go through one hidden
+layer. So a request costs one attention query, and not a network per position. The video's vector
+(id embedding + content network) is both input and output; its bias starts at log-popularity.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ TowerParams = dict[str, jax.Array]
 
 @dataclass(frozen=True)
 class TowerConfig:
-    """Shape and optimisation of the towers; the defaults suit dense logs."""
+    """Architecture and optimisation of the towers; the defaults suit dense logs."""
 
     dimension: int = 64
-    length: int = 50  #: items of the history that the tower reads
+    length: int = 50  #: maximum number of items of the history
     heads: int = 2
     hidden: int = 256
     content_hidden: int = 128
@@ -46,15 +46,15 @@ class TowerConfig:
     epochs: int = 20
     learning_rate: float = 3e-3
     warmup_steps: int = 200
-    decay_from: float = 0.4  #: share of the steps after which the learning rate falls
+    decay_from: float = 0.4  #: share of the steps after which the learning rate decays
     weight_decay: float = 0.01
     dropout: float = 0.2
-    id_dropout: float = 0.1  #: share of the videos of a step that are known by content only
-    profile_dropout: float = 0.1  #: share of the positions whose profile is hidden
-    user_ids: bool = False  #: a vector for the id of every viewer of the log (decision 7)
-    user_dropout: float = 0.2  #: share of the positions whose viewer's id is hidden
+    id_dropout: float = 0.1  #: share of a step's videos with a masked id
+    profile_dropout: float = 0.1  #: share of the positions with a masked profile
+    user_ids: bool = False  #: learn a vector for every viewer's id (decision 7)
+    user_dropout: float = 0.2  #: share of the positions with a masked viewer's id
     clip: float = 5.0
-    average: float = 0.998  #: decay of the moving average of the weights, which is what is kept
+    average: float = 0.998  #: decay of the moving average of the weights, which is kept
     patience: int = 4  #: evaluations without a gain after which training stops
     validation_requests: int = 2000
 
@@ -64,13 +64,13 @@ class TowerConfig:
         config = cls()
         if log.sparse:
             config = replace(config, id_dropout=0.2, epochs=10)
-        steps_of_an_epoch = 30  # a small log takes smaller steps, else it sees hardly any
+        steps_of_an_epoch = 30  # a small log needs smaller steps, to have enough of them
         rows = len(log) // (config.length * steps_of_an_epoch)
         return replace(config, rows=int(np.clip(rows, 8, config.rows)))
 
 
 class Content(NamedTuple):
-    """What the content network reads of n videos."""
+    """Inputs of the content network for n videos."""
 
     category: jax.Array  #: int32 [n]
     language: jax.Array  #: int32 [n]
@@ -89,14 +89,14 @@ class Content(NamedTuple):
 
 
 class Positions(NamedTuple):
-    """Rows of positions, each an event to predict: everything int32 [rows, length] but `weight`.
+    """Rows of positions, each an event to predict: all int32 [rows, length] except `weight`.
 
-    A row may hold the end of one viewer's history and the beginning of another's; `segment` keeps
-    them apart.
+    A row may hold the end of one viewer's history and the beginning of another's; `segment`
+    separates them.
     """
 
     segment: Any  #: the viewer: row of the log's people, -1 unknown
-    item: Any  #: the event before the one to predict: index into the step's videos, `start` after
+    item: Any  #: the preceding event: index into the step's videos, or of `start` after them
     pause: Any  #: bucket of the pause before `item`
     request: Any  #: bucket of the pause between `item` and the event to predict
     age: Any
@@ -108,7 +108,7 @@ class Positions(NamedTuple):
 
 
 def initial_params(log: Log, config: TowerConfig, rng: np.random.Generator) -> TowerParams:
-    """Weights before training; the biases are the centred log-popularity of the log."""
+    """Initial weights; the biases are the centred log-popularity in the log."""
     d, h, k = config.dimension, config.hidden, config.content_hidden
     sizes = log.vocabulary.size
     popularity = np.log(log.count() + 1.0)
@@ -155,7 +155,7 @@ def initial_params(log: Log, config: TowerConfig, rng: np.random.Generator) -> T
 
 
 def drop(key: jax.Array, rate: float, x: jax.Array) -> jax.Array:
-    """Dropout with 8 random bits an entry, a quarter of the cost of the usual 32."""
+    """Dropout with 8 random bits an entry, at a quarter of the cost of the usual 32."""
     threshold = round(rate * 256)
     if threshold == 0:
         return x
@@ -164,7 +164,7 @@ def drop(key: jax.Array, rate: float, x: jax.Array) -> jax.Array:
 
 
 def content_vectors(params: TowerParams, content: Content) -> jax.Array:
-    """The content network: [n, d]."""
+    """Output of the content network: [n, d]."""
     y = content.text @ params["content/text"] + params["content/b"]
     y = y + params["content/category"][content.category]
     y = y + params["content/language"][content.language]
@@ -183,8 +183,11 @@ def encode(
     """Query vectors at every position from the events before it: [rows, length, d].
 
     Args:
+        params: the weights.
         videos: [m, d] the vectors that `at.item` points into; index m is the start of a history.
+        at: the positions.
         key: random key for dropout; None outside training.
+        config: of the towers.
     """
     table = jnp.concatenate([videos, params["start"][None]]) * INPUT_SCALE
     x = table[at.item] + params["pause"][at.pause]
@@ -232,7 +235,7 @@ def encode(
 def _user_vectors(
     users: jax.Array, segment: jax.Array, key: jax.Array | None, dropout: float
 ) -> jax.Array:
-    """What the viewers' ids say: [rows, length, d]; the unknown's where they are hidden."""
+    """Vectors of the viewers' ids: [rows, length, d]; masked ones are that of an unknown viewer."""
     row = segment + 1
     if key is not None:
         hidden = jax.random.uniform(jax.random.fold_in(key, 1), row.shape) < dropout
@@ -241,7 +244,7 @@ def _user_vectors(
 
 
 class Batch(NamedTuple):
-    """One step: positions, and the videos that they and the negatives name."""
+    """One training step: positions, and the videos that they and the negatives refer to."""
 
     used: Any  #: int32 [u] rows of the videos of this step; everything below points into it
     negatives: Any  #: int32 [config.negatives]
@@ -252,13 +255,17 @@ class Batch(NamedTuple):
 def loss(
     params: TowerParams, content: Content, batch: Batch, key: jax.Array, config: TowerConfig
 ) -> jax.Array:
-    """Sampled softmax of the next event, corrected for how often a video is drawn (logQ).
+    """Sampled softmax of the next event, with the logQ correction for the sampling of negatives.
 
-    Bengio and Senécal, "Adaptive importance sampling" (2008): the logit of a drawn video is lowered
-    by the logarithm of how often it is expected among the draws.
+    Bengio and Senécal, "Adaptive importance sampling" (2008): the logit of a sampled video is
+    reduced by the logarithm of its expected number among the samples.
 
     Args:
+        params: the weights.
         content: that of all videos.
+        batch: one training step.
+        key: random key for dropout.
+        config: of the towers.
     """
     used, negatives, log_expected, at = batch
     id_key, encode_key = jax.random.split(key)

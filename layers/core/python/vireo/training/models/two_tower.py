@@ -1,4 +1,4 @@
-"""Fit the towers on a log: one compiled step, a moving average of the weights, early stopping."""
+"""Training of the towers: one compiled step, a moving average of the weights, early stopping."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from vireo.training.models.tower_model import (
 )
 
 Weights = dict[str, NDArray[Any]]
-#: Philox costs a fraction of JAX's default generator on a CPU, and dropout draws a lot.
+#: Philox is much faster than JAX's default generator on a CPU, and dropout needs many numbers.
 GENERATOR = "unsafe_rbg"
 REPORT_EVERY = 20  #: steps
 
 
 class Known(NamedTuple):
-    """The viewers whose ids the towers have learnt: those with an event in the log."""
+    """The viewers whose ids the towers have learned: those with an event in the log."""
 
     keys: Keys  #: uint64 [m], ascending
     rows: NDArray[np.int64]  #: [m] of the weights "users"
@@ -50,26 +50,27 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True)
 class TwoTower:
-    """Fitted towers: what a bundle holds of them, and what a later fit may start from."""
+    """Fitted towers, for a bundle and as the start of a later fit."""
 
     params: Weights  #: by the names of `tower_model.initial_params`
-    content: NDArray[np.float32]  #: [n, d] what the content tower says of the log's videos
+    content: NDArray[np.float32]  #: [n, d] vectors of the log's videos by the content tower
     watched: NDArray[np.int64]  #: [n] events per video of the log
     losses: tuple[float, ...] = ()  #: mean loss by epoch
     validation: tuple[tuple[float, float], ...] = ()  #: by epoch: HR@10, HR@100 of the next event
-    epochs: int = 0  #: the epoch whose weights these are
+    epochs: int = 0  #: the epoch of these weights
     known: Known | None = None  #: with `TowerConfig.user_ids`
 
     def item_vectors(self) -> NDArray[np.float32]:
         """Vectors of the log's videos, the bias last: float32 [n, d + 1].
 
-        A video that nobody watched has the vector of its content, for its id was never learned.
+        A video that nobody watched has only the vector of its content, because its id was not
+        learned.
         """
         learned = self.content + self.params["id"] * (self.watched > 0)[:, None]
         return np.hstack([learned, self.params["bias"][:, None]])
 
     def arrays(self) -> Weights:
-        """What `UserTower` and `ContentTower` are made from."""
+        """The arrays of `UserTower` and `ContentTower`."""
         arrays = _tower_arrays(self.params, self.watched)
         if self.known is not None:
             unknown_and_known = np.concatenate([[0], self.known.rows])
@@ -79,7 +80,7 @@ class TwoTower:
 
 
 class State(NamedTuple):
-    """What a step changes."""
+    """The state that a step updates."""
 
     params: TowerParams
     average: TowerParams
@@ -97,19 +98,23 @@ def fit(
     start: Mapping[str, NDArray[Any]] | None = None,
     epochs: int | None = None,
 ) -> TwoTower:
-    """Towers that predict every event of the log from those of the same viewer before it.
+    """Towers that predict every event of the log from the same viewer's events before it.
 
     Args:
-        validation: what followed the log. After every epoch the next event is predicted on a
-            sample of it; the best weights are kept, and `config.patience` epochs without a gain
+        log: the events to learn from.
+        config: of the towers.
+        validation: the events after the log. After every epoch, next events are predicted on a
+            sample of them; the best weights are kept, and `config.patience` epochs without a gain
             end the training.
-        start: `TwoTower.params` of an earlier fit on the same videos, to go on from: a few epochs
-            at a third of the learning rate then do what many do from scratch. It must have been
-            fitted on events before those that this fit is judged on.
-        epochs: instead of `config.epochs`.
+        seed: of all random numbers.
+        progress: called during training.
+        start: `TwoTower.params` of an earlier fit on the same videos, to continue from. A few
+            epochs at a third of the learning rate then replace many from scratch. That fit must
+            not have seen the events on which this one is evaluated.
+        epochs: overrides `config.epochs`.
 
     Raises:
-        ValueError: the log is empty, or ``start`` does not fit its videos and vocabulary.
+        ValueError: the log is empty, or ``start`` does not match its videos and vocabulary.
     """
     if not len(log):
         raise ValueError("no events to learn from")
@@ -128,7 +133,7 @@ def fit(
         _optimizer(config).init(params),
         jnp.zeros((), jnp.int32),
     )
-    # fits that differ in these only share what was compiled
+    # fits that differ only in these share the compiled step
     shape = replace(config, epochs=0, patience=0, learning_rate=0.0)
     content = Content.of(log)
     key = jax.random.key(seed, impl=GENERATOR)
@@ -161,7 +166,7 @@ def fit(
 
 
 class NextEvent:
-    """How well the next event is found among all videos, on a sample of what followed a log."""
+    """Validation: the rank of the next event among all videos, on a sample of later events."""
 
     def __init__(self, log: Log, later: Log, config: TowerConfig, seed: int) -> None:
         self._log = replace(
@@ -182,7 +187,7 @@ class NextEvent:
         self._places = place[sample]
 
     def __call__(self, towers: TwoTower) -> tuple[float, float]:
-        """HR@10 and HR@100; a viewer's earlier videos do not take a place, ties count against."""
+        """HR@10 and HR@100. Watched videos are left out of the ranking; ties rank before."""
         vectors = towers.item_vectors()
         user_tower = UserTower.from_arrays(towers.arrays())
         ranks = np.array([self._rank(int(p), vectors, user_tower) for p in self._places])
@@ -226,7 +231,7 @@ def _step(
     value, gradient = jax.value_and_grad(loss)(state.params, content, batch, key, config)
     updates, optimizer = _optimizer(config).update(gradient, state.optimizer, state.params)
     params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
-    # the first averages are short: where training began is soon forgotten
+    # the first averages are short, so that the initial weights soon have no effect
     decay = jnp.minimum(config.average, (1.0 + state.steps) / (10.0 + state.steps))
     average = jax.tree.map(lambda a, p: a + (1 - decay) * (p - a), state.average, params)
     return State(params, average, optimizer, state.steps + 1), value
@@ -245,7 +250,7 @@ def _optimizer(config: TowerConfig) -> Any:
 
 
 def _rate(config: TowerConfig, done: float) -> float:
-    """The learning rate after a share of the steps, but for the warm-up: constant, then falling."""
+    """The learning rate after a share of the steps, without warm-up: constant, then decaying."""
     left = (1 - done) / (1 - config.decay_from)
     return config.learning_rate * min(1.0, max(0.02, left))
 
@@ -269,7 +274,7 @@ def _fitted(average: TowerParams, log: Log, known: Known | None, epoch: int) -> 
 
 
 def _tower_arrays(params: Weights, watched: NDArray[np.int64]) -> Weights:
-    """The weights without the tables of ids, and the bias of a video nobody could watch yet."""
+    """The weights without the tables of ids, and with the bias of a video of unknown popularity."""
     arrays = {n: value for n, value in params.items() if n not in ("id", "bias", "users")}
     seen = params["bias"][watched > 0]
     arrays["content/neutral"] = np.full((), seen.mean() if len(seen) else 0, np.float32)
@@ -277,5 +282,5 @@ def _tower_arrays(params: Weights, watched: NDArray[np.int64]) -> Weights:
 
 
 def _gain(hit_rates: tuple[float, float]) -> float:
-    """What is best: the head of the list counts, and what the ranker gets to see does too."""
+    """The validation criterion: it values the top of the list, and the ranker's candidates."""
     return hit_rates[0] + 0.5 * hit_rates[1]

@@ -1,4 +1,4 @@
-"""Other people's data sets, read into ours."""
+"""Readers of other data set formats."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vireo.training.data.formats import kuairand, movielens
 
 Reader = Callable[[Path, OnError, Progress | None], Dataset]
 
-#: Name to (does a folder hold it?, its reader).
+#: Test of a folder, and reader, by name of the format.
 FORMATS: dict[str, tuple[Callable[[Path], bool], Reader]] = {
     "vireo": (dataset.is_dataset, dataset.read),
     "movielens": (movielens.is_movielens, movielens.read),
@@ -22,7 +22,7 @@ FORMATS: dict[str, tuple[Callable[[Path], bool], Reader]] = {
 
 
 def detect(folder: Path) -> str:
-    """The name of the format that a folder holds. Raises `DatasetError` if there is none."""
+    """The name of the format in a folder. Raises `DatasetError` if there is none."""
     for name, (holds, _) in FORMATS.items():
         if holds(folder):
             return name
@@ -35,5 +35,5 @@ def read(
     on_error: OnError = "skip",
     progress: Progress | None = None,
 ) -> Dataset:
-    """Read a folder of the named format, or of whichever it holds."""
+    """Read a folder in the named format; by default the format is detected."""
     return FORMATS[detect(folder) if name == "auto" else name][1](folder, on_error, progress)

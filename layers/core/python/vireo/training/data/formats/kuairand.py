@@ -1,9 +1,9 @@
 """KuaiRand's CSVs (Gao et al., CIKM 2022): logs, user features and basic video features.
 
-A row of a log is one exposure with all its feedback, so it becomes an impression and, as its flags
-say, a click, a watch, a like, a comment, a share (forward) and a dislike (hate). The standard and
-the random logs are read together, in order of their names. Titles are not part of the data: a video
-is called by its kind and its tags.
+A row of a log is one exposure with all its feedback. It becomes an impression and, depending on its
+flags, a click, a watch, a like, a comment, a share (forward) and a dislike (hate). The standard and
+the random logs are read together, in order of their names. The data have no titles: a video is
+named by its kind and its tags.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vireo.jobs.progress import Progress
 from vireo.training.data import event_table
 from vireo.training.data.dataset import Collector, Dataset, OnError
 
-#: Event type to the column that says it happened; an impression always did.
+#: Column that flags an event, by its type; every row is an impression.
 _FLAGS = {
     "click": "is_click",
     "watch": "play_time_ms",
@@ -34,7 +34,7 @@ _REQUIRED = ("user_id", "video_id", "time_ms", "play_time_ms", "duration_ms", "i
 
 
 def is_kuairand(folder: Path) -> bool:
-    """Whether a folder (or its ``data``) holds KuaiRand's logs."""
+    """True if a folder (or its ``data``) holds KuaiRand's logs."""
     return bool(_files(folder, "log_"))
 
 
@@ -70,7 +70,7 @@ def _read_log(path: Path, collector: Collector) -> None:
 
 
 def _thousandth(column: pa.ChunkedArray) -> pa.Array:
-    """Milliseconds as text → seconds; what is no number stays as it is, to be refused by name."""
+    """Seconds from milliseconds as text; anything but a number is left for `event_table.check`."""
     text = column.combine_chunks()
     fits = pc.match_substring_regex(text, r"^-?[0-9]{1,18}(\.[0-9]*)?$")
     seconds = pc.divide(pc.cast(pc.if_else(fits, text, None), pa.float64()), 1e3)
@@ -78,7 +78,7 @@ def _thousandth(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _exposures(log: pa.Table) -> pa.Table:
-    """One row per exposure, as text for `events.check`: user, video, time, seconds watched."""
+    """One row per exposure, as text for `event_table.check`: user, video, time, seconds watched."""
     return pa.table(
         {
             "user_id": log.column("user_id"),
@@ -90,12 +90,12 @@ def _exposures(log: pa.Table) -> pa.Table:
 
 
 def _expanded(exposures: pa.Table, log: pa.Table) -> pa.Table:
-    """The events of every exposure: in order of exposures, and within one of `events.TYPES`."""
+    """The events of every exposure, in order; those of one exposure in order of their types."""
     parts = []
     duration = _floats(log.column("duration_ms")) / 1e3
     seconds = _floats(exposures.column("watch_seconds"))
     with np.errstate(divide="ignore", invalid="ignore"):
-        # A video that is watched twice is watched whole.
+        # The fraction of a video that is watched twice is 1.
         fraction = np.where(duration > 0, np.minimum(seconds / duration, 1.0), np.nan)
     watched = pa.array(fraction, from_pandas=True)
     for code, kind in enumerate(event_table.TYPES):
@@ -121,7 +121,7 @@ def _expanded(exposures: pa.Table, log: pa.Table) -> pa.Table:
 
 
 def _named(rows: pa.Table, kind: str) -> pa.ChunkedArray:
-    """The exposure's own id ends its kind: user/video/watch/microseconds."""
+    """Event ids with the kind in place of "watch": user/video/kind/microseconds."""
     return pc.replace_substring(rows.column("event_id"), "/watch/", f"/{kind}/")
 
 
@@ -138,7 +138,7 @@ def _floats(column: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def _video(row: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a `Video`; the codes of ``visible_status`` are not published, so all are public."""
+    """Fields of a `Video`; all are public, as the codes of ``visible_status`` are unpublished."""
     tags = [t.strip() for t in (row.get("tag") or "").split(",") if t.strip()]
     kind = (row.get("video_type") or "").strip()
     title = " ".join([kind.capitalize() or "Video", *(f"topic {t}" for t in tags)])
@@ -148,7 +148,7 @@ def _video(row: dict[str, Any]) -> dict[str, Any]:
     if author := row.get("author_id"):
         fields["channel_id"] = author
     if published := row.get("upload_dt"):
-        # A date of Beijing.
+        # A date in Beijing's time zone.
         fields["published_at"] = f"{published}T00:00:00+08:00"
     if duration := row.get("video_duration"):
         fields["duration_seconds"] = _seconds(duration)

@@ -1,9 +1,9 @@
 """MovieLens in its 1M layout (``ratings.dat``) and in RecBole's of 100k (``*.inter``).
 
-A rating, of whatever value, is a watch. Only the year of a film is known, and it is older than the
-service, so ``published_at`` stays empty and the year stays in the title; the first genre is the
-category and all genres are tags. Of a viewer the age is kept (1M: the lower bound of its range);
-gender, occupation and zip code are not.
+A rating of any value is a watch. Only the year of a film is known, and it is older than the
+service, so ``published_at`` is empty and the year stays in the title. The first genre is the
+category, and all genres are tags. Of a viewer's profile only the age is used (1M: the lower bound
+of its range), not gender, occupation and zip code.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from vireo.training.data.dataset import Collector, Dataset, OnError
 
 
 def is_movielens(folder: Path) -> bool:
-    """Whether a folder holds either layout."""
+    """True if a folder holds either layout."""
     return _find(folder, "ratings.dat") is not None or bool(_inter(folder))
 
 
 def read(folder: Path, on_error: OnError = "skip", progress: Progress | None = None) -> Dataset:
-    """The data set of either layout. Raises `DatasetError` as `dataset.read`."""
+    """The data set in either layout. Raises `DatasetError` as `dataset.read` does."""
     collector = Collector(on_error, progress)
     if (ratings := _find(folder, "ratings.dat")) is not None:
         _read_1m(folder, ratings, collector)
@@ -87,7 +87,7 @@ def _film(film: str, title: str, genres: Sequence[str]) -> dict[str, Any]:
 def _rows(
     folder: Path, name: str, columns: Sequence[str] | None, collector: Collector
 ) -> Iterator[tuple[dict[str, Any], int, str]]:
-    """Rows of a file with their lines; none when there is no such file."""
+    """Rows of a file with their line numbers; none if there is no such file."""
     path = _find(folder, name)
     if path is None:
         return

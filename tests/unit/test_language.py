@@ -1,0 +1,52 @@
+"""A docstring begins with a noun of the field or a verb, so that a reader takes it in at once."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.sources import ROOT, modules
+
+#: Words that begin a relative clause, where a noun would say at once what the thing is.
+RELATIVE = re.compile(r"(What|Who|Whom|Whose|Where|Whether|How|Which|When|Why)\b")
+DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def relative_clauses(source: str) -> Iterator[str]:
+    """Names of what a source documents by a relative clause; "module" is the source itself."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, DOCUMENTED) and RELATIVE.match(ast.get_docstring(node) or ""):
+            yield getattr(node, "name", "module")
+
+
+def sources() -> Iterator[Path]:
+    yield ROOT / "app.py"
+    for folder in ("layers", "lambdas", "scripts", "stacks"):
+        yield from modules(ROOT / folder)
+
+
+def test_no_docstring_begins_with_a_relative_clause() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sources()
+        for name in relative_clauses(path.read_text(encoding="utf-8"))
+    ]
+    assert not found
+
+
+def test_relative_clauses_are_found_wherever_they_are() -> None:
+    source = '''"""What a module is."""
+class Record:
+    """A record."""
+    async def read(self) -> None:
+        """
+        Whether it is there.
+        """
+def whatever() -> None:
+    """Whatever it is."""
+def count() -> None:
+    """Returns how many."""
+'''
+    assert list(relative_clauses(source)) == ["module", "read"]
