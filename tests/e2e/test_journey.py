@@ -193,7 +193,9 @@ def test_a_profile_is_written_read_and_used(client: Client) -> None:
 
 def test_an_erased_person_is_unknown(client: Client) -> None:
     assert client.call("GET", f"/v1/users/{KNOWN}").body["watched"] > 20
-    assert client.call("DELETE", f"/v1/users/{KNOWN}").body == {"deleted": True}
+    erased = client.call("DELETE", f"/v1/users/{KNOWN}").body
+    assert (erased["deleted"], erased["record"]) == (True, True)
+    assert erased["events"] > 0
     assert client.call("GET", f"/v1/users/{KNOWN}").status == 404
     answer = client.recommend(KNOWN)
     assert len(answer.ids) == 20
