@@ -22,6 +22,16 @@ class Cache:
 
 
 @dataclass(frozen=True)
+class Reserved:
+    """Concurrent executions that only a function has, and no more; None: what the account has."""
+
+    recommend: int | None = None
+    events: int | None = None
+    #: One for every shard of the stream.
+    tracking: int | None = None
+
+
+@dataclass(frozen=True)
 class Environment:
     """The configuration of a deployment."""
 
@@ -45,9 +55,14 @@ class Environment:
     firewall: bool
     #: Start functions from a snapshot with the bundle loaded. Published versions then cost money.
     snap_start: bool
-    #: Requests per second, and the size of a burst.
+    #: Requests per second to a route, and the size of a burst. Routes whose requests carry
+    #: hundreds of things get a share of it: see `stacks.api.BATCHES`.
     rate: int
     burst: int
+    #: Of the request path and of the stream's consumer. An account keeps 100 that are nobody's.
+    reserved: Reserved
+    #: Dollars in a month of the account, of which 80% and all of it, spent or forecast, are told.
+    budget: int
     #: Days that logs are kept.
     log_days: int
     #: Protect tables and user pool from deletion, even by CloudFormation.
@@ -70,6 +85,8 @@ DEV = Environment(
     snap_start=False,
     rate=50,
     burst=100,
+    reserved=Reserved(),
+    budget=120,
     log_days=7,
     protected=False,
 )
@@ -90,6 +107,8 @@ STAGING = Environment(
     snap_start=True,
     rate=200,
     burst=400,
+    reserved=Reserved(),
+    budget=300,
     log_days=30,
     protected=False,
 )
@@ -110,6 +129,8 @@ PROD = Environment(
     snap_start=True,
     rate=2000,
     burst=4000,
+    reserved=Reserved(recommend=400, events=200, tracking=100),
+    budget=4000,
     log_days=90,
     protected=True,
 )
