@@ -1,4 +1,4 @@
-"""The HTTPS API: the documented routes, authorisation, rate limits, and a firewall in prod."""
+"""The HTTPS API: the documented routes, authorisation, rate limits, and a firewall."""
 
 from __future__ import annotations
 
@@ -71,7 +71,11 @@ class ApiStack(Stack):
         if environment.firewall:
             self._firewall()
         else:
-            accept(self, "APIG3", "The firewall is for prod; elsewhere there are no real viewers.")
+            accept(
+                self,
+                "APIG3",
+                "In dev there are no viewers, and nothing that a firewall would be tried on.",
+            )
         CfnOutput(self, "Url", value=self.api.url)
         CfnOutput(self, "TokenUrl", value=callers.token_url)
         CfnOutput(self, "UserPoolId", value=callers.pool.user_pool_id)

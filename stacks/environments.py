@@ -32,6 +32,16 @@ class Reserved:
 
 
 @dataclass(frozen=True)
+class Firewall:
+    """Limits of the web firewall; rules that are not listed count what they would refuse."""
+
+    #: Requests per second of one client (of one token), a minute long.
+    client_rate: int
+    #: Names of `stacks.firewall.RULES`. Let a new one count for a week before it is listed.
+    blocks: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Environment:
     """The configuration of a deployment."""
 
@@ -52,7 +62,7 @@ class Environment:
     #: Minutes without any request, or any event, that raise an alarm.
     quiet_minutes: int
     weekly_training: bool
-    firewall: bool
+    firewall: Firewall | None
     #: Start functions from a snapshot with the bundle loaded. Published versions then cost money.
     snap_start: bool
     #: Requests per second to a route, and the size of a burst. Routes whose requests carry
@@ -81,7 +91,7 @@ DEV = Environment(
     alarms=False,
     quiet_minutes=60,
     weekly_training=False,
-    firewall=False,
+    firewall=None,
     snap_start=False,
     rate=50,
     burst=100,
@@ -103,7 +113,7 @@ STAGING = Environment(
     alarms=False,
     quiet_minutes=60,
     weekly_training=False,
-    firewall=False,
+    firewall=Firewall(client_rate=100),
     snap_start=True,
     rate=200,
     burst=400,
@@ -125,7 +135,7 @@ PROD = Environment(
     alarms=True,
     quiet_minutes=30,
     weekly_training=True,
-    firewall=True,
+    firewall=Firewall(client_rate=1000, blocks=frozenset({"RateOfOneAddress", "RateOfOneClient"})),
     snap_start=True,
     rate=2000,
     burst=4000,

@@ -51,7 +51,7 @@ class MonitoringStack(Stack):
     ) -> None:
         super().__init__(scope, id, **kwargs)
         metrics = Metrics(data=data, api=api, recommend=recommend, events=events, training=training)
-        dashboard(self, "Dashboard", f"vireo-{environment.name}", metrics)
+        dashboard(self, "Dashboard", environment, metrics)
         budget(self, "Budget", environment, data.notices)
         if environment.alarms:
             notify = actions.SnsAction(data.notices)

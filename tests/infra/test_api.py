@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -211,16 +211,3 @@ def test_one_permission_lets_the_api_call_a_function(cloud: Templates) -> None:
     for permission in permissions:
         assert permission.properties["Principal"] == "apigateway.amazonaws.com"
         assert "ApiF" in json.dumps(permission.properties["SourceArn"])
-
-
-def test_the_firewall_blocks_and_lets_batches_through(clouds: Mapping[str, Templates]) -> None:
-    acl = clouds["prod"].one("AWS::WAFv2::WebACL").properties
-    rules = {rule["Name"]: rule for rule in acl["Rules"]}
-    common = rules["AWSManagedRulesCommonRuleSet"]["Statement"]["ManagedRuleGroupStatement"]
-    assert [o["Name"] for o in common["RuleActionOverrides"]] == ["SizeRestrictions_BODY"]
-    assert all(
-        rule.get("OverrideAction") == {"None": {}} or rule.get("Action") == {"Block": {}}
-        for rule in rules.values()
-    )
-    (association,) = clouds["prod"].resources("AWS::WAFv2::WebACLAssociation")
-    assert "Stage" in json.dumps(association.properties["ResourceArn"])

@@ -28,7 +28,7 @@ def count(cloud: Templates, *types: str) -> int:
         ("ways to AWS", "AWS::EC2::VPCEndpoint", (0, 3, 3)),
         ("a cache", "AWS::ElastiCache::ReplicationGroup", (0, 1, 1)),
         ("autoscaling", "AWS::ApplicationAutoScaling::ScalingPolicy", (0, 0, 2 * len(Table))),
-        ("a firewall", "AWS::WAFv2::WebACL", (0, 0, 1)),
+        ("a firewall", "AWS::WAFv2::WebACL", (0, 1, 1)),
         ("schedules, weekly training", "AWS::Scheduler::Schedule", (1, 1, 2)),
         ("dead letters of schedules and rules", "AWS::SQS::Queue", (1, 1, 1)),
         ("an API", "AWS::ApiGateway::RestApi", (1, 1, 1)),
