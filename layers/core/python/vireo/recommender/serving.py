@@ -156,8 +156,10 @@ class Serving:
         for name in switches.problems:
             log.warning("setting %s is not valid and was left out", name)
             self._ports.meter.count("SettingRefused")
+        refused = track.counts.refused
         track.counts.poll(now)
-        hot = Hot.of(track.counts, track.loaded.bundle.manifest.watermark, now)
+        self._ports.meter.count("CountersRefused", track.counts.refused - refused)
+        hot = Hot.read(track.counts, track.loaded.bundle.manifest.watermark, now)
         snapshot = Snapshot(track.loaded, track.overlay(), now, hot)
         snapshot.prepare()
         age = now - track.loaded.bundle.manifest.watermark
