@@ -102,11 +102,13 @@ class _Known:
 
 def _measure(measured: Path, seconds: Path) -> None:
     beside = measured.with_suffix(".new")
-    command = [sys.executable, "-m", "coverage", "run", "--source-pkgs=vireo"]
-    command += [f"--data-file={beside}", "-m", "pytest", "-p", "tests.mutants.witness", *TESTS]
+    command = [sys.executable, "-m", "coverage", "run", f"--data-file={beside}", "-m", "pytest"]
+    command += ["-p", "tests.mutants.witness", *TESTS]
     environment = os.environ | {"VIREO_TOOK": str(seconds)}
     # A test that fails is no witness, which is found out when it is needed; the others are.
-    if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode > 1:
+    seconds.unlink(missing_ok=True)
+    subprocess.run(command, cwd=ROOT, env=environment, check=False)
+    if not seconds.exists():
         raise SystemExit("The tests did not come to an end: nothing is known of what they run.")
     beside.rename(measured)
 
