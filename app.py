@@ -1,6 +1,7 @@
 """Builds the stacks of one environment; needs no account, no credentials and no docker.
 
-Deploy with ``cdk deploy --context environment=dev``. More context: ``packages=sources`` uses
+Deploy with ``cdk deploy --context environment=dev``, and what an account has once with
+``environment=account``. More context: ``packages=sources`` uses
 unbuilt layers, to look at templates, and ``image=TAG`` a training image with another tag.
 """
 
@@ -18,6 +19,7 @@ import aws_cdk as cdk
 from aws_cdk.cx_api import CloudAssembly
 from cdk_nag import AwsSolutionsChecks
 
+from stacks import account
 from stacks.api import ApiStack
 from stacks.callers import CallersStack
 from stacks.data import DataStack
@@ -112,11 +114,18 @@ def synthesise(
         built: take the layers from ``build/``, unless the context says otherwise.
     """
     app = cdk.App(outdir=folder, context=FLAGS)
-    if environment is None:
-        environment = ENVIRONMENTS[app.node.try_get_context("environment") or "dev"]
-    unbuilt = app.node.try_get_context("packages") == "sources"
-    image = app.node.try_get_context("image")
-    build(app, environment, packages=Packages(built=built and not unbuilt), image=image)
+    named = app.node.try_get_context("environment") or "dev"
+    if environment is None and named == account.CONTEXT:
+        account.AccountStack(app)
+        cdk.Tags.of(app).add("application", "vireo")
+    else:
+        unbuilt = app.node.try_get_context("packages") == "sources"
+        build(
+            app,
+            environment or ENVIRONMENTS[named],
+            packages=Packages(built=built and not unbuilt),
+            image=app.node.try_get_context("image"),
+        )
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     return app.synth()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import re
 import secrets
 import time
 import urllib.error
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
         command = commands.add_parser(name, help=what.__doc__, description=what.__doc__)
         if name == "erase":
             command.add_argument("plan", type=Path)
-        elif name != "account":
+        elif name not in ("account", "gateway-role"):
             command.add_argument("environment", choices=("dev", "staging", "prod"))
         if name == "train":
             what_it_is = "JSON that overrides the training's defaults, for this run"
@@ -63,6 +64,23 @@ def account() -> None:
         raise SystemExit("No region: set AWS_REGION, or choose a profile with AWS_PROFILE.")
     sts: Any = boto3.client("sts", region_name=region)
     print(f"{sts.get_caller_identity()['Account']}/{region}")
+
+
+def gateway_role() -> None:
+    """Print the role by which API Gateway writes logs in this account; nothing if it needs one.
+
+    One of an environment's own API, as there were, does not count: it goes with the environment.
+    """
+    arn = boto3.client("apigateway").get_account().get("cloudwatchRoleArn", "")
+    name = arn.rpartition("/")[2]
+    if not name or re.match(r"vireo-[a-z]+-api-", name):
+        return
+    iam: Any = boto3.client("iam")
+    try:
+        iam.get_role(RoleName=name)
+    except iam.exceptions.NoSuchEntityException:
+        return
+    print(arn)
 
 
 def image(environment: str) -> None:
@@ -250,6 +268,7 @@ def _asked(request: urllib.request.Request) -> dict[str, Any]:
 
 COMMANDS: dict[str, Any] = {
     "account": account,
+    "gateway-role": gateway_role,
     "image": image,
     "client": client,
     "train": train,

@@ -51,6 +51,12 @@ fi
 cdk bootstrap "aws://$where"
 run "$PYTHON" scripts/build_layers.py --unless-built
 
+# What an account and region has once, unless it has it
+role=''
+printf '+ %s scripts/cloud.py gateway-role\n' "$PYTHON"
+if [[ -z $dry ]]; then role=$("$PYTHON" scripts/cloud.py gateway-role); fi
+if [[ -z $role ]]; then environment=account cdk deploy vireo-account --require-approval never; fi
+
 # 3. The training image before the function that is made of it, then everything
 cdk deploy "vireo-$environment-images" --exclusively --require-approval never
 run "$PYTHON" scripts/cloud.py image "$environment"
@@ -77,10 +83,12 @@ REHEARSAL
   dry='' folder=build/dry-run/$environment
   export AWS_EC2_METADATA_DISABLED=true AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null
   unset AWS_PROFILE AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN
-  rm -rf "$folder"
+  rm -rf "$folder" "$folder-account"
   run "$PYTHON" scripts/build_layers.py --unless-built
   cdk synth --all --quiet --no-notices --output "$folder"
   run "$PYTHON" scripts/plan.py "$folder"
+  environment=account cdk synth --all --quiet --no-notices --output "$folder-account"
+  run "$PYTHON" scripts/plan.py "$folder-account"
   exit
 fi
 

@@ -56,5 +56,6 @@ else
   if [[ -z $dry ]]; then "$PYTHON" scripts/cloud.py retained "$environment" > "$plan"; fi
   destroy --all
   run "$PYTHON" scripts/cloud.py erase "$plan"
-  printf '\nNothing is left but the CDK toolkit of the account and logs that expire by themselves.\n'
+  printf '\nNothing is left but what the account has once (the CDK toolkit, vireo-account), and logs\n'
+  printf 'that expire by themselves.\n'
 fi

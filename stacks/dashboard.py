@@ -7,14 +7,22 @@ from collections.abc import Sequence
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
+from stacks import firewall
+from stacks.environments import Environment
 from stacks.metrics import FIVE, GIVEN_UP, HOUR, MINUTE, Metrics
 
 
-def dashboard(scope: Construct, id: str, name: str, metrics: Metrics) -> cloudwatch.Dashboard:
-    """The dashboard of that name."""
-    board = cloudwatch.Dashboard(scope, id, dashboard_name=name)
+def dashboard(
+    scope: Construct, id: str, environment: Environment, metrics: Metrics
+) -> cloudwatch.Dashboard:
+    """The dashboard of an environment."""
+    board = cloudwatch.Dashboard(scope, id, dashboard_name=f"vireo-{environment.name}")
     for row in (_api, _recommender, _bundles, _stores, _events, _files, _training):
         board.add_widgets(*row(metrics))
+    if environment.firewall:
+        for what in ("CountedRequests", "BlockedRequests"):
+            found = firewall.measured(scope, environment, what, FIVE)
+            board.add_widgets(_graph(f"Firewall: {what.removesuffix('Requests').lower()}", found))
     return board
 
 

@@ -20,6 +20,9 @@ from stacks.network import CACHE_PORT, NetworkStack
 from vireo.ports import Table
 from vireo.settings import Settings
 
+#: Services that publish notices themselves.
+NOTIFYING = ("cloudwatch", "budgets")
+
 
 class DataStack(Stack):
     """The stack of all data. Whatever must not be lost is kept when the stack is deleted."""
@@ -156,29 +159,30 @@ class DataStack(Stack):
         return bucket
 
     def _notices(self) -> sns.Topic:
-        """The topic for alarms and failed runs, to which people subscribe.
+        """The topic for alarms, failed runs and the budget, to which people subscribe.
 
-        The key is ours because AWS' own key for SNS cannot be used by alarms and event rules.
+        The key is ours because AWS' own key for SNS cannot be used by alarms. Services may use both
+        for this account only; rules, for which keys cannot be so restricted, publish by a role.
         """
-        key = kms.Key(self, "NoticesKey", enable_key_rotation=True)
-        key.add_to_resource_policy(
+        services = [iam.ServicePrincipal(f"{name}.amazonaws.com") for name in NOTIFYING]
+        ours = {"StringEquals": {"aws:SourceAccount": self.account}}
+        self.notices_key = kms.Key(self, "NoticesKey", enable_key_rotation=True)
+        self.notices_key.add_to_resource_policy(
             iam.PolicyStatement(
-                principals=[
-                    iam.ServicePrincipal("cloudwatch.amazonaws.com"),
-                    iam.ServicePrincipal("events.amazonaws.com"),
-                ],
+                principals=services,
                 actions=["kms:Decrypt", "kms:GenerateDataKey"],
                 resources=["*"],  # in a key's policy: this key
+                conditions=ours,
             )
         )
-        topic = sns.Topic(self, "Notices", master_key=key, enforce_ssl=True)
+        topic = sns.Topic(self, "Notices", master_key=self.notices_key, enforce_ssl=True)
         # A topic without a policy accepts alarms of its account; one with a policy must allow them.
         topic.add_to_resource_policy(
             iam.PolicyStatement(
-                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+                principals=services,
                 actions=["sns:Publish"],
                 resources=[topic.topic_arn],
-                conditions={"StringEquals": {"aws:SourceAccount": self.account}},
+                conditions=ours,
             )
         )
         return topic

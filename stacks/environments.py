@@ -22,6 +22,26 @@ class Cache:
 
 
 @dataclass(frozen=True)
+class Reserved:
+    """Concurrent executions that only a function has, and no more; None: what the account has."""
+
+    recommend: int | None = None
+    events: int | None = None
+    #: One for every shard of the stream.
+    tracking: int | None = None
+
+
+@dataclass(frozen=True)
+class Firewall:
+    """Limits of the web firewall; rules that are not listed count what they would refuse."""
+
+    #: Requests per second of one client (of one token), a minute long.
+    client_rate: int
+    #: Names of `stacks.firewall.RULES`. Let a new one count for a week before it is listed.
+    blocks: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Environment:
     """The configuration of a deployment."""
 
@@ -42,12 +62,17 @@ class Environment:
     #: Minutes without any request, or any event, that raise an alarm.
     quiet_minutes: int
     weekly_training: bool
-    firewall: bool
+    firewall: Firewall | None
     #: Start functions from a snapshot with the bundle loaded. Published versions then cost money.
     snap_start: bool
-    #: Requests per second, and the size of a burst.
+    #: Requests per second to a route, and the size of a burst. Routes whose requests carry
+    #: hundreds of things get a share of it: see `stacks.api.BATCHES`.
     rate: int
     burst: int
+    #: Of the request path and of the stream's consumer. An account keeps 100 that are nobody's.
+    reserved: Reserved
+    #: Dollars in a month of the account, of which 80% and all of it, spent or forecast, are told.
+    budget: int
     #: Days that logs are kept.
     log_days: int
     #: Protect tables and user pool from deletion, even by CloudFormation.
@@ -66,10 +91,12 @@ DEV = Environment(
     alarms=False,
     quiet_minutes=60,
     weekly_training=False,
-    firewall=False,
+    firewall=None,
     snap_start=False,
     rate=50,
     burst=100,
+    reserved=Reserved(),
+    budget=120,
     log_days=7,
     protected=False,
 )
@@ -86,10 +113,12 @@ STAGING = Environment(
     alarms=False,
     quiet_minutes=60,
     weekly_training=False,
-    firewall=False,
+    firewall=Firewall(client_rate=100),
     snap_start=True,
     rate=200,
     burst=400,
+    reserved=Reserved(),
+    budget=300,
     log_days=30,
     protected=False,
 )
@@ -106,10 +135,12 @@ PROD = Environment(
     alarms=True,
     quiet_minutes=30,
     weekly_training=True,
-    firewall=True,
+    firewall=Firewall(client_rate=1000, blocks=frozenset({"RateOfOneAddress", "RateOfOneClient"})),
     snap_start=True,
     rate=2000,
     burst=4000,
+    reserved=Reserved(recommend=400, events=200, tracking=100),
+    budget=4000,
     log_days=90,
     protected=True,
 )

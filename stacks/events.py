@@ -65,6 +65,7 @@ class EventsStack(Stack):
             package="events",
             settings=settings.as_env(),
             network=network,
+            reserved=environment.reserved.events,
         )
         self.live = lambda_.Alias(
             self, "Live", alias_name="live", version=self.intake.current_version
@@ -82,6 +83,7 @@ class EventsStack(Stack):
             network=network,
             timeout_seconds=300,  # waits for a slow store, as a timeout restarts the batch
             snapshots=False,
+            reserved=environment.reserved.tracking,
             lambda_itself=self._reads_the_stream(),
         )
         self.transform = function(

@@ -70,8 +70,9 @@ class PythonFunction(lambda_.Function):
     """A zip function with layers, on the request path or consuming a stream.
 
     Its logical id is ``<id>Function``, that of its role ``<id>Role``. With ``snapshots`` its
-    published versions start from one, in environments that have them. ``lambda_itself`` are the
-    permissions that Lambda, not our code, needs in the role, by Sid.
+    published versions start from one, in environments that have them. ``reserved`` are concurrent
+    executions that only it has, and no more. ``lambda_itself`` are the permissions that Lambda, not
+    our code, needs in the role, by Sid.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class PythonFunction(lambda_.Function):
         timeout_seconds: int = API_SECONDS,
         description: str = "",
         snapshots: bool = True,
+        reserved: int | None = None,
         lambda_itself: Mapping[str, iam.PolicyStatement] | None = None,
     ) -> None:
         group = log_group(scope, f"{id}Logs", environment)
@@ -107,6 +109,7 @@ class PythonFunction(lambda_.Function):
             role=_role(scope, id, group, network, lambda_itself or {}),
             log_group=group,
             logging_format=lambda_.LoggingFormat.JSON,
+            reserved_concurrent_executions=reserved,
             snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if snapped else None,
             # A version outlives its deployment, so that the alias can go back to it.
             current_version_options=lambda_.VersionOptions(removal_policy=RemovalPolicy.RETAIN),

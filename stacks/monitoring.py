@@ -1,4 +1,4 @@
-"""Monitoring: a dashboard, and alarms in prod.
+"""Monitoring: a dashboard, a budget, and alarms in prod.
 
 A test checks that docs/operations.md has an entry of every alarm's name.
 """
@@ -16,6 +16,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from stacks.alarms import Row
+from stacks.budget import budget
 from stacks.dashboard import dashboard
 from stacks.data import DataStack
 from stacks.delivery import BUFFER
@@ -32,7 +33,7 @@ RENEWED = Duration.days(21)
 
 
 class MonitoringStack(Stack):
-    """One dashboard per environment; alarms notify `DataStack.notices`."""
+    """One dashboard per environment; alarms and the budget notify `DataStack.notices`."""
 
     def __init__(
         self,
@@ -50,7 +51,8 @@ class MonitoringStack(Stack):
     ) -> None:
         super().__init__(scope, id, **kwargs)
         metrics = Metrics(data=data, api=api, recommend=recommend, events=events, training=training)
-        dashboard(self, "Dashboard", f"vireo-{environment.name}", metrics)
+        dashboard(self, "Dashboard", environment, metrics)
+        budget(self, "Budget", environment, data.notices)
         if environment.alarms:
             notify = actions.SnsAction(data.notices)
             rows = _table(metrics, environment)
@@ -100,7 +102,7 @@ def _table(m: Metrics, environment: Environment) -> list[Row]:
             what="Exposures to experiments are not logged"),
         Row("RecommendThrottled", m.recommend.metric_throttles(period=MINUTE, statistic="Sum"),
             above=0, periods=3,
-            what="Lambda refuses invocations: the account's concurrency is used up"),
+            what="Lambda refuses invocations: what is reserved for the recommender is used up"),
         *(cache if environment.cache else []),
 
         Row("ReadsThrottled", m.throttled("Read"), above=10, periods=2,
@@ -115,6 +117,9 @@ def _table(m: Metrics, environment: Environment) -> list[Row]:
         Row("EventsUnavailable", m.emitted("Events", "Sum", FIVE, "unavailable"),
             above=100, periods=2,
             what="Events were not taken, and have to be sent again"),
+        Row("EventsThrottled", m.events.live.metric_throttles(period=MINUTE, statistic="Sum"),
+            above=0, periods=3,
+            what="Lambda refuses invocations: what is reserved for the intake is used up"),
         Row("DeadLetters", m.emitted("DeadLetters", "Sum", FIVE), above=0,
             what="Records of the stream could not be read or applied"),
         Row("NothingFollowed", m.emitted("EventsFollowed", "Sum", FIVE), below=1, periods=quiet,

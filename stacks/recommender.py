@@ -54,6 +54,7 @@ class RecommenderStack(Stack):
             packages=packages,
             network=network,
             layers=self.layers,
+            reserved=environment.reserved.recommend,
         )
         self._permit(data)
         self.alarms: list[cloudwatch.Alarm] = []

@@ -155,6 +155,12 @@ class TrainingStack(Stack):
                 },
             ),
         )
+        role = iam.Role(self, "TellRole", assumed_by=iam.ServicePrincipal("events.amazonaws.com"))
+        for actions, on in (
+            (["sns:Publish"], data.notices.topic_arn),
+            (["kms:Decrypt", "kms:GenerateDataKey"], data.notices_key.key_arn),
+        ):
+            role.add_to_policy(iam.PolicyStatement(actions=actions, resources=[on]))
         status, name = "$.detail.status", "$.detail.name"
         rule.add_target(
             targets.SnsTopic(
@@ -163,6 +169,7 @@ class TrainingStack(Stack):
                     f"Training run {events.EventField.from_path(name)} ended as "
                     f"{events.EventField.from_path(status)}. What to do: docs/operations.md"
                 ),
+                role=role.without_policy_updates(),
                 dead_letter_queue=self.undelivered,
             )
         )

@@ -8,7 +8,6 @@ from recommend.routes import routes
 from vireo.api import Api
 from vireo.catalogue.store import UnknownVideo
 from vireo.ports import Home
-from vireo.recommender.models import Health
 from vireo.recommender.service import Recommender
 from vireo.recommender.serving import NoModel
 from vireo.recommender.users import UnknownUser
@@ -30,12 +29,7 @@ def include(api: Api, home: Home, loaded: Iterable[str] = ()) -> None:
     def service(user_id: str | None) -> Recommender:
         return tenants(api.caller(user_id).tenant)
 
-    def health() -> Health:
-        """Healthy once a model is loaded; reads no store."""
-        ready = any(recommender.ready for recommender in tenants.made())
-        return Health(status="ok" if ready else "starting")
-
-    api.include_router(routes(service, lambda: api.request_id, health))
+    api.include_router(routes(service, lambda: api.request_id))
 
 
 def build(home: Home, loaded: Iterable[str] = ()) -> Api:

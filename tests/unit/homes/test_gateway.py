@@ -41,7 +41,7 @@ def service(home: LocalHome, release: threading.Event) -> APIGatewayRestResolver
 
     @app.get("/health")
     def health() -> dict[str, str]:
-        return {"status": "ok"}
+        raise AssertionError("the gateway answers this")
 
     @app.get("/slow")
     def slow() -> dict[str, str]:
@@ -139,9 +139,15 @@ def issue(api: Api, **changes: Any) -> str:
     return api.tokens.issue(api.home, **options)
 
 
-def test_health_needs_no_token(api: Api) -> None:
-    status, _, body = api.call("GET", "/health")
+def test_health_needs_no_token_and_is_answered_by_the_gateway_itself(api: Api) -> None:
+    status, headers, body = api.call("GET", "/health")
     assert (status, json.loads(body)) == (200, {"status": "ok"})
+    assert headers["content-type"] == "application/json"
+    # As API Gateway does without a template for what it is sent.
+    assert api.error("GET", "/health", headers={"content-type": "text/plain"}) == (
+        415,
+        "unsupported_media_type",
+    )
 
 
 def test_a_request_goes_through_whole(api: Api) -> None:

@@ -49,6 +49,28 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
+def test_who_writes_the_gateways_logs(aws: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """A role that is there, and that no environment takes along when it goes."""
+
+    def said(arn: str) -> str:
+        change = {"op": "replace", "path": "/cloudwatchRoleArn", "value": arn}
+        boto3.client("apigateway").update_account(patchOperations=[change])
+        cloud.main(["gateway-role"])
+        return capsys.readouterr().out.strip()
+
+    cloud.main(["gateway-role"])
+    assert capsys.readouterr().out == "", "nobody: as an account is when it is new"
+    for name, stays in (
+        ("somebody-elses", True),
+        ("vireo-account-GatewayLogs1234-ABC", True),
+        ("vireo-dev-api-ApiCloudWatchRole73EC6FC4-ABC", False),
+    ):
+        role = boto3.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+        arn = role["Role"]["Arn"]
+        assert said(arn) == (arn if stays else "")
+    assert said("arn:aws:iam::123456789012:role/deleted-meanwhile") == ""
+
+
 def stack(part: str, resources: dict[str, Any], values: dict[str, Any]) -> None:
     template = {
         "Resources": resources,

@@ -22,12 +22,13 @@ case "$0 $*" in
   *importlib.metadata*) exit 0 ;;
   *"cdk.py --version") [[ -z ${WITHOUT_CDK:-} ]] || { echo "$WITHOUT_CDK" >&2; exit 1; }; exit 0 ;;
   *"cloud.py account"*) echo 123456789012/eu-west-1; exit 0 ;;
+  *"cloud.py gateway-role"*) echo "${ROLE:-}"; exit 0 ;;
   *"cloud.py retained"*) echo '[]' ;;
 esac
 echo "$(basename "$0") $*" >> "$CALLS"
 if [[ -n ${FAILS:-} && "$*" == *"$FAILS"* ]]; then exit 1; fi
 """
-CDK = "python scripts/cdk.py --app {python} app.py --context environment=dev"
+CDK = "python scripts/cdk.py --app {python} app.py --context environment="
 shells = pytest.mark.parametrize("script", ["deploy.sh", "teardown.sh"])
 
 
@@ -68,7 +69,8 @@ class Place:
             return []
         cdk = CDK.format(python=self.bin / "python")
         lines = self.calls_file.read_text().splitlines()
-        return [line.replace(cdk, "cdk").replace("python scripts/", "") for line in lines]
+        plain = [line.replace(f"{cdk}dev", "cdk").replace(cdk, "cdk of ") for line in lines]
+        return [line.replace("python scripts/", "") for line in plain]
 
 
 @pytest.fixture
@@ -79,6 +81,7 @@ def place(tmp_path: Path) -> Place:
 DEPLOYED = [
     "cdk bootstrap aws://123456789012/eu-west-1",
     "build_layers.py --unless-built",
+    "cdk of account deploy vireo-account --require-approval never",
     "cdk deploy vireo-dev-images --exclusively --require-approval never",
     "cloud.py image dev",
     "cdk deploy --all --require-approval never",
@@ -97,6 +100,12 @@ def test_a_deployment_in_order(place: Place) -> None:
     assert "What next" in done.stdout
 
 
+def test_settings_of_the_account_are_left_to_who_has_them(place: Place) -> None:
+    done = place.run("deploy.sh", "dev", "--yes", ROLE="arn:aws:iam::123456789012:role/theirs")
+    assert done.returncode == 0, done.stderr
+    assert place.calls == [call for call in DEPLOYED if "vireo-account" not in call]
+
+
 def test_a_deployment_with_data_or_without_training(place: Place) -> None:
     (place.root / "my data").mkdir()
     done = place.run("deploy.sh", "dev", "--data", "my data", "--yes", "--no-train")
@@ -110,14 +119,21 @@ def test_a_dry_run_prints_all_and_runs_what_needs_no_account(place: Place) -> No
     assert done.returncode == 0, done.stderr
     planned, _, _ = done.stdout.partition("None of these was run")
     printed = [line for line in planned.splitlines() if line.startswith("+ ")]
-    assert len(printed) == 1 + len(DEPLOYED)
-    for step, line in zip(DEPLOYED[1:], printed[2:], strict=True):
-        assert line.endswith(step.removeprefix("cdk ").replace("dev", "prod"))
-    assert "environment=prod" in printed[1]
-    packaged, synthesised, shown = place.calls
+    asked = [line for line in printed if line.endswith(("py account", "py gateway-role"))]
+    steps = [line for line in printed if line not in asked]
+    assert len(asked) == 2
+    for step, line in zip(DEPLOYED[1:], steps[1:], strict=True):
+        what = step.removeprefix("cdk ").removeprefix("of account ")
+        assert line.endswith(what.replace("dev", "prod"))
+    assert "environment=prod" in steps[0]
+    packaged, synthesised, shown, once, once_shown = place.calls
+    assert once == (
+        "cdk of account synth --all --quiet --no-notices --output build/dry-run/prod-account"
+    )
+    assert once_shown == "plan.py build/dry-run/prod-account"
     assert packaged == "build_layers.py --unless-built"
     assert synthesised.endswith(
-        "environment=prod synth --all --quiet --no-notices --output build/dry-run/prod"
+        "cdk of prod synth --all --quiet --no-notices --output build/dry-run/prod"
     )
     assert shown == "plan.py build/dry-run/prod"
     assert "is deployed" not in done.stdout
@@ -138,7 +154,7 @@ def test_a_dry_run_that_finds_something_fails(place: Place, step: str) -> None:
 
 @pytest.mark.parametrize("number", range(len(DEPLOYED)))
 def test_a_step_that_fails_ends_it(place: Place, number: int) -> None:
-    fails = DEPLOYED[number].removeprefix("cdk ")
+    fails = DEPLOYED[number].removeprefix("cdk ").removeprefix("of account ")
     done = place.run("deploy.sh", "dev", "--yes", FAILS=fails)
     assert done.returncode != 0
     assert place.calls == DEPLOYED[: number + 1]
@@ -185,6 +201,12 @@ def test_taking_down_keeps_data(place: Place) -> None:
     assert "vireo-dev-data" not in destroyed
     assert "network" not in destroyed
     assert "--exclusively" in destroyed
+
+
+def test_taking_down_leaves_the_account_what_it_has_once(place: Place) -> None:
+    for options, said in (([], "dev\n"), (["--with-data"], "erase dev\n")):
+        assert place.run("teardown.sh", "dev", *options, said=said).returncode == 0
+    assert not [call for call in place.calls if "account" in call]
 
 
 def test_erasing_takes_the_whole_sentence(place: Place) -> None:

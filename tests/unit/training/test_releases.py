@@ -23,7 +23,7 @@ from vireo.homes.local import home as local_home
 from vireo.homes.meter import LocalMeter
 from vireo.jobs.progress import silent
 from vireo.ports import Ports, Refused, Table, Withdrawn
-from vireo.recommender.serving import NoModel
+from vireo.recommender.serving import NoModel, Serving, View
 from vireo.settings import Settings
 from vireo.training.run import Run
 from vireo.training.steps import TRAINING, release
@@ -211,18 +211,18 @@ def test_a_withdrawn_release_takes_the_pointer_back(ports: Ports) -> None:
 
 def test_models_are_loaded_before_the_first_request(tmp_path: Path, ports: Ports) -> None:
     home = local_home(tmp_path)
-    answer = build(home, ["default"]).resolve(
-        {
-            "path": "/health",
-            "httpMethod": "GET",
-            "headers": {},
-            "requestContext": {"requestId": "r"},
-            "multiValueQueryStringParameters": None,
-            "body": None,
-        },
-        None,
-    )
-    assert json.loads(answer["body"]) == {"status": "ok"}
+    loaded: list[str] = []
+    view = Serving.view
+
+    def seen(serving: Serving) -> tuple[View, list[str]]:
+        found = view(serving)
+        loaded.append(found[0].snapshot.bundle.version)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Serving, "view", seen)
+        build(home, ["default"])
+    assert loaded == ["b2"]
     with pytest.raises(NoModel):
         build(home, ["somebody-else"])
 

@@ -31,7 +31,3 @@ class Tenants(Generic[S]):
             if tenant not in self._made:
                 self._made[tenant] = self._make(self._home.open(tenant))
             return self._made[tenant]
-
-    def made(self) -> list[S]:
-        """The services created so far."""
-        return list(self._made.values())

@@ -142,6 +142,6 @@ class Erased(Deleted):
 
 
 class Health(Model):
-    """The state of the service: "ok" once a model is loaded."""
+    """The gateway's own answer that it is there. Whether models serve, requests tell."""
 
-    status: Literal["ok", "starting"]
+    status: Literal["ok"] = "ok"

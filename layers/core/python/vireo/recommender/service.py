@@ -132,11 +132,6 @@ class Recommender:
         """Load the model before the first request. Raises `NoModel`."""
         self._serving.view()
 
-    @property
-    def ready(self) -> bool:
-        """True once this process has loaded a model; reads no store."""
-        return self._serving.version is not None
-
     def _begin_reading(self, user_id: str) -> Future[Viewer | None] | None:
         try:
             return self._patience.start(lambda: self.viewers.read(user_id))

@@ -95,11 +95,6 @@ class Serving:
             raise NoModel("no model has been published")
         return view, ["overlay"] if now - view.checked > STALE else []
 
-    @property
-    def version(self) -> str | None:
-        """The version of the bundle served last."""
-        return self._view.snapshot.bundle.version if self._view else None
-
     def _begin(self, now: float) -> Future[None]:
         with self._lock:
             if self._refreshing is None or self._refreshing.done():

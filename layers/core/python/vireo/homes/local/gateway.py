@@ -1,7 +1,8 @@
 """API Gateway on a laptop: HTTP in, the very event that Lambda gets, the handler's answer out.
 
-Like API Gateway it knows the paths that there are, verifies the token before anything of ours runs,
-takes bodies up to 10 MB and waits at most 29 s; unlike it, it serves the documentation page.
+Like API Gateway it knows the paths that there are, answers itself what needs no token, verifies the
+token before anything of ours runs, takes bodies up to 10 MB and waits at most 29 s; unlike it, it
+serves the documentation page.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from vireo.identity import Unauthenticated
 _LOG = logging.getLogger("vireo.access")
 BODY_BYTES = 10 * 1024 * 1024
 SECONDS = 29.0
+#: Its own answer to whoever asks whether it is there; the service is not called.
+HEALTH = b'{"status":"ok"}'
 #: What only a laptop serves.
 DOCUMENTATION = frozenset({"/docs", "/openapi.json"})
 
@@ -142,7 +145,9 @@ class Gateway:
         found = self._resources.find(path)
         if found is None:
             raise Denied(404, "not_found", "there is nothing at this path")
-        claims = None if scope["method"] in found[0].public else self._claims(scope)
+        if scope["method"] in found[0].public:
+            return _healthy(scope)
+        claims = self._claims(scope)
         body = await _body(receive)
         event = event_of(scope, path, found, body=body, claims=claims, request_id=request_id)
         context = Context(request_id, started + self._seconds)
@@ -171,6 +176,14 @@ class Gateway:
         if scope["path"] == "/openapi.json" or b"format=json" in scope["query_string"]:
             return Answer(200, document.encode(), [("content-type", "application/json")])
         return Answer(200, page(document).encode(), [("content-type", "text/html; charset=utf-8")])
+
+
+def _healthy(scope: Scope) -> Answer:
+    """The answer of what needs no token, by the gateway itself, which takes JSON only."""
+    kind = dict(scope["headers"]).get(b"content-type", b"application/json").decode("latin-1")
+    if kind.partition(";")[0].strip().lower() != "application/json":
+        raise Denied(415, "unsupported_media_type", "Unsupported Media Type")
+    return Answer(200, HEALTH, [("content-type", "application/json")])
 
 
 def _path(scope: Scope) -> str:
