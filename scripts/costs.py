@@ -25,13 +25,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where app.py 
 from app import synthesise
 from stacks.emitted import ANSWERING, EMITTED
 from stacks.environments import ENVIRONMENTS, Environment
+from vireo.training.upkeep import DAY, KEPT
 from vireo.viewers.rows import SETTLE
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "operations.md"
 BEGIN, END = "<!-- costs: written by scripts/costs.py -->\n", "<!-- end of costs -->\n"
 REGION, AS_OF = "us-east-1", "2026-06"
 HOURS, GIB = 730.0, 2.0**30
-SECONDS, MONTHS_KEPT = 3600 * HOURS, 12
+SECONDS, MONTHS_KEPT = 3600 * HOURS, round(KEPT.events / (365 * DAY) * 12)
 #: Seconds between publications of what is hot, and shards that a stream on demand begins with.
 PUBLISHED, ON_DEMAND = 30.0, 4
 #: MiB of memory at which a function has one full processor.
@@ -144,8 +145,9 @@ class Habits:
     restored: float = 1e-3  #: share of the calls that start a process
     traced: float = 0.05  #: share of the calls
     headroom: float = 1.43  #: capacity over use: autoscaling keeps tables at 70%
-    snapshots: float = 2  #: versions of a function that are kept
-    bundles: float = 10  #: in the bucket
+    answering: float = 2  #: versions of a function that answer at a time
+    snapshots: float = 3  #: versions of a function that upkeep keeps
+    bundles: float = 10  #: in the bucket, as upkeep keeps them
     training_seconds: float = 2700  #: of a run, all states together
     parquet_kb: float = 0.06  #: of an event in the files
 
@@ -167,7 +169,7 @@ class Line:
 
 
 def count(templates: Iterable[Mapping[str, Any]]) -> Counter[str]:
-    """Resources by type; of firewalls also ``rules``, of interface endpoints also ``zones``."""
+    """Resources by type, and what costs by its number: ``rules``, ``zones``, ``snapped`` …"""
     found: Counter[str] = Counter()
     for template in templates:
         for resource in template["Resources"].values():
@@ -177,6 +179,7 @@ def count(templates: Iterable[Mapping[str, Any]]) -> Counter[str]:
                 found["rules"] += len(properties["Rules"])
             if kind == "AWS::EC2::VPCEndpoint" and properties["VpcEndpointType"] == "Interface":
                 found["zones"] += len(properties["SubnetIds"])
+            found["snapped"] += "SnapStart" in properties  # functions, each with versions
             if kind == "AWS::CloudWatch::Alarm":  # a formula's alarm costs one per metric
                 terms = [m for m in properties.get("Metrics", []) if "MetricStat" in m]
                 found["alarmed"] += max(1, len(terms))
@@ -188,7 +191,7 @@ def bill(
 ) -> list[Line]:
     """Every entry of a month's bill."""
     lines = [
-        *_compute(environment, load, catalogue),
+        *_compute(environment, resources, load, catalogue),
         *_entrance(resources, load),
         *_tables(environment, resources, load, catalogue),
         *_stream(environment, load),
@@ -205,7 +208,9 @@ def _calls(load: Load) -> float:
     return load.requests * (1 + HABITS.events / HABITS.batch)
 
 
-def _compute(environment: Environment, load: Load, catalogue: Catalogue) -> Iterator[Line]:
+def _compute(
+    environment: Environment, resources: Mapping[str, int], load: Load, catalogue: Catalogue
+) -> Iterator[Line]:
     gb = environment.memory_mib / 1024
     slower = max(1.0, PROCESSOR_MIB / environment.memory_mib)
     events = load.requests * HABITS.events
@@ -217,7 +222,8 @@ def _compute(environment: Environment, load: Load, catalogue: Catalogue) -> Iter
     yield Line("Lambda, ARM", milliseconds / 1e3 * gb + training)
     yield Line("Lambda calls", (_calls(load) + 2 * events / HABITS.followed) / 1e6)
     if environment.snap_start:
-        yield Line("Lambda snapshots, kept", HABITS.snapshots * gb * SECONDS)
+        kept = resources["snapped"] * HABITS.snapshots
+        yield Line("Lambda snapshots, kept", kept * gb * SECONDS)
         yield Line("Lambda snapshots, restored", HABITS.restored * _calls(load) * gb)
 
 
@@ -301,7 +307,7 @@ def _in_use(dimension: tuple[str, tuple[str, ...]] | None) -> float:
     if dimension is None:
         return 1
     name, values = dimension
-    return len(ANSWERING) * HABITS.snapshots if name == "version" else len(values)
+    return len(ANSWERING) * HABITS.answering if name == "version" else len(values)
 
 
 def section(resources: Mapping[str, Mapping[str, int]]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,14 @@ from tests import pages
 from tests.e2e.conftest import SIZE, Client, Laptop, serving
 from tests.witness import TESTS, Touch, Witness
 from tracking.app import follower
+from upkeep.app import keeper
 from vireo.events.parquet import as_parquet
+from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome
 from vireo.homes.local.delivery import Delivery
 from vireo.homes.local.mapping import EventSourceMapping
 from vireo.ports import Table
+from vireo.training import upkeep
 
 PAGE = pages.tables("state.md")
 #: A row's tables by kind of touch, and the columns that say where it is.
@@ -98,6 +102,7 @@ def touched(
             use(client)
             operate(client, patch)
             start_again(laptop, patch)
+            tidy_up(laptop)
     finally:
         laptop.home.close()
     unknown = {entry.name for entry in folder.iterdir()} - entries()
@@ -222,6 +227,21 @@ def start_again(laptop: Laptop, patch: pytest.MonkeyPatch) -> None:
     local._tell(type(execution)("first", "SUCCEEDED", refused), laptop.ports, laptop.folder)
     patch.setattr(local, "serve", lambda gateway, port: Server())
     local._serve(laptop.home, options)
+
+
+def tidy_up(laptop: Laptop) -> None:
+    """What goes by the clock, when all is old that does not serve: one file of every kind."""
+    kinds = ("evaluate.json", "failure.json", "prepared/x", "retrieval/x", "ranker/x", "report/x")
+    for name in (
+        *(f"runs/old/{kind}" for kind in kinds),
+        *(f"bundles/old/{kind}" for kind in ("manifest.json", "popular.npy", "index.faiss")),
+        "bundles/old/report.html",
+    ):
+        laptop.ports.blobs.write(name, b"1")
+    for task in ("ages", "tidy"):
+        keeper(laptop.home)({"task": task, "tenant": "default"}, None)
+    later = replace(laptop.ports, clock=MovableClock(time.time() + 400 * 86_400))
+    upkeep.tidy(later, upkeep.Kept(runs=0, bundles=0))
 
 
 def by_operator(row: pages.Row, touch: Touch) -> bool:

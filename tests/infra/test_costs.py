@@ -11,6 +11,7 @@ import pytest
 from scripts import costs
 from stacks.environments import DEV, ENVIRONMENTS, PROD
 from tests.infra.templates import Templates
+from vireo.training.upkeep import KEPT
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,7 @@ def test_what_is_counted(resources: Mapping[str, Counter[str]]) -> None:
     assert [r["AWS::EC2::NatGateway"] for r in (dev, staging, prod)] == [0, 1, 1]
     assert [r["zones"] for r in (dev, staging, prod)] == [0, 2, 2]
     assert [r["rules"] for r in (dev, staging, prod)] == [0, 5, 5]
+    assert [r["snapped"] for r in (dev, staging, prod)] == [0, 2, 2]
     assert dev["alarmed"] == 0
     assert prod["alarmed"] >= prod["AWS::CloudWatch::Alarm"] > 20
 
@@ -101,3 +103,10 @@ def test_a_budget_is_over_the_bill_and_not_far(
         lines = costs.bill(environment, resources[name], costs.LOADS[name], catalogue)
         spent = sum(line.dollars for line in lines)
         assert spent < 0.8 * environment.budget < 2 * spent
+
+
+def test_the_page_prices_what_upkeep_keeps() -> None:
+    """Beside the newest bundles, the one that serves and the one before."""
+    assert costs.MONTHS_KEPT == 12
+    assert costs.HABITS.bundles == KEPT.bundles + 2
+    assert costs.HABITS.snapshots == KEPT.versions + 1
