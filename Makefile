@@ -5,8 +5,11 @@ STATE ?= .state
 SIZE ?= default
 ENV ?= dev
 RUN := .venv/bin/python
+# Where a branch that no test takes is a fault of the tests, and the share that must be taken.
+HEART := */vireo/recommender/*,*/vireo/projection.py,*/vireo/identity.py,*/vireo/viewers/*
+FLOOR := 97
 
-.PHONY: help setup local test check lock bench openapi layers arm64-proof synth deploy teardown clean
+.PHONY: help setup local test coverage check lock bench openapi layers arm64-proof synth deploy teardown clean
 help:     ## what there is
 	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
 setup: .venv/ready  ## the virtual environment with everything pinned, and the CDK's command
@@ -15,6 +18,10 @@ local: .venv/ready  ## data, training, API and documentation on 127.0.0.1:$(PORT
 	@$(RUN) scripts/local.py --port $(PORT) --state $(STATE) --size $(SIZE)
 test: .venv/ready  ## every test
 	@$(RUN) -m pytest
+coverage: .venv/ready  ## every test, which branches they take, and the floor for the heart of it
+	@mkdir -p build && $(RUN) -m coverage run -m pytest
+	@$(RUN) -m coverage report
+	@$(RUN) -m coverage report --include='$(HEART)' --fail-under=$(FLOOR) > /dev/null
 check: .venv/ready  ## format, lint, types
 	@$(RUN) -m ruff format --check . && $(RUN) -m ruff check . && $(RUN) -m mypy && $(RUN) scripts/openapi.py --check
 bench: .venv/ready  ## speed, as ratios to the bare kernels of the same run

@@ -33,6 +33,8 @@ BEGIN, END = "<!-- costs: written by scripts/costs.py -->\n", "<!-- end of costs
 REGION, AS_OF = "us-east-1", "2026-06"
 HOURS, GIB = 730.0, 2.0**30
 SECONDS, MONTHS_KEPT = 3600 * HOURS, round(KEPT.events / (365 * DAY) * 12)
+#: Seconds between publications of what is hot, and shards that a stream on demand begins with.
+PUBLISHED, ON_DEMAND = 30.0, 4
 #: MiB of memory at which a function has one full processor.
 PROCESSOR_MIB = 1769
 
@@ -132,11 +134,13 @@ class Habits:
     event_kb: float = 0.4
     past_kb: float = 16  #: of a viewer's rows (vireo/viewers/rows.py): 88 at most,
     now_kb: float = 1.5  #: 3 at most,
-    seen_kb: float = 16  #: all of the window's ids
+    seen_kb: float = 24  #: all of the window's ids, and the videos viewed
+    counters_kb: float = 160  #: of the hot counters that a batch rewrites, 300 at most
     answer_kb: float = 5
     log_kb: float = 2  #: of a call in all logs
     store_ms: float = 5  #: of a request, waiting for the viewer's record
     intake_ms: float = 10  #: CPU of a call of POST /v1/events
+    followed: float = 500  #: events in a batch of the stream
     follow_ms: float = 0.15  #: CPU of the stream's two functions for an event
     restored: float = 1e-3  #: share of the calls that start a process
     traced: float = 0.05  #: share of the calls
@@ -216,7 +220,7 @@ def _compute(
     milliseconds += events / HABITS.together * HABITS.store_ms
     training = load.trainings * HABITS.training_seconds * environment.training_memory_mib / 1024
     yield Line("Lambda, ARM", milliseconds / 1e3 * gb + training)
-    yield Line("Lambda calls", (_calls(load) + 2 * events / 500) / 1e6)
+    yield Line("Lambda calls", (_calls(load) + 2 * events / HABITS.followed) / 1e6)
     if environment.snap_start:
         kept = resources["snapped"] * HABITS.snapshots
         yield Line("Lambda snapshots, kept", kept * gb * SECONDS)
@@ -239,21 +243,23 @@ def _tables(
 ) -> Iterator[Line]:
     """DynamoDB. A unit reads 4 KB or writes 1 KB; in transactions, half of that.
 
-    Only the viewers' table has a significant load.
+    Only viewers' rows and hot counters have a significant load; publishing reads two buckets.
     """
     events = load.requests * HABITS.events
-    follows = events / HABITS.together
+    follows, batches = events / HABITS.together, events / HABITS.followed
     past, now, seen = (math.ceil(kb) for kb in (HABITS.past_kb, HABITS.now_kb, HABITS.seen_kb))
     reads = load.requests * math.ceil((past + now) / 4) + follows * math.ceil((now + seen) / 4)
     writes = follows * now + events / SETTLE * 2 * (past + now + seen)
+    counted, shards = batches * math.ceil(HABITS.counters_kb), environment.shards or ON_DEMAND
+    polled = (batches + 2 * shards * SECONDS / PUBLISHED) * math.ceil(HABITS.counters_kb / 4)
     if environment.capacity is None:
-        yield Line("DynamoDB, reads on demand", reads / 1e6)
-        yield Line("DynamoDB, writes on demand", writes / 1e6)
+        yield Line("DynamoDB, reads on demand", (reads + polled) / 1e6)
+        yield Line("DynamoDB, writes on demand", (writes + counted) / 1e6)
     else:
         least = environment.capacity.least
-        idle = (resources["AWS::DynamoDB::Table"] - 1) * least
-        for price, used in (("read", reads), ("write", writes)):
-            busy = max(least, used / SECONDS * HABITS.headroom)
+        idle = (resources["AWS::DynamoDB::Table"] - 2) * least
+        for price, used in (("read", (reads, polled)), ("write", (writes, counted))):
+            busy = sum(max(least, units / SECONDS * HABITS.headroom) for units in used)
             yield Line(f"DynamoDB, {price} capacity", (idle + busy) * HOURS)
     stored = (load.viewers * (past + now + seen) + catalogue.videos) * 1024 / GIB
     yield Line("DynamoDB, storage", stored)

@@ -1,48 +1,27 @@
 """Reports an experiment: click-through by variant, lift with its interval, and the sample ratio.
 
-Experiments are rows of the settings (`--put FILE` writes one, in JSON). Every answer of the API
+Experiments are rows of the settings (`scripts/controls.py` writes one). Every answer of the API
 names the request's variants, and exposures are collected with the events.
 """
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-import orjson
-from pydantic import ValidationError
-
-from vireo.homes.local import home as local_home
+from vireo.homes.chosen import add_options, chosen
 from vireo.ports import Ports, Table
 from vireo.recommender.steering.experiments import Experiment
 from vireo.training.judging.experiments import Trial, read
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write an experiment, or report one."""
+    """Report an experiment."""
     options = _options(arguments)
-    home = local_home(options.state)
     try:
-        ports = home.open(options.tenant)
-        if options.put:
-            print(f"{put(ports, options.put.read_bytes())} is on within 30 seconds")
-        else:
-            print(told(report(ports, options.name)))
+        with chosen(options) as home:
+            print(told(report(home.open(options.tenant), options.name)))
     except (ValueError, LookupError) as error:
         raise SystemExit(str(error)) from None
-    finally:
-        home.close()
-
-
-def put(ports: Ports, document: bytes) -> str:
-    """Store an experiment and return its name. Raises ValueError if it is invalid."""
-    try:
-        experiment = Experiment.model_validate(orjson.loads(document))
-    except ValidationError as error:
-        raise ValueError(f"not an experiment: {error}") from None
-    item = experiment.model_dump(mode="json")
-    ports.records.put(Table.SETTINGS, "experiments", experiment.name, item)
-    return experiment.name
 
 
 def report(ports: Ports, name: str) -> Trial:
@@ -72,11 +51,8 @@ def told(trial: Trial) -> str:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("name", nargs="?", help="name of the experiment to report")
-    what.add_argument("--put", type=Path, metavar="FILE", help="a JSON file with an experiment")
-    parser.add_argument("--state", type=Path, default=Path(".state"), help="the state folder")
-    parser.add_argument("--tenant", default="default")
+    parser.add_argument("name", help="name of the experiment")
+    add_options(parser)
     return parser.parse_args(arguments)
 
 

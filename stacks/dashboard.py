@@ -60,7 +60,7 @@ def _recommender(m: Metrics) -> list[cloudwatch.IWidget]:
 
 
 def _bundles(m: Metrics) -> list[cloudwatch.IWidget]:
-    polled = ("OverlayLate", "OverlayFailed", "BundleRefused", "SettingRefused")
+    polled = ("OverlayLate", "OverlayFailed", "BundleRefused", "SettingRefused", "CountersRefused")
     return [
         _graph(
             "Ages, s",

@@ -25,6 +25,7 @@ EMITTED: dict[str, tuple[str, tuple[str, ...]] | None] = {
     "OverlayFailed": None,
     "BundleRefused": None,
     "SettingRefused": None,
+    "CountersRefused": None,
     "ExposureLost": None,
     "CacheError": ("operation", _CACHE),
     "CacheSkipped": ("operation", _CACHE),

@@ -6,14 +6,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import orjson
 
-from vireo.catalogue.counters import BUCKET, COUNTS
+from vireo.catalogue.counters import BUCKET, CELLS, key, unpack
+from vireo.catalogue.places import FIRST
 from vireo.events.models import EventRow
 from vireo.ports import Arrival, Records, Table
 from vireo.viewers import rows
-from vireo.viewers.viewer import Event, EventType, Viewer, apply, is_positive
+from vireo.viewers.viewer import EventType, Viewer, apply, is_positive
 
 
 def payload(row: dict[str, Any]) -> bytes:
@@ -53,38 +53,50 @@ def told(viewer: Viewer) -> dict[str, Any]:
     }
 
 
-def counts(events: Iterable[tuple[Arrival, EventRow]]) -> Counter[tuple[int, int, bytes, str]]:
-    """By bucket, video, country and what is counted."""
-    found: Counter[tuple[int, int, bytes, str]] = Counter()
+Cell = tuple[int, int, bytes, Any]
+
+
+def counts(events: Iterable[tuple[Arrival, EventRow]]) -> Counter[Cell]:
+    """By bucket, video, country and what is counted; an event that came first is the view."""
+    found: Counter[Cell] = Counter()
+    viewed = set()
     for arrival, row in events:
-        event = row.happened()
+        event, place = row.happened(), _group(row.position)
         pair = int(arrival.arrived // BUCKET), event.video, (row.country or "").encode()
-        for name, yes in zip(COUNTS, _told(event), strict=True):
-            found[*pair, name] += yes
-    return +found
+        if (name := _KINDS.get(event.type)) is not None:
+            found[*pair, (name, place) if name == "impressions" else name] += 1
+        if is_positive(event) and (row.user_id, event.video) not in viewed:
+            viewed.add((row.user_id, event.video))
+            found[*pair, ("views", place)] += 1
+    return found
 
 
-def _told(event: Event) -> Sequence[bool]:
-    kind = event.type
-    return (
-        is_positive(event),
-        kind is EventType.WATCH,
-        kind in {EventType.LIKE, EventType.COMMENT, EventType.SHARE},
-        kind is EventType.IMPRESSION,
-        kind is EventType.CLICK,
-    )
+_KINDS = {
+    EventType.WATCH: "watches",
+    EventType.LIKE: "likes",
+    EventType.COMMENT: "likes",
+    EventType.SHARE: "likes",
+    EventType.IMPRESSION: "impressions",
+    EventType.CLICK: "clicks",
+}
 
 
-def stored_counts(records: Records, buckets: Iterable[int]) -> Counter[tuple[int, int, bytes, str]]:
+def _group(place: int | None) -> int:
+    if place is None:
+        return len(FIRST)
+    return max(j for j, first in enumerate(FIRST) if place >= first)
+
+
+def stored_counts(records: Records, buckets: Iterable[int]) -> Counter[Cell]:
     """What the counters' records say, row by row."""
-    from vireo.catalogue.counters import DTYPE
-
-    found: Counter[tuple[int, int, bytes, str]] = Counter()
+    found: Counter[Cell] = Counter()
     for bucket in buckets:
-        for record in records.query(Table.OVERLAY, f"counts#{bucket}").records:
-            for row in np.frombuffer(record.item["counts"], DTYPE):
-                for name in COUNTS:
-                    found[bucket, int(row["video"]), bytes(row["country"]), name] += int(row[name])
+        for record in records.query(Table.OVERLAY, key(bucket)).records:
+            for row in unpack(record.item):
+                pair = bucket, int(row["video"]), bytes(row["country"])
+                for cell in CELLS:
+                    name, at = (cell, ...) if isinstance(cell, str) else cell
+                    found[*pair, cell] += int(row[name][at])
     return +found
 
 

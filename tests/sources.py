@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "layers/core/python/vireo"
+
+
+def files() -> Iterator[str]:
+    """Paths of the repository's files, but for what is hidden and what is built."""
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [f for f in folders if f[0] != "." and f not in ("__pycache__", "build")]
+        for name in names:
+            yield (Path(folder) / name).relative_to(ROOT).as_posix()
 
 
 def modules(folder: Path) -> list[Path]:

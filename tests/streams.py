@@ -55,6 +55,7 @@ def stream(
     kind = rng.choice(len(KINDS), n, p=[0.35, 0.15, 0.35, 0.04, 0.02, 0.02, 0.05, 0.02])
     seconds, fraction = rng.integers(0, 240, n) / 4, rng.integers(0, 5, n) / 4
     country = rng.choice(["DE", "US", ""], n)
+    place = rng.integers(-10, 40, n)
     arrives = times + rng.uniform(0, late, n)
     found: list[tuple[float, str, bytes]] = []
     again = rng.uniform(size=n) < repeats
@@ -70,6 +71,8 @@ def stream(
         }
         if row["type"] == "watch" and j % 7:
             row |= {"watch_seconds": float(seconds[j]), "watch_fraction": float(fraction[j])}
+        if place[j] >= 0:
+            row["position"] = int(place[j])
         if country[j]:
             row["country"] = str(country[j])
         found.append((arrives[j], key, payload(row)))

@@ -6,19 +6,19 @@ import importlib
 import importlib.util
 import re
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import orjson
 import pytest
 
 import vireo
-from tests.sources import ROOT
+from tests.sources import PACKAGE, ROOT, files
 from vireo.recommender.features import FEATURES
 from vireo.recommender.video_features import VIDEO_FEATURES
 from vireo.training.run import Run
 from vireo.training.steps import TRAINING
 
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 def test_the_openapi_document_is_that_of_the_routes() -> None:
@@ -43,7 +43,7 @@ def test_named_commands_and_files_exist(path: Path) -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for command in re.findall(r"`make ([a-z0-9-]+)", text):
         assert command in targets, f"make {command}"
-    for script in re.findall(r"\b(scripts/[a-z_]+\.(?:py|sh))", text):
+    for script in re.findall(r"(?<!/)\b(scripts/[a-z_]+\.(?:py|sh))", text):
         assert (ROOT / script).exists(), script
 
 
@@ -72,6 +72,30 @@ def test_the_choice_reads_what_evaluate_writes() -> None:
 def test_feature_names_are_unique() -> None:
     assert len(set(FEATURES)) == len(FEATURES)
     assert set(VIDEO_FEATURES) <= set(FEATURES)
+
+
+def test_the_architecture_names_only_what_is_there() -> None:
+    named = set(re.findall(r"`([\w./-]+/|[\w./-]+\.(?:py|json|sh|md|toml))`", _architecture()))
+    assert len(named) > 40
+    tree = set(files())
+    folders = {f"{parent}/" for path in tree for parent in PurePosixPath(path).parents}
+    missing = {n for n in named if not any(f"/{p}".endswith(f"/{n}") for p in tree | folders)}
+    assert not missing
+
+
+def test_the_architecture_leaves_no_room_out() -> None:
+    table = set(re.findall(r"^\| `([\w/]+/)` \|", _architecture(), re.MULTILINE))
+    packages = {p.parent for p in PACKAGE.rglob("__init__.py")}
+    rooms = {f"{p.relative_to(PACKAGE.parent)}/" for p in packages}
+    rooms |= {f"{path.partition('/')[0]}/" for path in files() if "/" in path}
+    assert table == rooms
+    stacks = {path.removeprefix("stacks/") for path in files() if path.startswith("stacks/")}
+    told = re.findall(r"`(?:stacks/)?(\w+\.py)`", _architecture().partition("## In AWS")[2])
+    assert stacks - {"__init__.py"} <= set(told)
+
+
+def _architecture() -> str:
+    return (ROOT / "docs" / "architecture.md").read_text()
 
 
 def _machine() -> str:

@@ -244,9 +244,10 @@ def test_exposures_are_no_viewer_s_doing(ports: Ports) -> None:
 
 def test_counters_are_bounded_and_keep_the_most_active() -> None:
     rng = np.random.default_rng(1)
-    changes = {(int(v), b""): [int(c), 0, 0, 0, 0] for v, c in enumerate(rng.permutation(5000))}
+    none = [0] * (len(counters.CELLS) - 1)
+    changes = {(int(v), b""): [int(c), *none] for v, c in enumerate(rng.permutation(5000))}
     kept = counters.bounded(counters.rows(changes), 100)
-    assert sorted(kept["positives"].tolist()) == list(range(4900, 5000))
+    assert sorted(kept["watches"].tolist()) == list(range(4900, 5000))
     assert kept["video"].tolist() == sorted(kept["video"].tolist())
 
 

@@ -84,7 +84,7 @@ def full() -> Viewer:
 
 
 def test_a_record_stays_small_and_an_event_s_cost_flat(ports: Ports) -> None:
-    """An event reads and writes a few KB of 105; every 64th writes all of them."""
+    """An event reads and writes a few KB of 113; every 64th writes all of them."""
     ports.records.write(whole("anna", full()))
     Tracking(ports).follow([one(j + 1) for j in range(500)])
     Tracking(ports).follow([one(j + 501) for j in range(500)])
@@ -93,13 +93,13 @@ def test_a_record_stays_small_and_an_event_s_cost_flat(ports: Ports) -> None:
         weighed = Weighed(ports.records)
         # Counters of videos are another record, and none of this.
         advance(weighed, Events(weighed), "anna", [change(one(j + 1))], pytest.fail)  # type: ignore[arg-type]
-        assert max(weighed.written[:1]) < 4_000
+        assert max(weighed.written[:1]) < 4_600
         if len(weighed.written) == 1:
-            assert sum(weighed.read) < 21_000
+            assert sum(weighed.read) < 29_500
         else:
             whole_past.append(sum(weighed.written))
     assert len(whole_past) == 4
-    assert max(whole_past) < 110_000
+    assert max(whole_past) < 118_000
     assert stored(ports).watches == 10**6 + 1000 + 4 * SETTLE
 
 

@@ -255,7 +255,7 @@ def test_counters_count_what_was_before() -> None:
     for until in (-1.0, 0.0, 500.0, float(a.time[200]), 1e9):
         got = counters(a, until)
         for name, kind in (
-            ("views", "watch"),
+            ("watches", "watch"),
             ("likes", "like"),
             ("comments", "comment"),
             ("shares", "share"),
@@ -284,7 +284,7 @@ def test_counters_do_not_see_the_future() -> None:
     )
     assert any(
         (getattr(counters(changed, 1e9), n) != getattr(counters(before, 1e9), n)).any()
-        for n in ("views", "clicks")
+        for n in ("watches", "clicks")
     )
     for name, value in vars(now).items():
         np.testing.assert_array_equal(value, getattr(counters(changed, until), name))
@@ -296,7 +296,7 @@ def test_click_rates_are_shrunk_to_the_overall_one() -> None:
     clicks = [event("u1", "v0", t, type="click") for t in range(10)]
     clicks += [event("u1", "v1", t, type="click") for t in range(2)]
     p = prepared(table(*shown, *clicks))
-    rate = counters(p.activity, 1e9, prior=20).click_rate
+    rate = counters(p.activity, 1e9).click_rate
     overall = 12 / 102
     row = [p.log.videos.row(f"v{j}") for j in range(3)]
     assert rate[row[0]] == pytest.approx((10 + 20 * overall) / 120)

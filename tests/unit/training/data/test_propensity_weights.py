@@ -14,12 +14,13 @@ from scipy.stats import t
 
 from tests.biased import Biased, collected
 from tests.planted import QUICK, RETRIEVAL, ring_log
+from vireo.catalogue.places import FIRST, GROUPS, groups
 from vireo.recommender.features import FEATURES
 from vireo.recommender.slate import SOURCES
 from vireo.training.data import requests as protocols
 from vireo.training.data.activity import Activity, with_propensity_weights
 from vireo.training.data.log import Log
-from vireo.training.data.places import MOST, PLACES, TRUST, Shown, entries, propensity_weights
+from vireo.training.data.places import MOST, TRUST, Shown, propensity_weights
 from vireo.training.data.preprocess import from_dataset
 from vireo.training.models import ranker as ranking
 from vireo.training.models import recipe
@@ -51,20 +52,20 @@ def clicks(world: Biased, scores: NDArray[np.float64]) -> float:
 
 
 def test_weights_are_inverse_to_attention_and_bounded() -> None:
-    theta = np.r_[1 / (1.0 + np.arange(PLACES)), 3.0]
-    theta[PLACES - 1] = 1e-6
+    theta = np.r_[1 / (1.0 + np.arange(GROUPS - 1)), 3.0]
+    theta[GROUPS - 2] = 1e-6
     clicked = Shown(*(np.repeat(np.arange(4), [40, 20, 10, 1]) for _ in range(3)))
     weight = propensity_weights(theta, clicked)
     np.testing.assert_allclose(weight[:4] / weight[0], np.array([1, 2, 3, 4]) ** TRUST, rtol=1e-6)
     assert weight[clicked.at].mean() == pytest.approx(1.0)
-    assert weight[:PLACES].max() == MOST
-    assert weight[PLACES] == 1, "of no known place"
-    assert (propensity_weights(np.ones(PLACES + 1), clicked) == 1).all(), "places that are alike"
+    assert weight[:-1].max() == MOST
+    assert weight[-1] == 1, "of no known place"
+    assert (propensity_weights(np.ones(GROUPS), clicked) == 1).all(), "places that are alike"
 
 
 @given(
     st.lists(st.integers(-1, 80), max_size=30),
-    st.lists(st.floats(1e-3, 50), min_size=PLACES + 1, max_size=PLACES + 1),
+    st.lists(st.floats(1e-3, 50), min_size=GROUPS, max_size=GROUPS),
 )
 def test_any_weight_is_positive_and_bounded(places: list[int], theta: list[float]) -> None:
     place = np.array(places, int)
@@ -224,8 +225,8 @@ def test_a_blend_that_is_told_of_places_does_not_trust_what_ordered_them() -> No
     offsets, bucket = np.arange(4_001) * 10, np.zeros(4_000, np.int8)
     raw = fit_blend(scores, best.astype(np.float32), offsets, bucket)[0]
     clicked = Shown(place[best], place[best], place[best])
-    attention = np.r_[1 / (1.0 + np.arange(PLACES)), 1.0]
-    weight = propensity_weights(attention ** (1 / TRUST), clicked)[entries(place)]
+    attention = np.r_[1 / (1.0 + np.array(FIRST)), 1.0]
+    weight = propensity_weights(attention ** (1 / TRUST), clicked)[groups(place)]
     told = fit_blend(scores, best * weight, offsets, bucket)[0]
     assert raw[1] > 0.6
     assert told[1] < 0.05

@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import orjson
 
 from vireo.catalogue import counters
-from vireo.catalogue.counters import COUNTS, PARTS
+from vireo.catalogue.counters import BUCKET, CELLS, HOT, PARTS
+from vireo.catalogue.places import group
 from vireo.events.models import EventRow as Row
 from vireo.events.models import Exposure, Refusal, checked
-from vireo.keys import key_of
+from vireo.events.views import Views
 from vireo.letters import DeadLetters
-from vireo.ports import Arrival, Conflict, Item, Ports, Put, Record, Records, Table, Unavailable
+from vireo.ports import (
+    Arrival,
+    Conflict,
+    Item,
+    Meter,
+    Ports,
+    Put,
+    Record,
+    Records,
+    Table,
+    Unavailable,
+)
 from vireo.projection import Change, Followed, Memory, Poison, advance, follow
 from vireo.viewers import rows
 from vireo.viewers.erasure import erased_at
 from vireo.viewers.viewer import EventType, apply, is_positive
+
+log = logging.getLogger(__name__)
+
+#: Number of buckets in which a viewer has one view of a video.
+WINDOW = int(HOT // BUCKET)
+_CELL = {cell: at for at, cell in enumerate(CELLS)}
+_COUNTED = {
+    EventType.WATCH: "watches",
+    EventType.LIKE: "likes",
+    EventType.COMMENT: "likes",
+    EventType.SHARE: "likes",
+    EventType.CLICK: "clicks",
+}
 
 
 def read(arrival: Arrival) -> Change[Row] | None:
@@ -41,6 +68,15 @@ def read(arrival: Arrival) -> Change[Row] | None:
     return Change(arrival, row.event_id, row)
 
 
+@dataclass(frozen=True)
+class _Told:
+    """An event that counted for its viewer."""
+
+    row: Row
+    video: int  #: its key
+    view: bool  #: it is the viewer's view of the video
+
+
 @dataclass
 class _Known:
     """A viewer's events since the last settlement; see `vireo.viewers.rows`."""
@@ -51,6 +87,8 @@ class _Known:
     settled: int = 0
     version: int = 0  #: of the row ``now``
     past: Record | None = None  #: only if the row ``past`` exists and ``now`` does not
+    views: Views = field(default_factory=partial(Views, WINDOW))
+    bucket: int = 0  #: of the last event
 
 
 @dataclass(frozen=True)
@@ -58,9 +96,16 @@ class Viewers:
     """The projection of events to viewers."""
 
     records: Records
+    #: The states of a batch, by viewer.
+    states: dict[str, _Known] = field(default_factory=dict)
 
     def read(self, key: str) -> tuple[_Known, Memory]:
         """The events since the last settlement. The row ``past`` is not needed to add an event."""
+        state, memory = self._read(key)
+        self.states[key] = state
+        return state, memory
+
+    def _read(self, key: str) -> tuple[_Known, Memory]:
         page = self.records.query(Table.VIEWERS, key, after=rows.PAST)
         found = {record.sort: record for record in page.records}
         now, seen = found.get(rows.NOW), found.get(rows.SEEN)
@@ -70,7 +115,9 @@ class Viewers:
             raise Conflict("a query saw half of a transaction")
         memory = Memory.of(now.item, b"" if seen is None else seen.item["seen"])
         events, erased = bytearray(now.item["events"]), now.item["erased"]
-        return _Known(key, events, erased, rows.settled(now), now.version), memory
+        older = b"" if seen is None else seen.item.get("views", b"")
+        views = Views.of(WINDOW, older, now.item.get("views", b""))
+        return _Known(key, events, erased, rows.settled(now), now.version, views=views), memory
 
     def _first(self, key: str) -> tuple[_Known, Memory]:
         """The state of a viewer without events; they may have been erased, which a note records."""
@@ -83,10 +130,22 @@ class Viewers:
 
     def apply(self, state: _Known, change: Change[Row]) -> _Known:
         """The state with the event appended, unless an erasure covers it."""
-        row = change.what
+        row, event = change.what, change.what.happened()
+        state.bucket = int(change.arrival.arrived // BUCKET)
         if state.erased is None or row.timestamp > state.erased:
-            state.events += rows.pack_event(row.happened())
+            state.events += rows.pack_event(event)
+            if is_positive(event):
+                state.views.add(event.video, row.event_id, state.bucket)
         return state
+
+    def told(self, change: Change[Row]) -> _Told:
+        """The event, which was followed with this batch, and whether it is a view.
+
+        The answer is the same for every delivery of it.
+        """
+        row, event = change.what, change.what.happened()
+        views = self.states[row.user_id].views
+        return _Told(row, event.video, is_positive(event) and views.has(event.video, row.event_id))
 
     def writes(self, state: _Known, memory: Memory) -> Sequence[Put]:
         """The row ``now``; and, when events are settled, the rows ``past`` and ``seen``, too.
@@ -102,12 +161,19 @@ class Viewers:
             state.settled, state.events = state.settled + 1, bytearray()
             settled: Item = {"settled": state.settled}
             item = settled | {"viewer": viewer.pack()}
+            views = state.views.settle(state.bucket)
+            seen = settled | {"seen": memory.settle(), "views": views}
             expect = 0 if past is None else past.version
             beside = [
                 Put(Table.VIEWERS, state.user, rows.PAST, item, expect),
-                Put(Table.VIEWERS, state.user, rows.SEEN, settled | {"seen": memory.settle()}),
+                Put(Table.VIEWERS, state.user, rows.SEEN, seen),
             ]
-        item = {"events": bytes(state.events), "erased": state.erased, "settled": state.settled}
+        item = {
+            "events": bytes(state.events),
+            "erased": state.erased,
+            "settled": state.settled,
+            "views": state.views.packed(),
+        }
         now = item | memory.item()
         return [Put(Table.VIEWERS, state.user, rows.NOW, now, state.version), *beside]
 
@@ -126,31 +192,36 @@ class Videos:
     """The projection of events to the counters of one bucket, shard and part of the videos."""
 
     records: Records
+    meter: Meter
     bucket: int
     shard: str
     part: int
 
     def read(self, key: str) -> tuple[_Tally, Memory]:
-        """The counts so far."""
+        """The counts so far; none of a record that cannot be read, which is a metric."""
         found = self.records.get(*counters.place(self.bucket, self.shard, self.part))
-        item, version = (None, 0) if found is None else (found.item, found.version)
-        return _Tally(counters.unpack(item), version), Memory.of(item)
+        if found is None:
+            return _Tally(counters.empty(), 0), Memory()
+        try:
+            table = counters.unpack(found.item)
+        except ValueError:
+            log.exception("the hot counters of %s, %s, begin anew", found.key, found.sort)
+            self.meter.count("CountersRefused")
+            table = counters.empty()
+        return _Tally(table, found.version), Memory.of(found.item)
 
-    def apply(self, state: _Tally, change: Change[Row]) -> _Tally:
+    def apply(self, state: _Tally, change: Change[_Told]) -> _Tally:
         """The counts with the event added."""
-        row = change.what
-        event = row.happened()
-        pair = event.video, (row.country or "").encode()
-        told = (
-            is_positive(event),
-            row.type is EventType.WATCH,
-            row.type in (EventType.LIKE, EventType.COMMENT, EventType.SHARE),
-            row.type is EventType.IMPRESSION,
-            row.type is EventType.CLICK,
-        )
-        counts = state.changes.setdefault(pair, [0] * len(COUNTS))
-        for j, yes in enumerate(told):
-            counts[j] += yes
+        row = change.what.row
+        pair = change.what.video, (row.country or "").encode()
+        counts = state.changes.setdefault(pair, [0] * len(CELLS))
+        place = group(row.position)
+        if row.type is EventType.IMPRESSION:
+            counts[_CELL["impressions", place]] += 1
+        elif row.type in _COUNTED:
+            counts[_CELL[_COUNTED[row.type]]] += 1
+        if change.what.view:
+            counts[_CELL["views", place]] += 1
         return state
 
     def writes(self, state: _Tally, memory: Memory) -> Sequence[Put]:
@@ -182,23 +253,24 @@ class Tracking:
         done = follow(batch, viewers, read, records=self._records, letters=self._letters)
         failed = done.failed
         try:
-            self._count(done.counted)
+            self._count([Change(c.arrival, None, viewers.told(c)) for c in done.counted])
         except Unavailable:
             failed = batch[0].position
         self._tell(batch, done, failed)
         return failed
 
-    def _count(self, changes: Sequence[Change[Row]]) -> None:
-        """Count the events that counted for their viewer; `vireo.projection` explains it."""
-        parts: dict[Videos, list[Change[Row]]] = {}
+    def _count(self, changes: Sequence[Change[_Told]]) -> None:
+        """Count the events that counted for their viewer; `vireo.projection` explains it.
+
+        They have no identity here: repeats were removed with the viewer's state.
+        """
+        parts: dict[tuple[int, str, int], list[Change[_Told]]] = {}
         for change in changes:
-            bucket = int(change.arrival.arrived // counters.BUCKET)
-            part = key_of(change.what.video_id) % PARTS
-            # Without an identity: repeats were removed with the viewer's state.
-            counted = Change(change.arrival, None, change.what)
-            projection = Videos(self._records, bucket, change.arrival.shard, part)
-            parts.setdefault(projection, []).append(counted)
-        for projection, counted_here in parts.items():
+            part = change.what.video % PARTS
+            where = int(change.arrival.arrived // BUCKET), change.arrival.shard, part
+            parts.setdefault(where, []).append(change)
+        for where, counted_here in parts.items():
+            projection = Videos(self._records, self._meter, *where)
             advance(self._records, projection, "", counted_here, self._letters.bury)
 
     def _tell(self, batch: Sequence[Arrival], done: Followed[Row], failed: int | None) -> None:

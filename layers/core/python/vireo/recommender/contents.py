@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vireo.bundles.files import Bundle
 from vireo.bundles.manifest import MANIFEST, BundleRefused, Manifest
 from vireo.catalogue.columns import Columns, Vocabulary
+from vireo.catalogue.places import GROUPS
 from vireo.text import EMBEDDER_ID
 from vireo.vectors import build_index
 
@@ -81,6 +82,9 @@ class ModelBundle(Bundle):
         for name in PER_VIDEO:
             if name in self.arrays and len(self.arrays[name]) != n:
                 raise BundleRefused(f"{name}.npy", f"{len(self.arrays[name])} rows, expected {n}")
+        for name in ("scale/propensity", "scale/weight"):
+            if name in self.arrays and len(self.arrays[name]) != GROUPS:
+                raise BundleRefused(f"{name}.npy", f"another number of groups than {GROUPS}")
         for name in ("neighbours/indptr", "successors/indptr"):
             if name in self.arrays and len(self.arrays[name]) != n + 1:
                 raise BundleRefused(f"{name}.npy", "another number of videos")

@@ -12,6 +12,7 @@ from vireo.catalogue.columns import STATUS_CODES
 from vireo.catalogue.models import Status
 from vireo.keys import find
 from vireo.recommender.contents import ModelBundle
+from vireo.recommender.counted import Scale
 from vireo.recommender.neighbours import Neighbours
 from vireo.recommender.tower import ContentTower, UserTower
 from vireo.recommender.trees import Trees
@@ -43,6 +44,8 @@ class Loaded:
         self.successors = _table(bundle, "successors")
         ranker = bundle.group("ranker")
         self.ranker = Trees(ranker) if ranker else None
+        scale = bundle.group("scale")
+        self.scale = Scale.from_arrays(scale) if scale else None
         self.popular: Rows = bundle.arrays["popular"]
         none = np.zeros(0, np.int32)
         self.openers: Rows = bundle.arrays.get("openers", none)

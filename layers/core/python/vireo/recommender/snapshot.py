@@ -135,7 +135,7 @@ class Snapshot:
 
     @cached_property
     def _new_features(self) -> NDArray[np.float32]:
-        return self.hot.filled(self.overlay.features, self._new_columns.keys)
+        return self.hot.filled(self.overlay.features, self._new_columns.keys, self.loaded.scale)
 
     def most_watched(self, country: int) -> Rows:
         """Rows that many watch now: first in the country, then anywhere."""

@@ -15,15 +15,15 @@ Floats = NDArray[np.float32]
 #: Per-video features as of a bundle, and what each says.
 VIDEO_MEANINGS: Mapping[str, str] = {
     "log_duration": "log1p of seconds",
-    "log_views": "log1p of positive events in all",
-    "log_recent": "log1p of positive events lately, in the window that popularity uses",
+    "log_views": "log1p of views in all (first positive events of a viewer, weighed)",
+    "log_recent": "log1p of views lately, in the window that popularity uses",
     "trend": "log of recent views per day over those of all time",
     "popularity_rank": "0 (the least) to 1 (the most) by recent views",
     "like_rate": "likes, comments and shares per watch, shrunk",
-    "ctr": "clicks or watches per impression, shrunk",
+    "ctr": "clicks per impression by its propensity, shrunk",
     "completion": "mean fraction watched",
     "opener": "log of how often it follows a long pause",
-    "channel_views": "log1p of positive events of the channel",
+    "channel_views": "log1p of views of the channel",
 }
 #: The columns of a bundle's ``features`` array.
 VIDEO_FEATURES = tuple(VIDEO_MEANINGS)

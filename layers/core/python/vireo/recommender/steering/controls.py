@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from vireo.ports import Item, Records, Table, walk
+from vireo.ports import Item, Missing, Records, Table, walk
 from vireo.recommender.steering.campaigns import Campaign
 from vireo.recommender.steering.experiments import Experiment, assignments, tuned
 from vireo.recommender.steering.tuning import Tuning
 
 M = TypeVar("M", bound=BaseModel)
+#: The model of each kind, and its field that is the sort key of its row; "" where there is but one.
+KINDS: Mapping[str, tuple[type[BaseModel], str]] = {
+    "tuning": (Tuning, ""),
+    "experiments": (Experiment, "name"),
+    "campaigns": (Campaign, "campaign_id"),
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,23 @@ def read(records: Records) -> Controls:
 def rows(records: Records, key: str) -> Iterator[tuple[str, Item]]:
     """Names and items of the rows of SETTINGS under a key, valid or not."""
     return ((r.sort, r.item) for r in walk(records, Table.SETTINGS, key))
+
+
+def put(records: Records, kind: str, given: Any) -> str:
+    """Set a control of a kind of `KINDS`; returns its name. Raises ValidationError."""
+    model, field_of_name = KINDS[kind]
+    control = model.model_validate(given)
+    name = str(getattr(control, field_of_name)) if field_of_name else ""
+    item = control.model_dump(mode="json", exclude_unset=True)
+    records.put(Table.SETTINGS, kind, name, item)
+    return name
+
+
+def remove(records: Records, kind: str, name: str) -> None:
+    """Remove a control, also one that is not valid. Raises `vireo.ports.Missing`."""
+    if records.get(Table.SETTINGS, kind, name) is None:
+        raise Missing(f"there is no {name or kind} among {kind}")
+    records.delete(Table.SETTINGS, kind, name)
 
 
 def _valid(model: type[M], item: dict[str, Any], name: str, problems: list[str]) -> M | None:

@@ -8,9 +8,11 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from vireo.catalogue.places import groups
+from vireo.recommender.counted import click_rate
 from vireo.training.data.event_table import TYPES
 from vireo.training.data.log import Log
-from vireo.training.data.places import Shown, entries, propensities, propensity_weights
+from vireo.training.data.places import Shown, propensities, propensity_weights
 
 _CODE = {name: code for code, name in enumerate(TYPES)}
 
@@ -37,7 +39,7 @@ class Activity:
 class Counters:
     """Counts by video before a moment: arrays [n_videos]."""
 
-    views: NDArray[np.int64]  #: watches of any length
+    watches: NDArray[np.int64]  #: of any length
     likes: NDArray[np.int64]
     comments: NDArray[np.int64]
     shares: NDArray[np.int64]
@@ -45,58 +47,52 @@ class Counters:
     clicks: NDArray[np.int64]
     skips: NDArray[np.int64]
     dislikes: NDArray[np.int64]
-    #: Clicks per impression of average propensity, shrunk towards all videos' rate; NaN while
-    #: there is no impression.
-    click_rate: NDArray[np.float32]
+    #: Impressions, each by its propensity: for its place and its viewer's taste.
+    examined: NDArray[np.float64]
+    #: Propensity of an impression by group of places, and the propensity weight of a positive
+    #: event: [GROUPS] each.
+    propensity: NDArray[np.float64]
+    propensity_weight: NDArray[np.float32]
+
+    @property
+    def click_rate(self) -> NDArray[np.float64]:
+        """Clicks per examined impression, shrunk; NaN while there is no impression."""
+        shown = float(self.examined.sum())
+        overall = min(1.0, int(self.clicks.sum()) / shown) if shown else np.nan
+        return click_rate(self.clicks.astype(float), self.examined, overall)
 
 
 def counters(
-    activity: Activity,
-    until: float,
-    *,
-    kinds: NDArray[np.integer] | None = None,
-    prior: float = 20.0,
+    activity: Activity, until: float, *, kinds: NDArray[np.integer] | None = None
 ) -> Counters:
     """Counters from the events with time < ``until`` (unix seconds) and from no other.
 
-    The click rate is clicks over expected clicks (Zhang and Jones, WWW 2007): an impression counts
-    by its propensity, for its place and for its viewer's taste (`places.propensities`).
-
     Args:
+        activity: all of it.
+        until: the moment.
         kinds: of every video, its category; without, all videos are of one.
-        prior: a video's click rate is that of its own impressions and of so many average ones:
-            the posterior mean of a beta-binomial with the overall rate as prior mean.
     """
     seen = int(np.searchsorted(activity.time, until, side="left"))
     cells = activity.type[:seen].astype(np.int64) * activity.n_videos + activity.video[:seen]
     counts = np.bincount(cells, minlength=len(TYPES) * activity.n_videos)
     by_type = counts.reshape(len(TYPES), activity.n_videos)
-    impressions, clicks = by_type[_CODE["impression"]], by_type[_CODE["click"]]
-    shown = int(impressions.sum())
-    # Clicks without logged impressions happen (samples of impressions): a rate stays within 0–1.
-    overall = min(1.0, int(clicks.sum()) / shown) if shown else np.nan
     if kinds is None:
         kinds = np.zeros(activity.n_videos, np.int64)
-    expected = np.maximum(_expected(activity, seen, kinds), clicks)
-    rate = (clicks + prior * overall) / (expected + prior)
+    shown, clicked = (_shown(activity, seen, kinds, name) for name in ("impression", "click"))
+    propensity, theta = propensities(shown, clicked)
     return Counters(
-        views=by_type[_CODE["watch"]],
+        watches=by_type[_CODE["watch"]],
         likes=by_type[_CODE["like"]],
         comments=by_type[_CODE["comment"]],
         shares=by_type[_CODE["share"]],
-        impressions=impressions,
-        clicks=clicks,
+        impressions=by_type[_CODE["impression"]],
+        clicks=by_type[_CODE["click"]],
         skips=by_type[_CODE["skip"]],
         dislikes=by_type[_CODE["dislike"]],
-        click_rate=rate.astype(np.float32),
+        examined=np.bincount(shown.video, propensity, activity.n_videos).astype(np.float64),
+        propensity=theta,
+        propensity_weight=propensity_weights(theta, clicked),
     )
-
-
-def _expected(activity: Activity, seen: int, kinds: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Impressions by video among the first ``seen`` events, each by its propensity."""
-    shown = _shown(activity, seen, kinds, "impression")
-    propensity, _ = propensities(shown, _shown(activity, seen, kinds, "click"))
-    return np.asarray(np.bincount(shown.video, propensity, activity.n_videos), np.float64)
 
 
 def _shown(activity: Activity, seen: int, kinds: NDArray[np.integer], name: str) -> Shown:
@@ -119,7 +115,7 @@ def with_propensity_weights(log: Log, activity: Activity | None, until: float) -
         _shown(activity, seen, log.videos.category, name) for name in ("impression", "click")
     )
     _, attention = propensities(shown, clicked)
-    weight = propensity_weights(attention, clicked)[entries(log.place)]
+    weight = propensity_weights(attention, clicked)[groups(log.place)]
     return replace(log, propensity_weight=weight)
 
 

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-#: Places from this one on are looked at equally, as little is known of each; the last entry is of
-#: impressions without a place.
-PLACES = 50
+from vireo.catalogue.places import GROUPS, groups
+
 #: A place, and a viewer's taste, are judged by their own clicks and by so many of the average one
 #: (a gamma prior around 1), so that few clicks leave rates as they are.
 PLACE_PRIOR, TASTE_PRIOR = 10.0, 1.0
@@ -41,35 +40,30 @@ class Shown:
 
     @property
     def at(self) -> Rows:
-        """See `entries`: [n]."""
-        return entries(self.place)
-
-
-def entries(place: Rows) -> Rows:
-    """The entry of every place in an array of [PLACES + 1]."""
-    return np.where(place < 0, PLACES, np.minimum(place, PLACES - 1))
+        """The groups of the places: [n]."""
+        return groups(self.place)
 
 
 def propensities(shown: Shown, clicked: Shown) -> tuple[Floats, Floats]:
     """The propensity of an impression: its clicks relative to the average, by place and viewer.
 
-    The clicks on video v at place k by viewers with taste u are E c = n · θ_k · ρ_u · γ_v. Each
+    The clicks on video v in places k by viewers with taste u are E c = n · θ_k · ρ_u · γ_v. Each
     factor in turn is its clicks divided by the clicks that the other factors predict: maximum
     likelihood for Poisson counts, which only assumes this mean. Many videos with few impressions do
     not bias it (Hausman, Hall and Griliches, Econometrica 1984).
 
     Returns:
         the propensity of every impression, float64 [n] with a mean of 1; and θ, float64
-        [PLACES + 1], with a mean of 1 over impressions. All 1 without clicks or impressions.
+        [GROUPS], with a mean of 1 over impressions. All 1 without clicks or impressions.
     """
-    n, theta = len(shown.video), np.ones(PLACES + 1)
+    n, theta = len(shown.video), np.ones(GROUPS)
     if not n or not len(clicked.video):
         return np.ones(n), theta
     videos = int(max(shown.video.max(), clicked.video.max())) + 1
     tastes = int(max(shown.taste.max(), clicked.taste.max())) + 1
     at, rho = shown.at, np.ones(tastes)
     by_video = np.bincount(clicked.video, minlength=videos)
-    by_place = np.bincount(clicked.at, minlength=PLACES + 1)
+    by_place = np.bincount(clicked.at, minlength=GROUPS)
     by_taste = np.bincount(clicked.taste, minlength=tastes)
     for _ in range(_ROUNDS):
         expected = np.bincount(shown.video, theta[at] * rho[shown.taste], videos)
@@ -85,14 +79,14 @@ def propensities(shown: Shown, clicked: Shown) -> tuple[Floats, Floats]:
 
 
 def propensity_weights(theta: Floats, clicked: Shown) -> NDArray[np.float32]:
-    """Weights of positive events that correct for their place: float32 [PLACES + 1].
+    """Weights of positive events that correct for their place: float32 [GROUPS].
 
     Inverse propensities (Joachims, Swaminathan and Schnabel, WSDM 2017), tempered: θ^-`TRUST`,
     clipped at `MOST`, and normalised before clipping to a mean of 1 over the clicks. Events without
     a known place have the weight 1.
     """
-    counts = np.bincount(clicked.at, minlength=PLACES + 1)[:PLACES]
-    weight = theta[:PLACES] ** -TRUST
+    counts = np.bincount(clicked.at, minlength=GROUPS)[:-1]
+    weight = theta[:-1] ** -TRUST
     if counts.any():
         for _ in range(2):  # what is cut off is spread over the others
             weight = np.minimum(weight * (counts.sum() / (counts @ weight)), MOST)

@@ -89,11 +89,11 @@ class RecipeConfig:
         Raises:
             ValueError: there is no such setting.
         """
-        nested = {name: settings[name] or {} for name in _CHOSEN_BY_LOG if name in settings}
+        nested = {name: settings[name] or {} for name in CHOSEN_BY_LOG if name in settings}
         plain = {name: value for name, value in settings.items() if name not in nested}
         _refuse_unknown(plain, cls, "", hidden={"overrides"})
         for name, of_it in nested.items():
-            _refuse_unknown(of_it, _CHOSEN_BY_LOG[name], f"{name}.")
+            _refuse_unknown(of_it, CHOSEN_BY_LOG[name], f"{name}.")
         return cls(**plain, overrides=nested)
 
 
@@ -274,7 +274,7 @@ def ranker_arrays(ranker: Ranker) -> dict[str, NDArray[Any]]:
     }
 
 
-_CHOSEN_BY_LOG: Mapping[str, type[Any]] = {
+CHOSEN_BY_LOG: Mapping[str, type[Any]] = {
     "tower": TowerConfig,
     "neighbours": NeighboursConfig,
     "ranker": RankerConfig,
