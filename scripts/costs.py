@@ -14,6 +14,7 @@ import json
 import math
 import sys
 import tempfile
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -48,47 +49,12 @@ class Price:
     seen: bool = True  #: quoted by a public page; otherwise not looked up
 
 
-#: Prices in `REGION`, on demand. They change: look them up before relying on a figure.
+#: By the name of an entry; see the file.
 PRICES = {
-    "Lambda, ARM": Price(1.33334e-5, "GB-second"),
-    "Lambda calls": Price(0.20, "million"),
-    "Lambda snapshots, kept": Price(1.5046e-6, "GB-second"),
-    "Lambda snapshots, restored": Price(1.397998e-4, "GB"),
-    "API Gateway": Price(3.50, "million calls"),
-    "WAF, list": Price(5.00, "month"),
-    "WAF, rule": Price(1.00, "month"),
-    "WAF, requests": Price(0.60, "million"),
-    "Cognito, client": Price(6.00, "month"),
-    "Cognito, token": Price(2.25e-3, "token"),
-    "DynamoDB, reads on demand": Price(0.125, "million units"),
-    "DynamoDB, writes on demand": Price(0.625, "million units"),
-    "DynamoDB, read capacity": Price(1.3e-4, "unit-hour"),
-    "DynamoDB, write capacity": Price(6.5e-4, "unit-hour"),
-    "DynamoDB, storage": Price(0.25, "GB", seen=False),
-    "DynamoDB, recovery": Price(0.20, "GB", seen=False),
-    "Kinesis, stream": Price(0.04, "hour", seen=False),
-    "Kinesis, written": Price(0.08, "GB", seen=False),
-    "Kinesis, read": Price(0.04, "GB", seen=False),
-    "Kinesis, kept": Price(0.10, "GB-month", seen=False),
-    "Kinesis, shard": Price(0.015, "hour"),
-    "Kinesis, shard kept seven days": Price(0.02, "hour", seen=False),
-    "Kinesis, shard written": Price(0.014, "million units", seen=False),
-    "Firehose": Price(0.029, "GB", seen=False),
-    "Firehose, Parquet": Price(0.018, "GB", seen=False),
-    "Firehose, partitions": Price(0.02, "GB", seen=False),
-    "S3": Price(0.023, "GB-month", seen=False),
-    "Cache, cache.t3.small": Price(0.0272, "node-hour", seen=False),
-    "Cache, cache.r6g.large": Price(0.1648, "node-hour", seen=False),
-    "NAT gateway": Price(0.045, "hour"),
-    "VPC endpoint": Price(0.01, "zone-hour"),
-    "VPC endpoint, data": Price(0.01, "GB"),
-    "Metric": Price(0.30, "month"),
-    "Alarm": Price(0.10, "metric-month"),
-    "Dashboard": Price(3.00, "month"),
-    "Logs": Price(0.50, "GB"),
-    "Traces": Price(5.00, "million", seen=False),
-    "Key": Price(1.00, "month", seen=False),
-    "Data out": Price(0.09, "GB"),
+    name: Price(**price)
+    for name, price in tomllib.loads(
+        (Path(__file__).parent / "prices" / f"{REGION}.toml").read_text(encoding="utf-8")
+    ).items()
 }
 
 

@@ -107,6 +107,21 @@ def test_only_functions_reach_the_cache(clouds: Mapping[str, Templates]) -> None
         ]
 
 
+def test_endpoints_let_nothing_out_of_the_account(clouds: Mapping[str, Templates]) -> None:
+    for cloud in (clouds["staging"], clouds["prod"]):
+        services = []
+        for endpoint in cloud.resources("AWS::EC2::VPCEndpoint"):
+            (statement,) = endpoint.properties["PolicyDocument"]["Statement"]
+            ours = {"Ref": "AWS::AccountId"}
+            assert statement["Condition"] == {
+                "StringEquals": {"aws:PrincipalAccount": ours, "aws:ResourceAccount": ours}
+            }
+            service = statement["Action"].removesuffix(":*")
+            assert service in text(endpoint.properties["ServiceName"])
+            services.append(service)
+        assert sorted(services) == ["dynamodb", "kinesis", "s3"]
+
+
 def kept(resource: Resource) -> bool:
     return bool(
         resource.whole["DeletionPolicy"] == "Retain"
