@@ -1,4 +1,4 @@
-"""Hot counters of videos: what the stream's consumer writes and what snapshots poll.
+"""Hot counters of videos: what the stream's consumer writes and one process of many reads.
 
 Counts lie in buckets of six hours of arrival, each in a few records (by shard of the stream, so
 that one consumer writes a record, and by part of the videos, so that none grows large). They hold
