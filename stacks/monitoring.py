@@ -27,8 +27,8 @@ from stacks.training import TrainingStack
 
 #: A week between runs, and a day for a run to end.
 TRAINED = Duration.days(8)
-#: Three weekly runs without an accepted model. Two weeks are left before notices of the
-#: catalogue's changes since the bundle expire (`vireo.catalogue.updates.KEPT`).
+#: Three weekly runs without an accepted model. Changes of the catalogue are kept for as long as a
+#: bundle needs them, but every process that starts has to read them.
 RENEWED = Duration.days(21)
 
 

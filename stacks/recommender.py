@@ -83,7 +83,7 @@ class RecommenderStack(Stack):
         may, tables = partial(allow, self.recommend), data.tables
         may("dynamodb", "GetItem", "UpdateItem", on=tables[Table.REGISTRY].table_arn)
         may("dynamodb", "GetItem", "Query", "UpdateItem", on=tables[Table.SETTINGS].table_arn)
-        may("dynamodb", "Query", "UpdateItem", on=tables[Table.OVERLAY].table_arn)
+        may("dynamodb", "GetItem", "Query", "UpdateItem", on=tables[Table.OVERLAY].table_arn)
         for table, more in ((Table.VIDEOS, []), (Table.VIEWERS, ["Query"])):
             actions = ["GetItem", *more, "UpdateItem", "DeleteItem"]
             may("dynamodb", *actions, on=tables[table].table_arn)

@@ -97,9 +97,9 @@ class TrainingStack(Stack):
     def _permit(self, data: DataStack) -> None:
         may, tables = partial(allow, self.function), data.tables
         may("dynamodb", "GetItem", "Query", "UpdateItem", on=tables[Table.REGISTRY].table_arn)
-        may("dynamodb", "Query", "UpdateItem", on=tables[Table.VIDEOS].table_arn)
+        may("dynamodb", "GetItem", "Query", "UpdateItem", on=tables[Table.VIDEOS].table_arn)
         may("dynamodb", "Query", "UpdateItem", "DeleteItem", on=tables[Table.VIEWERS].table_arn)
-        may("dynamodb", "UpdateItem", on=tables[Table.OVERLAY].table_arn)
+        may("dynamodb", "GetItem", "UpdateItem", on=tables[Table.OVERLAY].table_arn)
         may("s3", "ListBucket", on=data.blobs_arn)
         allow_blobs(
             self.function,

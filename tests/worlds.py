@@ -124,6 +124,7 @@ def bundle(
     version: str = "b1",
     without: Sequence[str] = (),
     seed: int = 0,
+    config: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> ModelBundle:
     """A bundle of those videos (300 by default), without the arrays of those prefixes."""
@@ -137,7 +138,7 @@ def bundle(
         vocabulary=VOCABULARY,
         columns=columns,
         arrays=kept,
-        config={},
+        config=config or {},
     )
 
 

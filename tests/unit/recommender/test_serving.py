@@ -14,14 +14,12 @@ import pytest
 from tests.worlds import NOW, bundle, catalogue, video
 from vireo.bundles import files as bundles
 from vireo.bundles import pointer
-from vireo.catalogue import updates
-from vireo.catalogue.models import Status, VideoBody
+from vireo.catalogue.models import VideoBody
 from vireo.catalogue.store import Catalogue, UnknownVideo
-from vireo.catalogue.updates import Updates
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import home
 from vireo.homes.meter import LocalMeter
-from vireo.ports import Ports, Record, Table, Unavailable
+from vireo.ports import Ports, Table, Unavailable
 from vireo.recommender import serving
 from vireo.recommender.serving import NoModel, Serving
 from vireo.vectors import has
@@ -291,46 +289,6 @@ def test_settings_are_followed(ports: Ports, clock: MovableClock, meter: LocalMe
     clock.advance(serving.EVERY)
     assert serves.view()[0].controls.tuning.popularity_only
     assert meter.total("SettingRefused") == 1
-
-
-def test_changes_may_come_twice_and_out_of_order(ports: Ports) -> None:
-    newer, older = video(1, title="new"), video(1, title="old")
-    rows = [
-        updates.entry(v.model_dump(mode="json"), at) for v, at in ((newer, NOW), (older, NOW - 9))
-    ]
-    for row in rows:
-        ports.records.write([row])
-    seen = Updates(ports.records, NOW - 100)
-    for row in rows:
-        seen._take(Record(row.key, row.sort, row.item, 1))
-    assert seen.videos["v1"].title == "new"
-    news = seen.news
-    seen.poll(NOW + 1)
-    seen.poll(NOW + 2)
-    assert seen.news == news
-    assert seen.videos["v1"].title == "new"
-
-
-def test_the_last_of_two_changes_in_one_millisecond_counts(ports: Ports) -> None:
-    store = Catalogue(ports)
-    body = VideoBody.model_validate(video(1).model_dump(exclude={"video_id"}))
-    store.put("v1", body)
-    seen = Updates(ports.records, NOW - 10)
-    seen.poll(NOW)
-    store.delete("v1")  # the clock stands still
-    seen.poll(NOW)
-    assert seen.videos["v1"].status is Status.DELETED
-
-
-def test_a_batch_is_stored_whole(ports: Ports) -> None:
-    store = Catalogue(ports)
-    many = catalogue(120)
-    assert store.put_all(many) == 120
-    assert [store.get(v.video_id) for v in many] == many
-    seen = Updates(ports.records, NOW - 10)
-    seen.poll(NOW)
-    assert seen.videos == {v.video_id: v for v in many}
-    assert seen.texts.keys() == seen.videos.keys()
 
 
 def test_a_process_that_is_made_for_a_bundle_does_not_follow_the_pointer(

@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from vireo.catalogue import updates
 from vireo.catalogue.store import Catalogue
-from vireo.catalogue.updates import Updates
+from vireo.catalogue.updates import Mark, Updates
 from vireo.homes.local import LocalHome
 from vireo.jobs.lines import DatasetError
 from vireo.keys import key_of
-from vireo.ports import Ports, Table
+from vireo.ports import Ports, Table, walk
 from vireo.recommender.users import Viewers
 from vireo.training import generator
 from vireo.training.data import collected, preprocess
@@ -150,13 +151,9 @@ def test_the_catalogue_is_sharded_and_in_the_overlay(data: Dataset, ports: Ports
     one = data.videos[0]
     record = ports.records.get(Table.VIDEOS, f"s{key_of(one.video_id) % 64:02d}", one.video_id)
     assert record is not None
-    now = ports.clock.now()
-    changes = [
-        r.sort.split("#")[1]
-        for hour in (int(now // 3600) - 1, int(now // 3600))
-        for r in ports.records.query(Table.OVERLAY, str(hour)).records
-    ]
-    assert sorted(changes) == [v.video_id for v in data.videos]
+    head, *changes = walk(ports.records, Table.OVERLAY, updates.KEY)
+    assert sorted(r.item["video_id"] for r in changes) == [v.video_id for v in data.videos]
+    assert head.item["number"] == len(changes)
 
 
 def test_what_is_put_in_is_what_serving_reads(data: Dataset, ports: Ports) -> None:
@@ -168,7 +165,7 @@ def test_what_is_put_in_is_what_serving_reads(data: Dataset, ports: Ports) -> No
     assert read.pack() == viewers[name].pack()
     assert read.profile == data.users[name]
     assert Catalogue(ports).get(data.videos[5].video_id) == data.videos[5]
-    news = Updates(ports.records, since=ports.clock.now() - 60)
+    news = Updates(ports.records, Mark())
     news.poll(ports.clock.now())
     assert len(news.videos) == len(news.texts) == len(data.videos)
 

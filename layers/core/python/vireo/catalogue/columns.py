@@ -99,7 +99,7 @@ def country_bits(video: Video, vocabulary: Vocabulary) -> NDArray[np.uint8]:
     """A bit set of the country codes that may see a video; bit 0 stands for all unknown countries.
 
     An allow list admits only the countries that it names, so an unknown country is refused. A block
-    list admits all others.
+    list admits all others, but unknown ones only if every country that it names is known.
     """
     allowed = np.zeros(-(-vocabulary.size("countries") // 8) * 8, np.uint8)
     if video.countries_allowed is not None:
@@ -109,8 +109,7 @@ def country_bits(video: Video, vocabulary: Vocabulary) -> NDArray[np.uint8]:
     else:
         allowed[:] = 1
     for country in video.countries_blocked:
-        if code := vocabulary.code("countries", country):
-            allowed[code] = 0
+        allowed[vocabulary.code("countries", country)] = 0
     return np.packbits(allowed, bitorder="little")
 
 

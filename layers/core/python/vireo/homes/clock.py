@@ -38,3 +38,7 @@ class MovableClock:
             raise ValueError("time does not go back")
         self._now += seconds
         self._monotonic += seconds
+
+    def jump(self, seconds: float) -> None:
+        """Move the time of day alone: a correction, or a restore from a snapshot of the process."""
+        self._now += seconds

@@ -13,9 +13,12 @@ from vireo.bundles.files import Bundle
 from vireo.bundles.manifest import MANIFEST, BundleRefused, Manifest
 from vireo.catalogue.columns import Columns, Vocabulary
 from vireo.catalogue.places import GROUPS
+from vireo.catalogue.updates import Mark
 from vireo.text import EMBEDDER_ID
 from vireo.vectors import build_index
 
+#: The entry of a manifest's config that says which change of the catalogue is the last included.
+CHANGES = "changes"
 #: Arrays that every bundle must have.
 NEEDED = (*(f"columns/{f.name}" for f in fields(Columns)), "features", "popular")
 #: Arrays with a row for every video; optional ones are checked if present.
@@ -68,6 +71,12 @@ class ModelBundle(Bundle):
     def columns(self) -> Columns:
         """The videos of this bundle."""
         return Columns(**{f.name: self.arrays[f"columns/{f.name}"] for f in fields(Columns)})
+
+    @property
+    def changes(self) -> Mark | None:
+        """The last change of the catalogue that is included; None: made before they had numbers."""
+        found = self.config.get(CHANGES)
+        return None if found is None else Mark(*found)
 
     def check(self) -> None:
         """Raise `BundleRefused` for another embedder, a missing array or a wrong length."""

@@ -17,6 +17,7 @@ from vireo.ports import Ports, Unavailable
 from vireo.recommender import listings
 from vireo.recommender.candidates import Candidates
 from vireo.recommender.filtering import Filtering
+from vireo.recommender.loaded import PUBLIC
 from vireo.recommender.models import (
     Context,
     Item,
@@ -105,7 +106,7 @@ class Recommender:
         """Videos similar to one. Raises `UnknownVideo` and `NoModel`."""
         view, degraded = self._serving.view()
         row = view.snapshot.row(video_id)
-        if row < 0:
+        if row < 0 or view.snapshot.take(np.array([row], np.int32), "status")[0][0] != PUBLIC:
             raise UnknownVideo(video_id)
         request = self._anonymous(view, limit, context, age)
         slate = listings.similar(request, row)

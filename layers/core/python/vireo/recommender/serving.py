@@ -11,9 +11,9 @@ from pathlib import Path
 from vireo.bundles import files
 from vireo.bundles import pointer as pointers
 from vireo.bundles.manifest import BundleRefused
-from vireo.catalogue.updates import Updates
+from vireo.catalogue.updates import ChangesLost, Updates
 from vireo.patience import Patience
-from vireo.ports import Ports, Records, Unavailable
+from vireo.ports import Clock, Ports, Records, Unavailable
 from vireo.recommender.contents import ModelBundle
 from vireo.recommender.hot_record import HotRecord
 from vireo.recommender.loaded import Loaded
@@ -29,10 +29,13 @@ log = logging.getLogger(__name__)
 EVERY, STALE = 10.0, 30.0
 #: Seconds that requests wait for a poll: while the snapshot is fresh, and when it is stale.
 BRIEFLY, AT_MOST = 0.05, 1.0
+#: Seconds until a refused bundle is tried again: while nothing serves, and while another one does.
+AGAIN, LATER = 5.0, 300.0
+NOTHING = "no model has been published"
 
 
 class NoModel(Exception):
-    """There is nothing to serve: no bundle has been published, or none is readable."""
+    """There is nothing to serve: no bundle has been published, or none can be loaded."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,29 @@ class View:
     controls: Controls
     checked: float  #: monotonic seconds; it includes all earlier changes
 
+    def age(self, clock: Clock) -> float:
+        """Seconds since the view's poll, by the clock that says more.
+
+        Monotonic time stands still in a snapshot of a process, and may in a machine that sleeps;
+        the time of day may be set back.
+        """
+        return max(clock.monotonic() - self.checked, clock.now() - self.snapshot.at)
+
+    def slept(self, clock: Clock) -> bool:
+        """True if this process did not run for a while, and had no chance to poll."""
+        awake = clock.monotonic() - self.checked
+        return clock.now() - self.snapshot.at - awake > STALE
+
 
 class _Track:
     """A loaded bundle, with the catalogue changes and the counts since."""
 
     def __init__(self, loaded: Loaded, records: Records) -> None:
         self.loaded = loaded
-        self.updates = Updates(records, loaded.bundle.manifest.watermark)
-        self.hot = HotRecord(records, loaded.bundle)
+        bundle = loaded.bundle
+        self.updates = Updates(records, bundle.changes, bundle.manifest.watermark)
+        self.hot = HotRecord(records, bundle)
+        self.lost = False  #: changes were missing at the last poll
         self._overlay: Overlay | None = None
         self._seen = 0
 
@@ -75,25 +93,33 @@ class Serving:
         self._started = 0.0
         self._view: View | None = None
         self._track: _Track | None = None
-        self._refused: str | None = None
+        self._refused: dict[str, tuple[str, float]] = {}  #: by version: reason, monotonic seconds
+        self._problem = NOTHING
 
     def view(self) -> tuple[View, list[str]]:
         """The view to serve, and the names of its parts that are out of date.
 
         Every `EVERY` seconds one request starts a poll, for which requests wait `BRIEFLY`. A new
-        bundle is loaded in the background, and served once it is ready.
+        bundle is loaded in the background, and served once it is ready. After a restore from a
+        snapshot, or a long sleep, requests wait for a poll as those of a new process do.
 
         Raises:
-            NoModel: there is nothing to serve yet.
+            NoModel: there is nothing to serve, or what has changed meanwhile cannot be read.
         """
-        view = self._view
-        now = self._ports.clock.monotonic()
-        if view is None or now - view.checked >= EVERY:
-            self._wait(self._begin(now), view, now)
+        clock = self._ports.clock
+        # A poll that was under way when the process fell asleep is as old as the view before it.
+        for _ in range(2):
             view = self._view
-        if view is None:
-            raise NoModel("no model has been published")
-        return view, ["overlay"] if now - view.checked > STALE else []
+            if view is not None and view.age(clock) < EVERY:
+                return view, []
+            slept = view is None or view.slept(clock)
+            self._wait(self._begin(clock.monotonic()), None if slept else view)
+            view = self._view
+            if view is None:
+                raise NoModel(self._problem)
+            if not view.slept(clock):
+                return view, ["overlay"] if view.age(clock) > STALE else []
+        raise NoModel(f"the changes since this process slept are not known: {self._problem}")
 
     def _begin(self, now: float) -> Future[None]:
         with self._lock:
@@ -102,11 +128,11 @@ class Serving:
                 self._refreshing = self._patience.start(self._refresh)
             return self._refreshing
 
-    def _wait(self, refreshing: Future[None], view: View | None, now: float) -> None:
-        limit = None
+    def _wait(self, refreshing: Future[None], view: View | None) -> None:
+        clock, limit = self._ports.clock, None
         if view is not None:
-            limit = BRIEFLY if now - view.checked < STALE else AT_MOST
-            limit = max(0.0, limit - (now - self._started))
+            limit = BRIEFLY if view.age(clock) < STALE else AT_MOST
+            limit = max(0.0, limit - (clock.monotonic() - self._started))
         try:
             self._patience.wait(refreshing, limit)
         except Unavailable:
@@ -115,42 +141,91 @@ class Serving:
     def _refresh(self) -> None:
         try:
             if self._track is not None:
-                self._view = self._poll(self._track)
+                self._go_on(self._track)
             self._follow()
-        except Exception:
+        except Exception as error:
             log.exception("the bundle's pointer or overlay could not be read")
+            self._problem = f"{type(error).__name__}: {error}"
             self._ports.meter.count("OverlayFailed")
 
-    def _follow(self) -> None:
-        """Load the wanted bundle, if it is another one; then release the old one."""
-        wanted = self._wanted()
-        served = self._track.loaded.bundle.version if self._track else None
-        if wanted is None or wanted in (served, self._refused):
-            return
+    def _go_on(self, track: _Track) -> None:
+        """Poll for the bundle that serves; let go of it if changes since are lost for good."""
         try:
-            found = files.fetch(self._ports.blobs, wanted, Path(self._ports.scratch), ModelBundle)
-        except BundleRefused:
-            log.exception("bundle %s is refused; %s serves on", wanted, served)
-            self._ports.meter.count("BundleRefused")
-            self._refused = wanted
-            return
-        track = _Track(Loaded(found), self._ports.records)
-        self._view = self._poll(track)
-        self._track = track
-        keep = {wanted, served or wanted}  # the old one may be needed again
-        files.tidy(Path(self._ports.scratch), keep)
+            self._view = self._poll(track)
+            track.lost = False
+        except ChangesLost as lost:
+            # A query is no snapshot: what is missing once may be there the next time.
+            if not track.lost:
+                track.lost = True
+                raise
+            self._refuse(track.loaded.bundle.version, lost)
+            self._view = self._track = None
 
-    def _wanted(self) -> str | None:
-        """The bundle that this process was published for, or else the pointer's."""
+    def _follow(self) -> None:
+        """Load the wanted bundle, if it is another one; then release the old one.
+
+        While nothing serves, the bundle before it will do.
+        """
+        served = self._track.loaded.bundle.version if self._track else None
+        wanted = self._wanted()
+        for version in wanted if served is None else wanted[:1]:
+            if version == served or not self._may_try(version):
+                continue
+            try:
+                found = files.fetch(
+                    self._ports.blobs, version, Path(self._ports.scratch), ModelBundle
+                )
+                track = _Track(Loaded(found), self._ports.records)
+                view = self._poll(track)
+            except Unavailable:
+                raise
+            except Exception as error:
+                log.exception("bundle %s is refused; %s serves on", version, served)
+                self._refuse(version, error)
+                continue
+            if version != wanted[0]:
+                log.error("bundle %s serves instead of %s", version, wanted[0])
+                self._ports.meter.count("BundleBefore")
+            self._view, self._track = view, track
+            self._refused.pop(version, None)
+            keep = {version, served or version}  # the old one may be needed again
+            files.tidy(Path(self._ports.scratch), keep)
+            return
+        if self._track is None:
+            told = "; ".join(f"{v}: {self._refused[v][0]}" for v in wanted if v in self._refused)
+            self._problem = f"no bundle can be loaded: {told}" if told else NOTHING
+
+    def _wanted(self) -> list[str]:
+        """The bundle that this process was published for; or else the pointer's, and that before.
+
+        A process that is published for a bundle must not be released with another one.
+        """
         if self._ports.serves is not None:
-            return self._ports.serves
+            return [self._ports.serves]
         pointer = pointers.current(self._ports.records)
-        return None if pointer is None else pointer.version
+        if pointer is None:
+            return []
+        return [v for v in (pointer.version, pointer.previous) if v is not None]
+
+    def _refuse(self, version: str, error: Exception) -> None:
+        # A bundle that cannot be loaded, for whatever reason, must not keep another from serving.
+        reason = str(error) if isinstance(error, BundleRefused | ChangesLost) else repr(error)
+        self._refused[version] = reason, self._ports.clock.monotonic()
+        self._ports.meter.count("BundleRefused")
+
+    def _may_try(self, version: str) -> bool:
+        """True unless the bundle was refused lately; what is in pieces may be mended."""
+        if version not in self._refused:
+            return True
+        after = AGAIN if self._track is None else LATER
+        return self._ports.clock.monotonic() - self._refused[version][1] >= after
 
     def _poll(self, track: _Track) -> View:
         clock = self._ports.clock
         checked, now = clock.monotonic(), clock.now()
+        unread = track.updates.refused
         track.updates.poll(now)
+        self._ports.meter.count("ChangeRefused", track.updates.refused - unread)
         switches = controls.read(self._ports.records)
         for name in switches.problems:
             log.warning("setting %s is not valid and was left out", name)

@@ -15,7 +15,7 @@ from vireo.bundles.manifest import BundleRefused
 from vireo.bundles.pointer import Pointer
 from vireo.jobs.progress import Progress
 from vireo.ports import Ports, Table
-from vireo.recommender.contents import ModelBundle
+from vireo.recommender.contents import CHANGES, ModelBundle
 from vireo.recommender.features import features
 from vireo.training.data import requests
 from vireo.training.data.activity import with_propensity_weights
@@ -89,6 +89,7 @@ def _origin(run: Run, prepared: Prepared) -> dict[str, Any]:
     """The entries of a manifest that record the origin of its bundle."""
     return {
         "run": run.run_id,
+        CHANGES: run.metrics.get("changes"),
         "events": len(prepared.log),
         LAST_EVENT: float(max(prepared.log.time[-1], prepared.activity.time[-1])),
     }

@@ -7,6 +7,7 @@ from dataclasses import asdict
 import orjson
 
 from vireo.bundles.pointer import current
+from vireo.catalogue import updates
 from vireo.jobs import artifacts
 from vireo.jobs.progress import Progress
 from vireo.jobs.steps import Machine
@@ -37,7 +38,7 @@ def preprocess(run: Run, ports: Ports, progress: Progress) -> Run:
             generator.generate(generator.Settings(seed=run.seed, end=_midnight(ports))), ports
         )
     purge(ports)
-    read_at = ports.clock.now()
+    read_at, changes = ports.clock.now(), updates.latest(ports.records)
     progress(0.4, "reading events, catalogue and viewers")
     prepared = read_home(ports)
     save_prepared(ports.blobs, run.prefix("prepared"), prepared)
@@ -45,7 +46,9 @@ def preprocess(run: Run, ports: Ports, progress: Progress) -> Run:
     cut = evaluation.cut_of(prepared.log, deployment.in_production(ports), least)
     progress(1.0, f"{len(prepared.log):,} interactions")
     done = run.with_artifact("prepared").model_copy(update={"cut": cut})
-    return done.with_metrics(data=asdict(prepared.report), catalogue_read_at=read_at)
+    return done.with_metrics(
+        data=asdict(prepared.report), catalogue_read_at=read_at, changes=list(changes)
+    )
 
 
 def two_tower(run: Run, ports: Ports, progress: Progress) -> Run:
