@@ -213,7 +213,7 @@ def _loops(home: local.LocalHome, folder: Path) -> list[Loop]:
 
     Viewers and counters follow at once, files for training after a minute; old files go daily.
     """
-    mapping = EventSourceMapping(home.log, folder / "tracking", follower(home))
+    mapping = EventSourceMapping(home.log, folder / "tracking", follower(home), sync=home.sync)
 
     def blobs(tenant: str) -> Blobs:
         return home.open(tenant).blobs
