@@ -9,7 +9,7 @@ RUN := .venv/bin/python
 HEART := */vireo/recommender/*,*/vireo/projection.py,*/vireo/identity.py,*/vireo/viewers/*
 FLOOR := 97
 
-.PHONY: help setup local test coverage check lock bench openapi layers arm64-proof synth deploy teardown clean
+.PHONY: help setup local test coverage check lock bench mutants openapi layers arm64-proof synth deploy teardown clean
 help:     ## what there is
 	@grep -E '^[a-z0-9-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
 setup: .venv/ready  ## the virtual environment with everything pinned, and the CDK's command
@@ -26,6 +26,8 @@ check: .venv/ready  ## format, lint, types
 	@$(RUN) -m ruff format --check . && $(RUN) -m ruff check . && $(RUN) -m mypy && $(RUN) scripts/openapi.py --check
 bench: .venv/ready  ## speed, as ratios to the bare kernels of the same run
 	@$(RUN) -m tests.bench.bench
+mutants: .venv/ready  ## whether tests notice: 400 small changes, each tried; goes on where it was; takes hours
+	@$(RUN) -m tests.mutants.run
 lock: .venv/ready  ## every lock anew, of requirements.txt and package.json files; versions stay where they fit
 	@$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' requirements.txt --output-file requirements.lock
 	@$(RUN) scripts/build_layers.py --lock && $(RUN) scripts/node_package.py --lock

@@ -77,6 +77,7 @@ def build(
         data=data,
         images=images,
         recommender=recommender,
+        events_stack=events,
         network=network,
     )
     callers = CallersStack(app, name("callers"), environment=environment)

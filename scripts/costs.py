@@ -14,6 +14,7 @@ import json
 import math
 import sys
 import tempfile
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -25,13 +26,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where app.py 
 from app import synthesise
 from stacks.emitted import ANSWERING, EMITTED
 from stacks.environments import ENVIRONMENTS, Environment
+from vireo.training.upkeep import DAY, KEPT
 from vireo.viewers.rows import SETTLE
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "operations.md"
 BEGIN, END = "<!-- costs: written by scripts/costs.py -->\n", "<!-- end of costs -->\n"
 REGION, AS_OF = "us-east-1", "2026-06"
 HOURS, GIB = 730.0, 2.0**30
-SECONDS, MONTHS_KEPT = 3600 * HOURS, 12
+SECONDS, MONTHS_KEPT = 3600 * HOURS, round(KEPT.events / (365 * DAY) * 12)
+#: Seconds between publications of what is hot, and shards that a stream on demand begins with.
+PUBLISHED, ON_DEMAND = 30.0, 4
 #: MiB of memory at which a function has one full processor.
 PROCESSOR_MIB = 1769
 
@@ -45,47 +49,12 @@ class Price:
     seen: bool = True  #: quoted by a public page; otherwise not looked up
 
 
-#: Prices in `REGION`, on demand. They change: look them up before relying on a figure.
+#: By the name of an entry; see the file.
 PRICES = {
-    "Lambda, ARM": Price(1.33334e-5, "GB-second"),
-    "Lambda calls": Price(0.20, "million"),
-    "Lambda snapshots, kept": Price(1.5046e-6, "GB-second"),
-    "Lambda snapshots, restored": Price(1.397998e-4, "GB"),
-    "API Gateway": Price(3.50, "million calls"),
-    "WAF, list": Price(5.00, "month"),
-    "WAF, rule": Price(1.00, "month"),
-    "WAF, requests": Price(0.60, "million"),
-    "Cognito, client": Price(6.00, "month"),
-    "Cognito, token": Price(2.25e-3, "token"),
-    "DynamoDB, reads on demand": Price(0.125, "million units"),
-    "DynamoDB, writes on demand": Price(0.625, "million units"),
-    "DynamoDB, read capacity": Price(1.3e-4, "unit-hour"),
-    "DynamoDB, write capacity": Price(6.5e-4, "unit-hour"),
-    "DynamoDB, storage": Price(0.25, "GB", seen=False),
-    "DynamoDB, recovery": Price(0.20, "GB", seen=False),
-    "Kinesis, stream": Price(0.04, "hour", seen=False),
-    "Kinesis, written": Price(0.08, "GB", seen=False),
-    "Kinesis, read": Price(0.04, "GB", seen=False),
-    "Kinesis, kept": Price(0.10, "GB-month", seen=False),
-    "Kinesis, shard": Price(0.015, "hour"),
-    "Kinesis, shard kept seven days": Price(0.02, "hour", seen=False),
-    "Kinesis, shard written": Price(0.014, "million units", seen=False),
-    "Firehose": Price(0.029, "GB", seen=False),
-    "Firehose, Parquet": Price(0.018, "GB", seen=False),
-    "Firehose, partitions": Price(0.02, "GB", seen=False),
-    "S3": Price(0.023, "GB-month", seen=False),
-    "Cache, cache.t3.small": Price(0.0272, "node-hour", seen=False),
-    "Cache, cache.r6g.large": Price(0.1648, "node-hour", seen=False),
-    "NAT gateway": Price(0.045, "hour"),
-    "VPC endpoint": Price(0.01, "zone-hour"),
-    "VPC endpoint, data": Price(0.01, "GB"),
-    "Metric": Price(0.30, "month"),
-    "Alarm": Price(0.10, "metric-month"),
-    "Dashboard": Price(3.00, "month"),
-    "Logs": Price(0.50, "GB"),
-    "Traces": Price(5.00, "million", seen=False),
-    "Key": Price(1.00, "month", seen=False),
-    "Data out": Price(0.09, "GB"),
+    name: Price(**price)
+    for name, price in tomllib.loads(
+        (Path(__file__).parent / "prices" / f"{REGION}.toml").read_text(encoding="utf-8")
+    ).items()
 }
 
 
@@ -131,17 +100,20 @@ class Habits:
     event_kb: float = 0.4
     past_kb: float = 16  #: of a viewer's rows (vireo/viewers/rows.py): 88 at most,
     now_kb: float = 1.5  #: 3 at most,
-    seen_kb: float = 16  #: all of the window's ids
+    seen_kb: float = 24  #: all of the window's ids, and the videos viewed
+    counters_kb: float = 160  #: of the hot counters that a batch rewrites, 300 at most
     answer_kb: float = 5
     log_kb: float = 2  #: of a call in all logs
     store_ms: float = 5  #: of a request, waiting for the viewer's record
     intake_ms: float = 10  #: CPU of a call of POST /v1/events
+    followed: float = 500  #: events in a batch of the stream
     follow_ms: float = 0.15  #: CPU of the stream's two functions for an event
     restored: float = 1e-3  #: share of the calls that start a process
     traced: float = 0.05  #: share of the calls
     headroom: float = 1.43  #: capacity over use: autoscaling keeps tables at 70%
-    snapshots: float = 2  #: versions of a function that are kept
-    bundles: float = 10  #: in the bucket
+    answering: float = 2  #: versions of a function that answer at a time
+    snapshots: float = 3  #: versions of a function that upkeep keeps
+    bundles: float = 10  #: in the bucket, as upkeep keeps them
     training_seconds: float = 2700  #: of a run, all states together
     parquet_kb: float = 0.06  #: of an event in the files
 
@@ -163,7 +135,7 @@ class Line:
 
 
 def count(templates: Iterable[Mapping[str, Any]]) -> Counter[str]:
-    """Resources by type; of firewalls also ``rules``, of interface endpoints also ``zones``."""
+    """Resources by type, and what costs by its number: ``rules``, ``zones``, ``snapped`` …"""
     found: Counter[str] = Counter()
     for template in templates:
         for resource in template["Resources"].values():
@@ -173,6 +145,7 @@ def count(templates: Iterable[Mapping[str, Any]]) -> Counter[str]:
                 found["rules"] += len(properties["Rules"])
             if kind == "AWS::EC2::VPCEndpoint" and properties["VpcEndpointType"] == "Interface":
                 found["zones"] += len(properties["SubnetIds"])
+            found["snapped"] += "SnapStart" in properties  # functions, each with versions
             if kind == "AWS::CloudWatch::Alarm":  # a formula's alarm costs one per metric
                 terms = [m for m in properties.get("Metrics", []) if "MetricStat" in m]
                 found["alarmed"] += max(1, len(terms))
@@ -184,7 +157,7 @@ def bill(
 ) -> list[Line]:
     """Every entry of a month's bill."""
     lines = [
-        *_compute(environment, load, catalogue),
+        *_compute(environment, resources, load, catalogue),
         *_entrance(resources, load),
         *_tables(environment, resources, load, catalogue),
         *_stream(environment, load),
@@ -201,7 +174,9 @@ def _calls(load: Load) -> float:
     return load.requests * (1 + HABITS.events / HABITS.batch)
 
 
-def _compute(environment: Environment, load: Load, catalogue: Catalogue) -> Iterator[Line]:
+def _compute(
+    environment: Environment, resources: Mapping[str, int], load: Load, catalogue: Catalogue
+) -> Iterator[Line]:
     gb = environment.memory_mib / 1024
     slower = max(1.0, PROCESSOR_MIB / environment.memory_mib)
     events = load.requests * HABITS.events
@@ -211,9 +186,10 @@ def _compute(environment: Environment, load: Load, catalogue: Catalogue) -> Iter
     milliseconds += events / HABITS.together * HABITS.store_ms
     training = load.trainings * HABITS.training_seconds * environment.training_memory_mib / 1024
     yield Line("Lambda, ARM", milliseconds / 1e3 * gb + training)
-    yield Line("Lambda calls", (_calls(load) + 2 * events / 500) / 1e6)
+    yield Line("Lambda calls", (_calls(load) + 2 * events / HABITS.followed) / 1e6)
     if environment.snap_start:
-        yield Line("Lambda snapshots, kept", HABITS.snapshots * gb * SECONDS)
+        kept = resources["snapped"] * HABITS.snapshots
+        yield Line("Lambda snapshots, kept", kept * gb * SECONDS)
         yield Line("Lambda snapshots, restored", HABITS.restored * _calls(load) * gb)
 
 
@@ -233,21 +209,23 @@ def _tables(
 ) -> Iterator[Line]:
     """DynamoDB. A unit reads 4 KB or writes 1 KB; in transactions, half of that.
 
-    Only the viewers' table has a significant load.
+    Only viewers' rows and hot counters have a significant load; publishing reads two buckets.
     """
     events = load.requests * HABITS.events
-    follows = events / HABITS.together
+    follows, batches = events / HABITS.together, events / HABITS.followed
     past, now, seen = (math.ceil(kb) for kb in (HABITS.past_kb, HABITS.now_kb, HABITS.seen_kb))
     reads = load.requests * math.ceil((past + now) / 4) + follows * math.ceil((now + seen) / 4)
     writes = follows * now + events / SETTLE * 2 * (past + now + seen)
+    counted, shards = batches * math.ceil(HABITS.counters_kb), environment.shards or ON_DEMAND
+    polled = (batches + 2 * shards * SECONDS / PUBLISHED) * math.ceil(HABITS.counters_kb / 4)
     if environment.capacity is None:
-        yield Line("DynamoDB, reads on demand", reads / 1e6)
-        yield Line("DynamoDB, writes on demand", writes / 1e6)
+        yield Line("DynamoDB, reads on demand", (reads + polled) / 1e6)
+        yield Line("DynamoDB, writes on demand", (writes + counted) / 1e6)
     else:
         least = environment.capacity.least
-        idle = (resources["AWS::DynamoDB::Table"] - 1) * least
-        for price, used in (("read", reads), ("write", writes)):
-            busy = max(least, used / SECONDS * HABITS.headroom)
+        idle = (resources["AWS::DynamoDB::Table"] - 2) * least
+        for price, used in (("read", (reads, polled)), ("write", (writes, counted))):
+            busy = sum(max(least, units / SECONDS * HABITS.headroom) for units in used)
             yield Line(f"DynamoDB, {price} capacity", (idle + busy) * HOURS)
     stored = (load.viewers * (past + now + seen) + catalogue.videos) * 1024 / GIB
     yield Line("DynamoDB, storage", stored)
@@ -295,7 +273,7 @@ def _in_use(dimension: tuple[str, tuple[str, ...]] | None) -> float:
     if dimension is None:
         return 1
     name, values = dimension
-    return len(ANSWERING) * HABITS.snapshots if name == "version" else len(values)
+    return len(ANSWERING) * HABITS.answering if name == "version" else len(values)
 
 
 def section(resources: Mapping[str, Mapping[str, int]]) -> str:

@@ -25,6 +25,7 @@ import orjson
 from delivery.app import transform
 from services import build
 from tracking.app import follower
+from upkeep.app import keeper
 from vireo.bundles import pointer
 from vireo.homes import local
 from vireo.homes.local.delivery import Delivery
@@ -208,8 +209,11 @@ def _serve(home: local.LocalHome, options: argparse.Namespace) -> None:
 
 
 def _loops(home: local.LocalHome, folder: Path) -> list[Loop]:
-    """Readers of the stream: viewers and counters at once, files for training after a minute."""
-    mapping = EventSourceMapping(home.log, folder / "tracking", follower(home))
+    """Readers of the stream, and upkeep.
+
+    Viewers and counters follow at once, files for training after a minute; old files go daily.
+    """
+    mapping = EventSourceMapping(home.log, folder / "tracking", follower(home), sync=home.sync)
 
     def blobs(tenant: str) -> Blobs:
         return home.open(tenant).blobs
@@ -229,10 +233,16 @@ def _loops(home: local.LocalHome, folder: Path) -> list[Loop]:
         clock=home.clock,
     )
     retention = Retention(home.log, [mapping, delivery], home.clock)
+
+    def keep() -> tuple[int, bool]:
+        keeper(home)({"task": "tidy", "tenant": TENANT}, None)
+        return 0, False
+
     return [
         Loop(mapping.step, idle=0.05),
         Loop(delivery.step, idle=1.0),
         Loop(retention.step, idle=600.0),
+        Loop(keep, idle=DAY),
     ]
 
 

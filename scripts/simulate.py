@@ -76,7 +76,9 @@ class Simulation:
             return home.open(tenant).blobs
 
         stream = home.folder / "stream"
-        self._mapping = EventSourceMapping(self.home.log, stream / "tracking", follower(self.home))
+        self._mapping = EventSourceMapping(
+            self.home.log, stream / "tracking", follower(self.home), sync=self.home.sync
+        )
         self._delivery = Delivery(
             self.home.log,
             stream / "collected",

@@ -97,6 +97,7 @@ def _training(m: Metrics) -> list[cloudwatch.IWidget]:
                 m.training.upkeep.function.metric_invocations(period=HOUR),
                 m.training.upkeep.function.metric_errors(period=HOUR),
                 m.undeliverable(),
+                *m.each("Removed", "Sum", HOUR),
             ],
         ),
     ]

@@ -143,7 +143,17 @@ class DataStack(Stack):
                     noncurrent_version_expiration=Duration.days(30),
                     expired_object_delete_marker=True,
                 ),
-                # Old events, runs and bundles are rarely read.
+                # What AWS puts aside is looked at within days, or never. Erasures do not reach it.
+                *(
+                    s3.LifecycleRule(
+                        id=f"put aside below {prefix}",
+                        prefix=prefix,
+                        expiration=Duration.days(90),
+                    )
+                    for prefix in ("aws/lambda/", "_system/undelivered/")
+                ),
+                # Old events, runs and bundles are rarely read; `lambdas/upkeep` removes them, as no
+                # rule can name what is below every tenant.
                 s3.LifecycleRule(
                     id="seldom read",
                     transitions=[

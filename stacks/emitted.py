@@ -34,6 +34,7 @@ EMITTED: dict[str, tuple[str, tuple[str, ...]] | None] = {
     "CacheSkipped": ("operation", _CACHE),
     "ReleaseWithdrawn": None,
     "TrainingAge": None,
+    "Removed": ("kind", ("events", "runs", "bundles", "versions")),
     "TrainingFailed": ("trigger", ("manual", "deploy", "schedule")),
     "Events": ("fate", ("accepted", "refused", "unavailable")),
     "EventsFollowed": None,

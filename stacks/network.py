@@ -42,15 +42,13 @@ class NetworkStack(Stack):
                     name="cache", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=24
                 ),
             ],
-            gateway_endpoints={
-                "S3": ec2.GatewayVpcEndpointOptions(
-                    service=ec2.GatewayVpcEndpointAwsService.S3,
-                ),
-                "DynamoDB": ec2.GatewayVpcEndpointOptions(
-                    service=ec2.GatewayVpcEndpointAwsService.DYNAMODB,
-                ),
-            },
         )
+        for name, service in (
+            ("S3", ec2.GatewayVpcEndpointAwsService.S3),
+            ("DynamoDB", ec2.GatewayVpcEndpointAwsService.DYNAMODB),
+        ):
+            endpoint = self.vpc.add_gateway_endpoint(name, service=service)
+            endpoint.add_to_policy(self._within_the_account(name.lower()))
         self._flow_logs()
         self.functions = ec2.SecurityGroup(
             self,
@@ -95,10 +93,29 @@ class NetworkStack(Stack):
             allow_all_outbound=False,
         )
         access.connections.allow_from(self.functions, ec2.Port.tcp(443), "functions")
-        self.vpc.add_interface_endpoint(
+        endpoint = self.vpc.add_interface_endpoint(
             "Kinesis",
             service=ec2.InterfaceVpcEndpointAwsService.KINESIS_STREAMS,
             subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS),
             security_groups=[access],
             open=False,
+        )
+        endpoint.add_to_policy(self._within_the_account("kinesis"))
+
+    def _within_the_account(self, service: str) -> iam.PolicyStatement:
+        """The policy of an endpoint: nobody else's credentials, and nobody else's data.
+
+        What a function may do is said by its role. Without this, a stolen key of another account
+        would do to carry data out through our endpoint, into a bucket of that account.
+        """
+        return iam.PolicyStatement(
+            principals=[iam.AnyPrincipal()],
+            actions=[f"{service}:*"],
+            resources=["*"],
+            conditions={
+                "StringEquals": {
+                    "aws:PrincipalAccount": self.account,
+                    "aws:ResourceAccount": self.account,
+                }
+            },
         )

@@ -18,6 +18,7 @@ from constructs import Construct
 from stacks.checks import accept
 from stacks.data import DataStack
 from stacks.environments import Environment
+from stacks.events import EventsStack
 from stacks.functions import ImageFunction, allow, allow_blobs, log_group
 from stacks.images import ImagesStack
 from stacks.network import NetworkStack
@@ -43,6 +44,7 @@ class TrainingStack(Stack):
         data: DataStack,
         images: ImagesStack,
         recommender: RecommenderStack,
+        events_stack: EventsStack,
         network: NetworkStack | None,
         **kwargs: Any,
     ) -> None:
@@ -83,6 +85,10 @@ class TrainingStack(Stack):
             network=network,
             tenant=TENANT,
             undelivered=self.undelivered,
+            versioned={
+                recommender.stack_name: recommender.recommend,
+                events_stack.stack_name: events_stack.intake,
+            },
         )
         if environment.weekly_training:
             self._run_weekly()

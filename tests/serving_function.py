@@ -23,7 +23,7 @@ def make(name: str, variables: Mapping[str, str], group: str | None, patch: Any)
     code = io.BytesIO()
     with zipfile.ZipFile(code, "w") as archive:
         archive.writestr("handler.py", "def handler(event, context): return event")
-    role = boto3.client("iam").create_role(RoleName="serving", AssumeRolePolicyDocument="{}")
+    role = boto3.client("iam").create_role(RoleName=f"{name}-role", AssumeRolePolicyDocument="{}")
     lambda_: Any = boto3.client("lambda")
     lambda_.create_function(
         FunctionName=name,

@@ -162,6 +162,9 @@ class SeenBlobs:
     def names(self, prefix: str = "") -> Iterator[str]:
         return self._blobs.names(prefix)
 
+    def written(self, prefix: str = "") -> Iterator[tuple[str, float]]:
+        return self._blobs.written(prefix)
+
     def download(self, name: str, path: str) -> None:
         self._witness.note("blobs", "read", name)
         self._blobs.download(name, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,13 @@ def test_names_that_are_none(ports: Ports, name: str, tmp_path: Path) -> None:
     with pytest.raises(Refused):
         ports.blobs.download(name, str(tmp_path / "target"))
     assert list(ports.blobs.names()) == []
+
+
+def test_when_they_were_written(ports: Ports) -> None:
+    began = time.time() - 2  # S3 tells whole seconds
+    for name in ("w/2", "w/1", "elsewhere"):
+        ports.blobs.write(name, b"1")
+    found = list(ports.blobs.written("w/"))
+    assert [name for name, _ in found] == ["w/1", "w/2"]
+    assert all(began <= at <= time.time() + 2 for _, at in found)
+    assert list(ports.blobs.written("none/")) == []

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import orjson
 import pytest
 
 from delivery.app import transform
-from scripts import cloud, experiment, issue_token, local, purge, replay, rollback
+from scripts import cloud, controls, experiment, issue_token, local, purge, replay, rollback
 from scripts.simulate import Simulation
 from stacks.delivery import UNDELIVERED
 from stacks.events import GIVEN_UP
@@ -23,11 +24,13 @@ from tests import pages
 from tests.e2e.conftest import SIZE, Client, Laptop, serving
 from tests.witness import TESTS, Touch, Witness
 from tracking.app import follower
+from upkeep.app import keeper
 from vireo.events.parquet import as_parquet
+from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome
 from vireo.homes.local.delivery import Delivery
 from vireo.homes.local.mapping import EventSourceMapping
-from vireo.ports import Table
+from vireo.training import upkeep
 
 PAGE = pages.tables("state.md")
 #: A row's tables by kind of touch, and the columns that say where it is.
@@ -45,8 +48,12 @@ COLUMNS = {
     **{(kind, "read"): "read by" for kind in PLACES},
 }
 FORMS = {row["in a name"].strip("`"): row["form"].strip("`") for row in PAGE["Names"][0]}
-CAMPAIGN = {"campaign_id": "launch", "video_ids": ["v000700"], "budget": 1000}
-TRIAL = {"name": "trial", "variants": [{"name": "a"}, {"name": "b", "tuning": {}}]}
+#: What operators set, by kind.
+SET: dict[str, dict[str, Any]] = {
+    "tuning": {"explore_slots": 2},
+    "campaigns": {"campaign_id": "launch", "video_ids": ["v000700"], "budget": 1000},
+    "experiments": {"name": "trial", "variants": [{"name": "a"}, {"name": "b", "tuning": {}}]},
+}
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,7 @@ def touched(
             use(client)
             operate(client, patch)
             start_again(laptop, patch)
+            tidy_up(laptop)
     finally:
         laptop.home.close()
     unknown = {entry.name for entry in folder.iterdir()} - entries()
@@ -112,12 +120,11 @@ def entries() -> set[str]:
 def use(client: Client) -> None:
     """What callers do: the catalogue, profiles, recommendations, events, an erasure."""
     laptop = client.laptop
-    records, stream = laptop.ports.records, laptop.ports.stream
-    records.put(Table.SETTINGS, "tuning", "", {"explore_slots": 2})
-    records.put(Table.SETTINGS, "campaigns", "launch", CAMPAIGN)
-    file = laptop.folder.parent / "trial.json"
-    file.write_bytes(orjson.dumps(TRIAL))
-    experiment.main(["--put", str(file), "--state", str(laptop.folder)])
+    stream = laptop.ports.stream
+    file = laptop.folder.parent / "given.json"
+    for kind, given in SET.items():
+        file.write_bytes(orjson.dumps(given))
+        controls.main([kind, "--put", str(file), "--state", str(laptop.folder)])
     video = {"title": "New", "published_at": "2024-12-18T00:00:30Z"}
     client.call("PUT", "/v1/videos/new", video)
     client.call("DELETE", "/v1/videos/new")
@@ -182,6 +189,7 @@ def operate(client: Client, patch: pytest.MonkeyPatch) -> None:
     follow(laptop)
     replay.main([*state, "--drop"])
     experiment.main(["trial", *state])
+    controls.main(["experiments", "--remove", "trial", *state])
     laptop.deploy("second")
     client.later(30)
     shutil.rmtree(laptop.folder / "scratch/default/bundles/first")
@@ -189,6 +197,8 @@ def operate(client: Client, patch: pytest.MonkeyPatch) -> None:
     laptop.step("preprocess", {"run_id": "third"})
     purge.main(state)
     laptop.step("notify", {"run_id": "third", "failure": {"Error": "made up"}})
+    controls.main(["tuning", "--remove", *state])
+    controls.main(["campaigns", "--remove", "launch", *state])
     simulation = Simulation(laptop.home, laptop.clock, SIZE, bias=0.6)
     simulation._split("day-1")
     simulation._split("day-2")
@@ -222,6 +232,21 @@ def start_again(laptop: Laptop, patch: pytest.MonkeyPatch) -> None:
     local._tell(type(execution)("first", "SUCCEEDED", refused), laptop.ports, laptop.folder)
     patch.setattr(local, "serve", lambda gateway, port: Server())
     local._serve(laptop.home, options)
+
+
+def tidy_up(laptop: Laptop) -> None:
+    """What goes by the clock, when all is old that does not serve: one file of every kind."""
+    kinds = ("evaluate.json", "failure.json", "prepared/x", "retrieval/x", "ranker/x", "report/x")
+    for name in (
+        *(f"runs/old/{kind}" for kind in kinds),
+        *(f"bundles/old/{kind}" for kind in ("manifest.json", "popular.npy", "index.faiss")),
+        "bundles/old/report.html",
+    ):
+        laptop.ports.blobs.write(name, b"1")
+    for task in ("ages", "tidy"):
+        keeper(laptop.home)({"task": task, "tenant": "default"}, None)
+    later = replace(laptop.ports, clock=MovableClock(time.time() + 400 * 86_400))
+    upkeep.tidy(later, upkeep.Kept(runs=0, bundles=0))
 
 
 def by_operator(row: pages.Row, touch: Touch) -> bool:

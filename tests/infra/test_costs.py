@@ -11,6 +11,7 @@ import pytest
 from scripts import costs
 from stacks.environments import DEV, ENVIRONMENTS, PROD
 from tests.infra.templates import Templates
+from vireo.training.upkeep import KEPT
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,7 @@ def test_what_is_counted(resources: Mapping[str, Counter[str]]) -> None:
     assert [r["AWS::EC2::NatGateway"] for r in (dev, staging, prod)] == [0, 1, 1]
     assert [r["zones"] for r in (dev, staging, prod)] == [0, 2, 2]
     assert [r["rules"] for r in (dev, staging, prod)] == [0, 5, 5]
+    assert [r["snapped"] for r in (dev, staging, prod)] == [0, 2, 2]
     assert dev["alarmed"] == 0
     assert prod["alarmed"] >= prod["AWS::CloudWatch::Alarm"] > 20
 
@@ -45,15 +47,20 @@ def test_a_bill_by_hand() -> None:
     lines = costs.bill(DEV, found, load, costs.CATALOGUES["100K"])
     assert dollars(lines, "API Gateway") == pytest.approx(4 * 3.5)  # as many calls with events
     assert dollars(lines, "NAT gateway") == pytest.approx(0.045 * 730)
-    # of 20 million events four are in a write of 2 KB; every 64th settles 16 + 2 + 16 KB, at twice
-    units = 5 * 2 + 20 / 64 * 2 * 34
-    assert dollars(lines, "DynamoDB, writes on demand") == pytest.approx(units * 0.625)
-    assert dollars(lines, "DynamoDB, reads on demand") == pytest.approx((2 + 5) * 5 * 0.125)
+    # of 20 million events four are in a write of 2 KB; every 64th settles 16 + 2 + 24 KB, at twice
+    units = 5 * 2 + 20 / 64 * 2 * 42
+    # A batch of 500 rewrites 160 KB of counters, which are read every half a minute, too.
+    counted = 20 / 500 * 160
+    polled = 20 / 500 * 40 + 2 * 730 * 120 / 1e6 * 40
+    assert dollars(lines, "DynamoDB, writes on demand") == pytest.approx((units + counted) * 0.625)
+    read = 2 * 5 + 5 * 7 + polled
+    assert dollars(lines, "DynamoDB, reads on demand") == pytest.approx(read * 0.125)
     provisioned = costs.bill(PROD, found, replace(load, requests=2e7), costs.CATALOGUES["100K"])
     busy = 10 * units * 1e6 / (730 * 3600) * 1.43
-    assert busy > 25
+    of_counters = 10 * counted * 1e6 / (730 * 3600) * 1.43
+    assert busy > of_counters > 25
     assert dollars(provisioned, "DynamoDB, write capacity") == pytest.approx(
-        (4 * 25 + busy) * 730 * 0.00065
+        (3 * 25 + busy + of_counters) * 730 * 0.00065
     )
     least = costs.bill(PROD, found, load, costs.CATALOGUES["100K"])
     assert dollars(least, "DynamoDB, write capacity") == pytest.approx(5 * 25 * 730 * 0.00065)
@@ -96,3 +103,10 @@ def test_a_budget_is_over_the_bill_and_not_far(
         lines = costs.bill(environment, resources[name], costs.LOADS[name], catalogue)
         spent = sum(line.dollars for line in lines)
         assert spent < 0.8 * environment.budget < 2 * spent
+
+
+def test_the_page_prices_what_upkeep_keeps() -> None:
+    """Beside the newest bundles, the one that serves and the one before."""
+    assert costs.MONTHS_KEPT == 12
+    assert costs.HABITS.bundles == KEPT.bundles + 2
+    assert costs.HABITS.snapshots == KEPT.versions + 1

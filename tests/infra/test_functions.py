@@ -149,7 +149,7 @@ def test_no_wildcard_where_a_resource_has_a_name(cloud: Templates) -> None:
                 # What AWS puts aside it names by the time.
                 name = re.sub(r"^<vireo-\w+-data-blobs>/(aws/lambda|_system/\w+)/\*$", "", name)
                 # Versions of the serving function have numbers.
-                name = re.sub(r"^<vireo-\w+-recommender-function>:\*$", "", name)
+                name = re.sub(r"^<vireo-\w+-(recommender-function|\w+-versions)>:\*$", "", name)
                 assert "*" not in name, f"{where}: {name}"
         checked += 1
     assert checked > 10
@@ -210,6 +210,18 @@ def test_what_the_functions_of_events_may_do(cloud: Templates) -> None:
         f"<vireo-{cloud.environment}-data-blobs>/*/dead-letters/*": {"s3:PutObject"}
     }
     assert cloud.statements_of("DeliveryRole") == []
+
+
+def test_upkeep_may_delete_versions_and_no_function(cloud: Templates) -> None:
+    may = allowed(cloud, "UpkeepRole")
+    deleting = {kind for kind, actions in may.items() if "lambda:DeleteFunction" in actions}
+    name = f"vireo-{cloud.environment}"
+    assert deleting == {f"<{name}-{part}-versions>:*" for part in ("events", "recommender")}
+    assert may["registry"] == {f"dynamodb:{a}Item" for a in ("Get", "Delete")} | {"dynamodb:Query"}
+    removing = {kind for kind, actions in may.items() if "s3:DeleteObject" in actions}
+    folders = ("bundles", "events", "runs")
+    assert removing == {f"<{name}-data-blobs>/*/{folder}/*" for folder in folders}
+    assert not [a for actions in may.values() for a in actions if a.startswith("s3:Get")]
 
 
 def test_the_aliases_serve_and_prod_shifts_by_steps(cloud: Templates) -> None:

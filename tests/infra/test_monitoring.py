@@ -48,6 +48,9 @@ def test_values_of_dimensions_are_those_of_the_code() -> None:
     assert EMITTED["TrainingFailed"] == ("trigger", triggers)
     fates = get_args(Fate.model_fields["fate"].annotation)
     assert EMITTED["Events"] == ("fate", fates)
+    keeping = (ROOT / "layers/core/python/vireo/training/upkeep.py").read_text()
+    kinds = re.findall(r'_remove\(ports, "(\w+)"|kind="(\w+)"', keeping)
+    assert EMITTED["Removed"] == ("kind", tuple("".join(pair) for pair in kinds))
     service = (ROOT / "layers/core/python/vireo/recommender/service.py").read_text()
     assert EMITTED["Degraded"] == (
         "part",

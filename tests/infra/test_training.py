@@ -70,7 +70,7 @@ def test_what_runs_by_the_clock_knows_what_is_asked_of_it(cloud: Templates, tmp_
         if text(target["Arn"]) == "<UpkeepFunction.Arn>":
             keep(json.loads(target["Input"]), None)
             asked.append(schedule.properties["ScheduleExpression"])
-    assert asked == ["rate(1 hour)"]
+    assert asked == ["rate(1 hour)", "rate(1 day)"]
     with pytest.raises(ValueError, match="no such task"):
         keep({"task": "nothing"}, None)
 
@@ -86,7 +86,7 @@ def test_what_cannot_be_delivered_is_kept(cloud: Templates) -> None:
         assert [s["Resource"] for s in may] == [arn]
     rules = list(cloud.resources("AWS::Events::Rule"))
     targets += [target for rule in rules for target in rule.properties["Targets"]]
-    assert len(targets) == (3 if cloud.environment == "prod" else 2)
+    assert len(targets) == (4 if cloud.environment == "prod" else 3)
     assert all(target["DeadLetterConfig"] == {"Arn": arn} for target in targets)
     policy = cloud.one("AWS::SQS::QueuePolicy").properties["PolicyDocument"]["Statement"]
     sending = [s for s in policy if s["Effect"] == "Allow"]

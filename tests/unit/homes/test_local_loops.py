@@ -249,7 +249,10 @@ def test_exposures_are_collected(home: LocalHome, tmp_path: Path) -> None:
     assert (row["request_id"], row["video_id"]) == ("r-1", None)
 
 
-def test_the_log_keeps_a_day_and_what_is_not_done(home: LocalHome, tmp_path: Path) -> None:
+def test_the_log_keeps_a_day_and_what_is_not_done(
+    home: LocalHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vireo.homes.local.mapping.STEPS", 1)
     clock = home.clock
     assert isinstance(clock, MovableClock)
     arrivals = fill(home, 300, poison=0.0)

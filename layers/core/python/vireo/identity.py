@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
-from vireo.ports import Clock, Conflict, Home, Records, Table
+from vireo.ports import Clock, Conflict, Home, Records, Table, walk
 
 #: Scopes are ``vireo/<name>``, as issued by a Cognito resource server of that name.
 RECOMMEND = "vireo/recommend"
@@ -105,6 +105,12 @@ def register_client(home: Home, client_id: str, tenant: str) -> None:
         record = records.get(Table.REGISTRY, _CLIENT, client_id)
         if record is None or record.item["tenant"] != tenant:
             raise
+
+
+def tenants(home: Home) -> set[str]:
+    """Every tenant that has a client."""
+    records = home.open(_SYSTEM).records
+    return {str(r.item["tenant"]) for r in walk(records, Table.REGISTRY, _CLIENT)}
 
 
 def require(caller: Caller, scope: str, user_id: str | None = None) -> None:

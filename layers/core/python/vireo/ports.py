@@ -172,6 +172,10 @@ class Blobs(Protocol):
         """Names that start with ``prefix``, sorted."""
         ...
 
+    def written(self, prefix: str = "") -> Iterator[tuple[str, float]]:
+        """Names that start with ``prefix``, sorted, and the unix time at which each was written."""
+        ...
+
     def download(self, name: str, path: str) -> None:
         """Copy a blob to a local file (for memory-mapping). Raises `Missing`."""
         ...
@@ -282,6 +286,22 @@ class AtOnce:
         return True
 
 
+class Versions(Protocol):
+    """Published versions of the functions that answer the API, of all tenants."""
+
+    def forget(self, keep: int) -> int:
+        """Delete the versions that no alias names, but for the latest ``keep``; their number."""
+        ...
+
+
+class NoVersions:
+    """`Versions` of a home without any."""
+
+    def forget(self, keep: int) -> int:
+        """Nothing to delete."""
+        return 0
+
+
 class Clock(Protocol):
     """The current time, which a test can set."""
 
@@ -320,6 +340,7 @@ class Ports:
     #: A writable folder on this machine for memory-mapped bundles (``/tmp`` in Lambda).
     scratch: str = field(default="/tmp")
     releases: Releases = field(default_factory=AtOnce)
+    versions: Versions = field(default_factory=NoVersions)
     #: The only bundle that this process serves; None: it follows the pointer.
     serves: str | None = None
 

@@ -46,6 +46,8 @@ class Settings(BaseModel):
     #: ``application/group``, where requests are shifted to them by steps.
     serving_function: str | None = None
     serving_group: str | None = None
+    #: Names of the functions whose published versions upkeep deletes, with commas between.
+    versioned_functions: str | None = None
     #: Bundles for which this version of the function was published: JSON, tenant → version.
     serves: str | None = None
     metrics_namespace: str = "Vireo"
@@ -68,6 +70,10 @@ class Settings(BaseModel):
         """Bundle versions by tenant for which this version of the function was published."""
         found: dict[str, str] = json.loads(self.serves or "{}")
         return found
+
+    def functions(self) -> list[str]:
+        """Names of the functions whose versions this one deletes."""
+        return self.versioned_functions.split(",") if self.versioned_functions else []
 
     def machine(self, name: str) -> str | None:
         """The ARN of a state machine; None if this function does not know it."""

@@ -1,4 +1,4 @@
-"""Hot counters of videos: what the stream's consumer writes and what snapshots poll.
+"""Hot counters of videos: what the stream's consumer writes and one process of many reads.
 
 Counts lie in buckets of six hours of arrival, each in a few records (by shard of the stream, so
 that one consumer writes a record, and by part of the videos, so that none grows large). They hold
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 BUCKET, KEPT, HOT = 21_600.0, 8 * 86_400.0, 7 * 86_400.0
 #: Number of records among which the videos of a bucket are divided.
 PARTS = 4
-#: A record keeps so many (video, country) pairs; the least active are forgotten. About 75 KB packed.
+#: A record keeps so many (video, country) pairs; the least active are forgotten. About 75 KB.
 PAIRS = 3072
 #: The packed form. It is part of the key, so that code of another version, which serves beside this
 #: one while a release is shifted, never meets it.

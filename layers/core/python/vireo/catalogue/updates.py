@@ -3,7 +3,7 @@
 No clock has a say in which changes a reader sees, or in which order. The row `HEAD` holds the
 latest number. Whoever changes videos writes it, the videos and their changes in one transaction,
 on the condition that nobody else did in between; so numbers have no gaps, and their order is that
-in which the catalogue changed. See docs/decisions/0019-changes-have-numbers.md.
+in which the catalogue changed. See docs/decisions/0020-changes-have-numbers.md.
 """
 
 from __future__ import annotations

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Self
+import zlib
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vireo.catalogue import counters
 from vireo.catalogue.counters import Counts, Reader, by_video, empty, viewers
 from vireo.keys import Keys, find
+from vireo.ports import Item
 from vireo.recommender.counted import Counted, Scale, counted_features
 from vireo.recommender.video_features import VIDEO_FEATURES, Floats
 
@@ -17,7 +20,9 @@ DAY = 86_400.0
 #: Minimum number of viewers in a day of a video that many watch. A viewer counts once.
 MANY = 5
 #: Number of videos that many watch, by country.
-LISTED = 500
+LISTED = 200
+#: Number of new videos, and of (video, country) pairs that many watch, that are published. 250 KB.
+NEW, PAIRS = 3072, 10_000
 _WATCHED = np.dtype([("video", "<u8"), ("country", "S2"), ("viewers", "<u4")])
 #: Rows of `_WATCHED`, most viewers first; b"" is anywhere.
 Watched = NDArray[Any]
@@ -33,6 +38,7 @@ class Hot:
 
     since: Counts = field(default_factory=empty)  #: by video since the bundle, a week at most
     watched: Watched = field(default_factory=_nothing)  #: what many watched in the last day
+    FORM: ClassVar[int] = 1  #: of `pack`
 
     @classmethod
     def of(cls, since: Counts, lately: Counts) -> Self:
@@ -43,6 +49,36 @@ class Hot:
     def read(cls, reader: Reader, watermark: float, now: float) -> Self:
         """The counts of a reader, for a bundle with events up to ``watermark`` (unix seconds)."""
         return cls.of(reader.total(watermark), reader.total(now - DAY))
+
+    def of_new(self, new: NDArray[np.bool_]) -> Self:
+        """With counts only of those videos of `since` that are new, the most active ones."""
+        since = counters.bounded(self.since[new], NEW)
+        order = np.lexsort((np.arange(len(self.watched)), -self.watched["viewers"].astype(int)))
+        return replace(self, since=since, watched=self.watched[np.sort(order[:PAIRS])])
+
+    def pack(self) -> Item:
+        """The item of a record."""
+        columns = (self.watched[name].tobytes() for name in _WATCHED.names or ())
+        watched = zlib.compress(b"".join(columns), 1)
+        return {"hot": self.FORM, "watched": watched, **counters.pack(self.since)}
+
+    @classmethod
+    def unpack(cls, item: Item) -> Self:
+        """The inverse of `pack`. Raises ValueError for another form."""
+        if item.get("hot") != cls.FORM:
+            raise ValueError(f"hot videos: form {item.get('hot')}, expected {cls.FORM}")
+        try:
+            packed = zlib.decompress(item["watched"])
+        except (KeyError, TypeError, zlib.error) as error:
+            raise ValueError(f"hot videos: {error!r}") from None
+        n, left = divmod(len(packed), _WATCHED.itemsize)
+        if left:
+            raise ValueError("hot videos: the record was cut")
+        watched, start = np.zeros(n, _WATCHED), 0
+        for name in _WATCHED.names or ():
+            watched[name] = np.frombuffer(packed, _WATCHED[name], n, start)
+            start += n * _WATCHED[name].itemsize
+        return cls(counters.unpack(item), watched)
 
     def most_watched(self, country: str | None) -> Keys:
         """Keys of the videos that many watch now, in a country or anywhere; most watched first."""

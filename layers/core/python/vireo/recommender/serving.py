@@ -11,12 +11,11 @@ from pathlib import Path
 from vireo.bundles import files
 from vireo.bundles import pointer as pointers
 from vireo.bundles.manifest import BundleRefused
-from vireo.catalogue.counters import Reader
 from vireo.catalogue.updates import ChangesLost, Updates
 from vireo.patience import Patience
 from vireo.ports import Clock, Ports, Records, Unavailable
 from vireo.recommender.contents import ModelBundle
-from vireo.recommender.hot import Hot
+from vireo.recommender.hot_record import HotRecord
 from vireo.recommender.loaded import Loaded
 from vireo.recommender.overlay import Overlay
 from vireo.recommender.snapshot import Snapshot
@@ -68,7 +67,7 @@ class _Track:
         self.loaded = loaded
         bundle = loaded.bundle
         self.updates = Updates(records, bundle.changes, bundle.manifest.watermark)
-        self.counts = Reader(records)
+        self.hot = HotRecord(records, bundle)
         self.lost = False  #: changes were missing at the last poll
         self._overlay: Overlay | None = None
         self._seen = 0
@@ -155,9 +154,8 @@ class Serving:
             self._view = self._poll(track)
             track.lost = False
         except ChangesLost as lost:
-            if (
-                not track.lost
-            ):  # a query is no snapshot: what is missing once may be there next time
+            # A query is no snapshot: what is missing once may be there the next time.
+            if not track.lost:
                 track.lost = True
                 raise
             self._refuse(track.loaded.bundle.version, lost)
@@ -232,10 +230,9 @@ class Serving:
         for name in switches.problems:
             log.warning("setting %s is not valid and was left out", name)
             self._ports.meter.count("SettingRefused")
-        refused = track.counts.refused
-        track.counts.poll(now)
-        self._ports.meter.count("CountersRefused", track.counts.refused - refused)
-        hot = Hot.read(track.counts, track.loaded.bundle.manifest.watermark, now)
+        refused = track.hot.refused
+        hot = track.hot.poll(now)
+        self._ports.meter.count("CountersRefused", track.hot.refused - refused)
         snapshot = Snapshot(track.loaded, track.overlay(), now, hot)
         snapshot.prepare()
         age = now - track.loaded.bundle.manifest.watermark

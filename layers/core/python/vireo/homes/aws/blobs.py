@@ -41,12 +41,17 @@ class S3Blobs:
 
     def names(self, prefix: str = "") -> Iterator[str]:
         """See the port."""
+        return (name for name, _ in self.written(prefix))
+
+    def written(self, prefix: str = "") -> Iterator[tuple[str, float]]:
+        """See the port."""
         start = f"{self._tenant}/{checked_prefix(prefix)}"
         with translated(f"blobs {prefix}"):
             pages = self._client().get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self._bucket, Prefix=start):
                 for found in page.get("Contents", []):
-                    yield found["Key"].removeprefix(f"{self._tenant}/")
+                    name = found["Key"].removeprefix(f"{self._tenant}/")
+                    yield name, found["LastModified"].timestamp()
 
     def download(self, name: str, path: str) -> None:
         """See the port."""

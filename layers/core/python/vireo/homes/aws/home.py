@@ -15,6 +15,7 @@ from vireo.homes.aws.meter import EmfMeter
 from vireo.homes.aws.records import AwsRecords
 from vireo.homes.aws.releases import LambdaReleases
 from vireo.homes.aws.stream import KinesisStream
+from vireo.homes.aws.versions import FunctionVersions
 from vireo.homes.clock import SystemClock
 from vireo.homes.names import checked_tenant
 from vireo.ports import AtOnce, Cache, Clock, Meter, Ports
@@ -67,6 +68,7 @@ class AwsHome:
             releases=LambdaReleases(clients, tenant, settings)
             if settings.serving_function
             else AtOnce(),
+            versions=FunctionVersions(clients, settings.functions()),
             serves=settings.bundles().get(tenant),
         )
 

@@ -53,6 +53,12 @@ class LocalBlobs:
             ]
         return iter(sorted(name for name in found if name.startswith(prefix)))
 
+    def written(self, prefix: str = "") -> Iterator[tuple[str, float]]:
+        """See the port. What is deleted meanwhile is left out."""
+        for name in self.names(prefix):
+            with _answers(name, missing=None):
+                yield name, self._path(name).stat().st_mtime
+
     def download(self, name: str, path: str) -> None:
         """See the port."""
         target = Path(path)

@@ -74,6 +74,10 @@ class LocalHome:
             scratch=str(scratch),
         )
 
+    def sync(self) -> None:
+        """Bring on disk all that was written to records; blobs and the stream are at once."""
+        self._records.sync()
+
     def close(self) -> None:
         """Close files and connections. A running execution goes on as long as the process does."""
         self._records.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,17 +20,31 @@ KEPT = 86_400.0
 
 
 class Position:
-    """The position of a reader in a shard, in a small file that is replaced atomically."""
+    """The position of a reader in a shard, in a small file that is replaced atomically.
+
+    What was done up to a position must be on disk before the position is: a reader that reads
+    again changes nothing, one that is ahead of what is kept loses something. A file that cannot be
+    read means the beginning.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self.value = int(path.read_text()) if path.exists() else 0
+        self.value = 0
+        try:
+            self.value = max(0, int(path.read_text()))
+        except FileNotFoundError:
+            pass
+        except ValueError:
+            log.warning("%s cannot be read; its shard is read from the beginning", path)
 
     def save(self, value: int) -> None:
-        """Store a position, to continue from it even after a crash."""
+        """Store a position, to continue from it even after the power fails."""
         beside = self._path.with_suffix(".new")
-        beside.write_text(str(value))
+        with beside.open("w") as file:
+            file.write(str(value))
+            file.flush()
+            os.fsync(file.fileno())
         beside.replace(self._path)
         self.value = value
 

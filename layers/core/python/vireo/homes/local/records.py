@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ class RecordFile:
 
     def __init__(self, path: Path, clock: Clock, *, busy_seconds: float = 5.0) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._clock = clock
         self._lock = Lock()
         self._connection = sqlite3.connect(
@@ -58,10 +60,19 @@ class RecordFile:
         )
         with self.transaction() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            # A commit survives a crash of the process; only a power cut may lose the last ones.
+            # A commit survives a crash of the process; only a power cut may lose the last ones, but
+            # for those before a `sync`.
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.executescript(_SCHEMA)
             connection.execute("DELETE FROM records WHERE expires <= ?", [clock.now()])
+
+    def sync(self) -> None:
+        """Bring all commits so far on disk."""
+        journal = self._path.with_name(f"{self._path.name}-wal")
+        for path in (journal, self._path):
+            if path.exists():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
 
     def open(self, tenant: str) -> LocalRecords:
         """The records of one tenant."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -18,8 +19,13 @@ import orjson
 from vireo.homes.limits import refusals
 from vireo.ports import Clock
 
+log = logging.getLogger(__name__)
+
 _TRIMMED = "trimmed"
 _HEADER = b'{"trimmed":'
+#: In place of a tenant's name, which it cannot be, for a line that cannot be read: whoever follows
+#: the log treats it as any record of no tenant, which is a dead letter of the system.
+UNREADABLE = "unreadable line"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +42,10 @@ class StreamRecord:
 class StreamLog:
     """The shards of all tenants' streams.
 
-    A record is a line. Lines are appended whole under a lock, so processes may share the folder. An
-    incomplete line of a killed process is cut off by the next append. Trimmed records are removed
-    from the file, whose first line then states their number of bytes.
+    A record is a line. Lines are appended whole under a lock, so processes may share the folder,
+    and are on disk before they are accepted. An incomplete line of a killed process is cut off by
+    the next append; a complete one that cannot be read is a record of no tenant. Trimmed records
+    are removed from the file, whose first line then states their number of bytes.
     """
 
     def __init__(self, folder: Path, clock: Clock, *, shards: int = 2) -> None:
@@ -72,17 +79,19 @@ class StreamLog:
             _append(self._paths[shard], b"".join(its_lines))
 
     def read(self, shard: int, after: int = 0, limit: int = 1000) -> Sequence[StreamRecord]:
-        """Up to ``limit`` records of a shard after the sequence number ``after``."""
+        """Up to ``limit`` records of a shard after the sequence number ``after``.
+
+        A number that the shard does not reach is of a log that is no more: reading begins anew.
+        """
         records: list[StreamRecord] = []
         with self._paths[shard].open("rb") as file:
             trimmed, header = _trimmed(file)
-            after = max(after, trimmed)
+            size = os.fstat(file.fileno()).st_size - header + trimmed
+            after = max(after if after <= size else 0, trimmed)
             file.seek(after - trimmed + header)
             while len(records) < limit and (line := file.readline()).endswith(b"\n"):
                 after += len(line)
-                fields = orjson.loads(line)
-                fields["payload"] = base64.b64decode(fields["payload"])
-                records.append(StreamRecord(**fields, sequence=after))
+                records.append(_record(line, after))
         return records
 
     def size(self, shard: int) -> int:
@@ -110,6 +119,8 @@ class StreamLog:
                     old.seek(end - trimmed + header)
                     new.write(orjson.dumps({_TRIMMED: end}) + b"\n")
                     shutil.copyfileobj(old, new)
+                    new.flush()
+                    os.fsync(new.fileno())
                 beside.replace(path)
             return gone
 
@@ -154,12 +165,26 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
+def _record(line: bytes, sequence: int) -> StreamRecord:
+    try:
+        fields = orjson.loads(line)
+        payload = base64.b64decode(fields["payload"], validate=True)
+        tenant, key, arrived = str(fields["tenant"]), str(fields["key"]), float(fields["arrived"])
+    except (ValueError, KeyError, TypeError):
+        log.warning("a line of the stream cannot be read; it ends at %d", sequence)
+        return StreamRecord(UNREADABLE, "", line, 0.0, sequence)
+    return StreamRecord(tenant, key, payload, arrived, sequence)
+
+
 def _trimmed(file: BinaryIO) -> tuple[int, int]:
     """Number of bytes trimmed from the beginning, and length of the line that states it."""
     line = file.readline()
-    if not line.startswith(_HEADER) or not line.endswith(b"\n"):
+    if not line.startswith(_HEADER):
         return 0, 0
-    return int(orjson.loads(line)[_TRIMMED]), len(line)
+    try:
+        return int(orjson.loads(line)[_TRIMMED]), len(line)
+    except (ValueError, TypeError):  # it is a line that cannot be read, as any other
+        return 0, 0
 
 
 def _append(path: Path, data: bytes) -> None:
@@ -171,6 +196,7 @@ def _append(path: Path, data: bytes) -> None:
             written = 0
             while written < len(data):
                 written += os.pwrite(file, data[written:], end + written)
+            os.fsync(file)
         finally:
             os.close(file)
 
