@@ -60,13 +60,15 @@ def _recommender(m: Metrics) -> list[cloudwatch.IWidget]:
 
 
 def _bundles(m: Metrics) -> list[cloudwatch.IWidget]:
-    polled = ("OverlayLate", "OverlayFailed", "BundleRefused", "SettingRefused", "CountersRefused")
+    polled = ("OverlayLate", "OverlayFailed", "BundleRefused", "BundleBefore")
+    unread = ("ChangeRefused", "CountersRefused", "SettingRefused", "VideoRefused")
     return [
         _graph(
             "Ages, s",
             [m.emitted(name, "Maximum", HOUR) for name in ("BundleAge", "TrainingAge")],
         ),
-        _graph("Bundle, overlay and settings", [m.emitted(name, "Sum", FIVE) for name in polled]),
+        _graph("Bundle and overlay", [m.emitted(name, "Sum", FIVE) for name in polled]),
+        _graph("Rows that cannot be read", [m.emitted(name, "Sum", FIVE) for name in unread]),
         _graph(
             "Cache and exposures",
             [
