@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -252,6 +253,17 @@ def test_right_signature_wrong_claims(api: Api) -> None:
         token = jwt.encode(wrong, api.tokens._private, algorithm="RS256")
         assert api.error("GET", "/blob", token=token) == (401, "unauthenticated")
     assert claims["iss"] == ISSUER
+
+
+@pytest.mark.parametrize("claim", ["exp", "iat", "nbf", "auth_time"])
+@pytest.mark.parametrize(
+    "date", [1e18, 10**400, -1e18, -1, math.nan, math.inf, "9999999999", "soon", True, [1], {}]
+)
+def test_a_signed_token_with_an_impossible_date(api: Api, claim: str, date: Any) -> None:
+    claims = dict(api.tokens.verify(issue(api))) | {claim: date}
+    # Signed as bytes, as PyJWT converts dates that it encodes.
+    token = jwt.api_jws.encode(json.dumps(claims).encode(), api.tokens._private, algorithm="RS256")
+    assert api.error("GET", "/blob", token=token) == (401, "unauthenticated")
 
 
 def test_binary_answers_and_repeated_headers(api: Api) -> None:

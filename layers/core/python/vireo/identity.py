@@ -21,6 +21,8 @@ _SYSTEM = "_system"
 _CLIENT = "client"
 #: Seconds for which a client's tenant is cached, and so until a removed client is refused.
 _REMEMBERED = 300.0
+#: Unix seconds of the year 10000, for which there are no dates any more.
+_END = 253_402_300_800
 
 
 class Unauthenticated(Exception):
@@ -127,6 +129,12 @@ def require(caller: Caller, scope: str, user_id: str | None = None) -> None:
         raise Forbidden("an end user's token is good for that user only")
 
 
+def possible_moment(value: object) -> bool:
+    """Whether a claim's value is a number of seconds that calendars have a date for, since 1970."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 <= value < _END  # type: ignore[operator]
+
+
 def _user(claims: Mapping[str, Any]) -> str | None:
     """The end user: ``custom:user_id``, else ``username``, else ``sub``; None for a machine."""
     if claims["sub"] == claims["client_id"]:
@@ -140,9 +148,13 @@ def _user(claims: Mapping[str, Any]) -> str | None:
 def _moment(value: object) -> float:
     """Unix seconds of a time claim: a number in the token, a date's text behind API Gateway."""
     try:
-        return float(str(value))
+        seconds = float(str(value))
     except ValueError:
         pass
+    else:
+        if not possible_moment(seconds):
+            raise Unauthenticated("the token's end is no possible date")
+        return seconds
     try:
         date = datetime.strptime(str(value), "%a %b %d %H:%M:%S UTC %Y")
     except ValueError:

@@ -13,11 +13,12 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from vireo.identity import SCOPES, Unauthenticated, register_client
+from vireo.identity import SCOPES, Unauthenticated, possible_moment, register_client
 from vireo.ports import Home
 
 ISSUER = "https://laptop.invalid/vireo"
 _ALGORITHM = "RS256"
+_DATES = frozenset({"exp", "iat", "nbf", "auth_time"})
 
 
 class LocalTokens:
@@ -77,8 +78,12 @@ class LocalTokens:
                 issuer=ISSUER,
                 options={"require": ["exp", "iss", "sub", "client_id", "token_use"]},
             )
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, OverflowError, TypeError) as error:
+            # The last two: PyJWT makes a whole number of any date, be it infinite or a list.
             raise Unauthenticated(str(error)) from error
+        for name in _DATES & claims.keys():
+            if not possible_moment(claims[name]):
+                raise Unauthenticated(f"{name} is no possible date")
         if claims["token_use"] != "access":
             raise Unauthenticated("not an access token")
         return claims
