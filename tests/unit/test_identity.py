@@ -139,6 +139,16 @@ def test_registering(home: LocalHome) -> None:
     assert Identity(home).caller(claims()).tenant == "acme"
 
 
+@pytest.mark.parametrize("tenant", ["_system", "_", "_other"])
+def test_what_is_outside_all_tenants_is_nobodys(home: LocalHome, tenant: str) -> None:
+    with pytest.raises(Refused):
+        register_client(home, "new", tenant)
+    # Whoever else may have written it.
+    home.open("_system").records.put(Table.REGISTRY, "client", "new", {"tenant": tenant})
+    with pytest.raises(Forbidden):
+        Identity(home).caller(claims(client_id="new", sub="new"))
+
+
 @given(
     scopes=st.frozensets(st.sampled_from(["a", "b", "c"])),
     wanted=st.sampled_from(["a", "b", "c"]),

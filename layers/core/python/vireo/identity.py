@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
-from vireo.ports import Clock, Conflict, Home, Records, Table, walk
+from vireo.ports import Clock, Conflict, Home, Records, Refused, Table, walk
 
 #: Scopes are ``vireo/<name>``, as issued by a Cognito resource server of that name.
 RECOMMEND = "vireo/recommend"
@@ -88,6 +88,8 @@ class Identity:
         if record is None:
             raise Forbidden("this client belongs to no tenant")
         tenant = str(record.item["tenant"])
+        if reserved(tenant):
+            raise Forbidden("this client belongs to no tenant")
         with self._lock:
             self._tenants[client_id] = tenant, now + _REMEMBERED
         return tenant
@@ -96,9 +98,12 @@ class Identity:
 def register_client(home: Home, client_id: str, tenant: str) -> None:
     """Assign a client to a tenant.
 
-    Raises `vireo.ports.Refused` for an invalid tenant name, and `vireo.ports.Conflict` for a client
-    of another tenant: its tokens are in that tenant's hands and must give no access to this one.
+    Raises `vireo.ports.Refused` for an invalid or reserved tenant name, and `vireo.ports.Conflict`
+    for a client of another tenant: its tokens are in that tenant's hands and must give no access to
+    this one.
     """
+    if reserved(tenant):
+        raise Refused(f"not a tenant: {tenant!r}")
     home.open(tenant)
     records = home.open(_SYSTEM).records
     try:
@@ -107,6 +112,11 @@ def register_client(home: Home, client_id: str, tenant: str) -> None:
         record = records.get(Table.REGISTRY, _CLIENT, client_id)
         if record is None or record.item["tenant"] != tenant:
             raise
+
+
+def reserved(tenant: str) -> bool:
+    """Tells whether a name is kept for data outside all tenants, and no tenant may have it."""
+    return tenant.startswith("_")
 
 
 def tenants(home: Home) -> set[str]:
@@ -130,7 +140,7 @@ def require(caller: Caller, scope: str, user_id: str | None = None) -> None:
 
 
 def possible_moment(value: object) -> bool:
-    """Whether a claim's value is a number of seconds that calendars have a date for, since 1970."""
+    """Tells whether a claim is a number of seconds since 1970 that calendars have a date for."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and 0 <= value < _END  # type: ignore[operator]
 
