@@ -188,6 +188,37 @@ def test_the_key_is_the_owners_alone_and_is_kept(tmp_path: Path) -> None:
         LocalTokens(tmp_path / "elsewhere").verify(token)
 
 
+def test_a_key_that_others_may_read_is_the_owners_again(tmp_path: Path) -> None:
+    key = tmp_path / "state" / "token-key.pem"
+    LocalTokens(key.parent)
+    assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
+    key.chmod(0o644)
+    LocalTokens(key.parent)
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_a_laptop_keeps_is_its_owners(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path / "state"
+    if there:  # made by somebody else, whose business its mode is
+        folder.mkdir(mode=0o755)
+    mask = os.umask(0o022)
+    try:
+        opened = local_home(folder)
+        opened.open("acme").blobs.write("events/a", b"a")
+        register_client(opened, "m", "acme")
+        open_to_others = {
+            path.name
+            for path in (folder, *folder.iterdir())
+            if stat.S_IMODE(path.stat().st_mode) & 0o077
+        }
+    finally:
+        os.umask(mask)
+    assert open_to_others == ({"state"} if there else set())
+    assert (folder / "records.db-wal").exists()
+    opened.close()
+
+
 def test_the_script_prints_a_token(tmp_path: Path) -> None:
     command = [sys.executable, "scripts/issue_token.py", "--state", str(tmp_path)]
     command += ["--tenant", "acme", "--client", "c", "--user", "anna", "--scope", RECOMMEND]

@@ -28,6 +28,9 @@ class LocalTokens:
         path = folder / "token-key.pem"
         if not path.exists():
             _make_key(path)
+        # A copy, or what came out of an archive, may be everybody's.
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
         if not isinstance(key, rsa.RSAPrivateKey):
             raise ValueError(f"{path} holds no RSA key")
@@ -91,7 +94,8 @@ class LocalTokens:
 
 def _make_key(path: Path) -> None:
     """Create a key, readable by its owner only. Of two processes that do so, the first wins."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(
         serialization.Encoding.PEM,
