@@ -17,7 +17,7 @@ READ = "vireo/recommend vireo/catalogue.read vireo/users.read"
 WRITE = "vireo/catalogue.write vireo/users.write"
 ROUTES = [
     ("POST", "/v1/recommendations", {"user_id": "anna"}, "vireo/recommend"),
-    ("GET", "/v1/videos/v1/similar", None, "vireo/recommend"),
+    ("GET", "/v1/videos/v2/similar", None, "vireo/recommend"),
     ("GET", "/v1/trending", None, "vireo/recommend"),
     ("PUT", "/v1/videos/v1", {"title": "One"}, "vireo/catalogue.write"),
     ("GET", "/v1/videos/v1", None, "vireo/catalogue.read"),

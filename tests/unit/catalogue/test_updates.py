@@ -205,8 +205,15 @@ def test_a_log_that_was_set_back_is_read_from_its_beginning(
 
 @pytest.mark.parametrize(
     "broken",
-    [{"age_rating": 99}, {"title": None}, {"published_at": "2101-01-01T11:59:59Z"}, {"text": "?"}],
-    ids=str,
+    [
+        {"video": lambda sound: sound.replace(b'"age_rating":0', b'"age_rating":99')},
+        {"video": lambda sound: sound.replace(b"T", b"?")},
+        {"video": lambda sound: sound[:-2]},
+        {"video": lambda sound: 7},
+        {"text": "?"},
+        {"text": b"?"},
+    ],
+    ids=range(6),
 )
 def test_a_change_that_cannot_be_read_hides_its_video_and_no_other(
     ports: Ports, broken: dict[str, Any]
@@ -216,6 +223,8 @@ def test_a_change_that_cannot_be_read_hides_its_video_and_no_other(
     at = (Table.OVERLAY, updates.KEY, updates.row(8))
     found = ports.records.get(*at)
     assert found is not None
+    if "video" in broken:
+        broken = {"video": broken["video"](found.item["video"])}
     ports.records.put(*at, found.item | broken)
     reader = seen(ports)
     assert reader.refused == 1

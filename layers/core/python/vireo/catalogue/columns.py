@@ -32,6 +32,11 @@ class Vocabulary:
         """The code of a value of ``kind`` (a field of this class); 0 for an unknown value."""
         return self._codes()[kind].get(value, 0) if value is not None else 0
 
+    def codes(self, kind: str, values: Sequence[str | None]) -> NDArray[np.int16]:
+        """The `code` of every value."""
+        known = self._codes()[kind]
+        return np.array([0 if v is None else known.get(v, 0) for v in values], np.int16)
+
     def size(self, kind: str) -> int:
         """Number of codes of ``kind``, including that of "unknown"."""
         return len(getattr(self, kind)) + 1
@@ -131,13 +136,17 @@ def encode(videos: Sequence[Video], vocabulary: Vocabulary) -> Columns:
         return default if value is None else float(value.timestamp())
 
     width = -(-vocabulary.size("countries") // 8)
+    # Most videos share these with many others.
+    where = {(v.countries_allowed, v.countries_blocked): v for v in ranked}
+    bits = {limits: country_bits(v, vocabulary) for limits, v in where.items()}
+    channels = {c: key_of(c) if c else 0 for c in {v.channel_id for v in ranked}}
     return Columns(
         keys=keys,
         ids=np.array([v.video_id.encode() for v in ranked], dtype=np.bytes_),
         titles=np.array([_cut(v.title) for v in ranked], dtype=np.bytes_),
-        category=np.array([vocabulary.code("categories", v.category) for v in ranked], np.int16),
-        language=np.array([vocabulary.code("languages", v.language) for v in ranked], np.int16),
-        channel=np.array([key_of(v.channel_id) if v.channel_id else 0 for v in ranked], np.uint64),
+        category=vocabulary.codes("categories", [v.category for v in ranked]),
+        language=vocabulary.codes("languages", [v.language for v in ranked]),
+        channel=np.array([channels[v.channel_id] for v in ranked], np.uint64),
         duration=np.array(
             [np.nan if v.duration_seconds is None else v.duration_seconds for v in ranked],
             np.float32,
@@ -147,9 +156,9 @@ def encode(videos: Sequence[Video], vocabulary: Vocabulary) -> Columns:
         age_rating=np.array([v.age_rating for v in ranked], np.uint8),
         available_from=np.array([stamp(v.available_from, -np.inf) for v in ranked], np.float64),
         available_until=np.array([stamp(v.available_until, np.inf) for v in ranked], np.float64),
-        countries=np.array([country_bits(v, vocabulary) for v in ranked], np.uint8).reshape(
-            len(ranked), width
-        ),
+        countries=np.array(
+            [bits[v.countries_allowed, v.countries_blocked] for v in ranked], np.uint8
+        ).reshape(len(ranked), width),
     )
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import orjson
+
 from vireo.ports import Item, Records, Table, walk
 
 HOUR = 3600.0
@@ -14,6 +16,8 @@ HOUR = 3600.0
 OVERLAP = 60.0
 #: Lifetime of a row in seconds.
 KEPT = 35 * 86400.0
+#: Fields that are not the video's.
+_VECTOR = {"text", "embedder_id"}
 
 
 class Earlier:
@@ -35,5 +39,11 @@ class Earlier:
                 milliseconds, _, video_id = record.sort.partition("#")
                 if seen > self._latest.get(video_id, ("", 0)):
                     self._latest[video_id] = seen
-                    yield video_id, int(milliseconds) / 1000, record.item
+                    yield video_id, int(milliseconds) / 1000, _now(record.item)
         self._since = max(self._since, now)
+
+
+def _now(item: Item) -> Item:
+    """The item of a change as it is written now: the video is JSON, beside its text's vector."""
+    beside = {name: item[name] for name in ("video_id", "text", "embedder_id") if name in item}
+    return beside | {"video": orjson.dumps({k: item[k] for k in item.keys() - _VECTOR})}

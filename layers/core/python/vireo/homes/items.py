@@ -128,5 +128,7 @@ def _with_bytes(value: Any, blobs: memoryview) -> Any:
         if _BYTES in value:
             start, length = value[_BYTES]
             return bytes(blobs[start : start + length])
-        return {name: _with_bytes(v, blobs) for name, v in value.items()}
+        for name, v in value.items():
+            if type(v) in (dict, list):  # nothing else can hold bytes
+                value[name] = _with_bytes(v, blobs)
     return value

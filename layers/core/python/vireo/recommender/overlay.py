@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vireo import text
 from vireo.catalogue.columns import Columns, encode
 from vireo.catalogue.models import Status, Video
+from vireo.keys import keys_of
 from vireo.recommender.loaded import Loaded
 from vireo.recommender.video_features import video_features
 from vireo.vectors import Rows
@@ -36,9 +37,11 @@ class Overlay:
             texts: text vectors by video id; missing ones are computed here.
         """
         known = list(videos)
-        ids = np.array([loaded.columns.row(v.video_id) for v in known], np.int64)
+        deleted = [v.video_id for v in known if v.status == Status.DELETED]
+        rows = loaded.columns.rows(keys_of(deleted)).tolist()
         # A video that was added and deleted since the bundle is left out.
-        kept = [v for v, r in zip(known, ids, strict=True) if r >= 0 or v.status != Status.DELETED]
+        gone = {name for name, row in zip(deleted, rows, strict=True) if row < 0}
+        kept = [v for v in known if v.video_id not in gone]
         columns = encode(kept, loaded.bundle.vocabulary)
         base = loaded.columns.rows(columns.keys)
         new = np.flatnonzero(base < 0)
@@ -47,8 +50,8 @@ class Overlay:
         fresh = columns.take(new)
         vectors = None
         if loaded.content_tower is not None:
-            by_id = {v.video_id.encode(): v for v in kept}
-            sketches = [_text(by_id[i], texts) for i in fresh.ids.tolist()]
+            by_id = {v.video_id: v for v in kept}
+            sketches = [_text(by_id[i.decode()], texts) for i in fresh.ids.tolist()]
             vectors = loaded.content_tower.encode(
                 fresh.category,
                 fresh.language,
