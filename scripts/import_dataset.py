@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from vireo.homes.chosen import add_tenant
 from vireo.homes.local import LocalHome
 from vireo.jobs.lines import DatasetError
 from vireo.jobs.terminal import Terminal
@@ -23,7 +24,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--environment", choices=("dev", "staging", "prod"), help="store it in an environment"
     )
-    parser.add_argument("--tenant", default="default")
+    add_tenant(parser)
     parser.add_argument("--format", choices=("auto", *formats.FORMATS), default="auto")
     parser.add_argument(
         "--on-error", choices=("skip", "stop"), default="skip", help="what to do with bad rows"

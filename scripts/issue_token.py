@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from vireo.homes.chosen import add_tenant
 from vireo.homes.local import home as local_home
 from vireo.homes.local.tokens import LocalTokens
 from vireo.identity import SCOPES
@@ -14,7 +15,7 @@ def main() -> None:
     """Read the options, and print the token."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--state", type=Path, default=Path(".state"), help="the state folder")
-    parser.add_argument("--tenant", default="default")
+    add_tenant(parser)
     parser.add_argument("--client", help="the client's id; laptop-<tenant> by default")
     parser.add_argument("--user", help="an end user; without one the token is a machine's")
     parser.add_argument("--scope", nargs="+", default=list(SCOPES), help="all by default")

@@ -87,6 +87,13 @@ def test_an_end_user(home: LocalHome, changes: dict[str, str], user: str) -> Non
         {"exp": "soon"},
         {"exp": NOW},
         {"exp": float("nan")},
+        {"exp": float("inf")},
+        {"exp": "Infinity"},
+        {"exp": 1e18},
+        {"exp": "1e999"},
+        {"exp": -NOW},
+        {"exp": True},
+        {"exp": [NOW + 60]},
         {"exp": "Tue Nov 14 22:13:20 UTC 2023"},
         {"scope": ["vireo/recommend"]},
         {"sub": "2f1c", "username": 7},
@@ -132,6 +139,16 @@ def test_registering(home: LocalHome) -> None:
     assert Identity(home).caller(claims()).tenant == "acme"
 
 
+@pytest.mark.parametrize("tenant", ["_system", "_", "_other"])
+def test_what_is_outside_all_tenants_is_nobodys(home: LocalHome, tenant: str) -> None:
+    with pytest.raises(Refused):
+        register_client(home, "new", tenant)
+    # Whoever else may have written it.
+    home.open("_system").records.put(Table.REGISTRY, "client", "new", {"tenant": tenant})
+    with pytest.raises(Forbidden):
+        Identity(home).caller(claims(client_id="new", sub="new"))
+
+
 @given(
     scopes=st.frozensets(st.sampled_from(["a", "b", "c"])),
     wanted=st.sampled_from(["a", "b", "c"]),
@@ -169,6 +186,37 @@ def test_the_key_is_the_owners_alone_and_is_kept(tmp_path: Path) -> None:
     assert LocalTokens(tmp_path).verify(token)["client_id"] == "m"
     with pytest.raises(Unauthenticated):
         LocalTokens(tmp_path / "elsewhere").verify(token)
+
+
+def test_a_key_that_others_may_read_is_the_owners_again(tmp_path: Path) -> None:
+    key = tmp_path / "state" / "token-key.pem"
+    LocalTokens(key.parent)
+    assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
+    key.chmod(0o644)
+    LocalTokens(key.parent)
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_a_laptop_keeps_is_its_owners(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path / "state"
+    if there:  # made by somebody else, whose business its mode is
+        folder.mkdir(mode=0o755)
+    mask = os.umask(0o022)
+    try:
+        opened = local_home(folder)
+        opened.open("acme").blobs.write("events/a", b"a")
+        register_client(opened, "m", "acme")
+        open_to_others = {
+            path.name
+            for path in (folder, *folder.iterdir())
+            if stat.S_IMODE(path.stat().st_mode) & 0o077
+        }
+    finally:
+        os.umask(mask)
+    assert open_to_others == ({"state"} if there else set())
+    assert (folder / "records.db-wal").exists()
+    opened.close()
 
 
 def test_the_script_prints_a_token(tmp_path: Path) -> None:

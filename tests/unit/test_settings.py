@@ -44,6 +44,14 @@ def test_wrong_variables_are_named() -> None:
         Settings.from_env({**env, "VIREO_ATTEMPTS": "many"})
 
 
+@pytest.mark.parametrize("serves", ['{"_system": "v1"}', '{"_x": "v1"}', "[]", "{", '{"a": 1}'])
+def test_bundles_of_what_is_no_tenant(serves: str) -> None:
+    env = settings().as_env()
+    assert Settings.from_env({**env, "VIREO_SERVES": '{"a": "v1"}'}).bundles() == {"a": "v1"}
+    with pytest.raises(WrongSettings, match="VIREO_SERVES"):
+        Settings.from_env({**env, "VIREO_SERVES": serves})
+
+
 def test_names() -> None:
     ours = settings(training_machine="arn")
     assert [ours.table(t) for t in Table] == list(TABLES.values())

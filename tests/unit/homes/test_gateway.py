@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import math
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import unquote
 
 import jwt
 import pytest
@@ -18,6 +21,7 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.servers import running
+from vireo.homes.limits import CALL_BYTES
 from vireo.homes.local import LocalHome
 from vireo.homes.local import home as local_home
 from vireo.homes.local.gateway import BODY_BYTES, Gateway, serve
@@ -30,6 +34,7 @@ OPERATIONS = [
     ("GET", "/slow", False),
     ("GET", "/broken", False),
     ("GET", "/blob", False),
+    ("GET", "/large", False),
     ("POST", "/echo/{name}", False),
 ]
 
@@ -57,6 +62,11 @@ def service(home: LocalHome, release: threading.Event) -> APIGatewayRestResolver
         many = {"x-many": ["a", "b"]}
         # Powertools takes bytes as well, and encodes them, whatever its annotation says.
         return Response(200, "application/octet-stream", cast(str, BLOB), headers=many)
+
+    @app.get("/large")
+    def large() -> Response[str]:
+        size = int(app.current_event.query_string_parameters["bytes"])
+        return Response(200, "text/plain", "x" * size)
 
     @app.post("/echo/<name>")
     def echo(name: str) -> dict[str, Any]:
@@ -254,6 +264,17 @@ def test_right_signature_wrong_claims(api: Api) -> None:
     assert claims["iss"] == ISSUER
 
 
+@pytest.mark.parametrize("claim", ["exp", "iat", "nbf", "auth_time"])
+@pytest.mark.parametrize(
+    "date", [1e18, 10**400, -1e18, -1, math.nan, math.inf, "9999999999", "soon", True, [1], {}]
+)
+def test_a_signed_token_with_an_impossible_date(api: Api, claim: str, date: Any) -> None:
+    claims = dict(api.tokens.verify(issue(api))) | {claim: date}
+    # Signed as bytes, as PyJWT converts dates that it encodes.
+    token = jwt.api_jws.encode(json.dumps(claims).encode(), api.tokens._private, algorithm="RS256")
+    assert api.error("GET", "/blob", token=token) == (401, "unauthenticated")
+
+
 def test_binary_answers_and_repeated_headers(api: Api) -> None:
     status, headers, body = api.call("GET", "/blob", token=issue(api))
     assert (status, body) == (200, BLOB)
@@ -263,12 +284,43 @@ def test_binary_answers_and_repeated_headers(api: Api) -> None:
 
 def test_a_body_that_is_too_large(api: Api) -> None:
     token = issue(api)
-    large = b'"' + b"x" * (BODY_BYTES - 2) + b'"'
-    assert api.call("POST", "/echo/x?tag=1&user=u", token=token, body=large)[0] == 200
-    assert api.error("POST", "/echo/x?tag=1", token=token, body=large + b" ") == (
-        413,
-        "payload_too_large",
-    )
+    # Room for the rest of the event. Escaped in the event, a body can be longer than it was sent.
+    large = b"1" * (CALL_BYTES - 8192)
+    assert api.call("POST", "/echo/x?tag=1&user=u", token=token, body=large[:4000])[0] == 200
+    assert api.call("GET", "/blob", token=token, body=large)[0] == 200
+    for body in (large + b"1" * 8192, b"1" * (BODY_BYTES + 1), b'"' * (CALL_BYTES // 2 + 1)):
+        assert api.error("POST", "/echo/x?tag=1", token=token, body=body) == (
+            413,
+            "payload_too_large",
+        )
+
+
+def test_an_answer_that_is_too_large(api: Api) -> None:
+    token = issue(api)
+    assert api.call("GET", f"/large?bytes={CALL_BYTES - 8192}", token=token)[0] == 200
+    assert api.error("GET", f"/large?bytes={CALL_BYTES}", token=token) == (502, "internal_error")
+
+
+def test_a_line_of_the_log_cannot_be_forged(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "vireo.access")
+    sent = [
+        "/nowhere%0aGET%20/blob%20200%201.0%20ms%2064%20bytes%20forged",
+        "/nowhere%0d%0a%1b%5b2J%22",
+        "/nowhere%E2%80%A8%C2%85",
+        "/nowhere%2522'\"[\\x]",
+    ]
+    for path in sent:
+        assert api.error("GET", path) == (404, "not_found")
+    end = time.monotonic() + 5
+    lines: list[str] = []
+    while len(lines) < len(sent) and time.monotonic() < end:  # a line follows the answer
+        time.sleep(0.01)
+        lines = [r.getMessage() for r in caplog.records if r.name == "vireo.access"]
+    assert len(lines) == len(sent)
+    for line, path in zip(lines, sent, strict=True):
+        assert len(line.splitlines()) == 1
+        assert re.fullmatch(r"GET [!#-&(-\[\]-~]+ 404 \d+\.\d ms \d+ bytes [0-9a-f-]{36}", line)
+        assert unquote(line.split()[1]) == unquote(path)
 
 
 def test_a_body_that_is_no_text_reaches_the_service(api: Api) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
-from vireo.ports import Clock, Conflict, Home, Records, Table, walk
+from vireo.ports import Clock, Conflict, Home, Records, Refused, Table, walk
 
 #: Scopes are ``vireo/<name>``, as issued by a Cognito resource server of that name.
 RECOMMEND = "vireo/recommend"
@@ -21,6 +21,8 @@ _SYSTEM = "_system"
 _CLIENT = "client"
 #: Seconds for which a client's tenant is cached, and so until a removed client is refused.
 _REMEMBERED = 300.0
+#: Unix seconds of the year 10000, for which there are no dates any more.
+_END = 253_402_300_800
 
 
 class Unauthenticated(Exception):
@@ -86,6 +88,8 @@ class Identity:
         if record is None:
             raise Forbidden("this client belongs to no tenant")
         tenant = str(record.item["tenant"])
+        if reserved(tenant):
+            raise Forbidden("this client belongs to no tenant")
         with self._lock:
             self._tenants[client_id] = tenant, now + _REMEMBERED
         return tenant
@@ -94,9 +98,12 @@ class Identity:
 def register_client(home: Home, client_id: str, tenant: str) -> None:
     """Assign a client to a tenant.
 
-    Raises `vireo.ports.Refused` for an invalid tenant name, and `vireo.ports.Conflict` for a client
-    of another tenant: its tokens are in that tenant's hands and must give no access to this one.
+    Raises `vireo.ports.Refused` for an invalid or reserved tenant name, and `vireo.ports.Conflict`
+    for a client of another tenant: its tokens are in that tenant's hands and must give no access to
+    this one.
     """
+    if reserved(tenant):
+        raise Refused(f"not a tenant: {tenant!r}")
     home.open(tenant)
     records = home.open(_SYSTEM).records
     try:
@@ -105,6 +112,11 @@ def register_client(home: Home, client_id: str, tenant: str) -> None:
         record = records.get(Table.REGISTRY, _CLIENT, client_id)
         if record is None or record.item["tenant"] != tenant:
             raise
+
+
+def reserved(tenant: str) -> bool:
+    """Tells whether a name is kept for data outside all tenants, and no tenant may have it."""
+    return tenant.startswith("_")
 
 
 def tenants(home: Home) -> set[str]:
@@ -127,6 +139,12 @@ def require(caller: Caller, scope: str, user_id: str | None = None) -> None:
         raise Forbidden("an end user's token is good for that user only")
 
 
+def possible_moment(value: object) -> bool:
+    """Tells whether a claim is a number of seconds since 1970 that calendars have a date for."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 <= value < _END  # type: ignore[operator]
+
+
 def _user(claims: Mapping[str, Any]) -> str | None:
     """The end user: ``custom:user_id``, else ``username``, else ``sub``; None for a machine."""
     if claims["sub"] == claims["client_id"]:
@@ -140,9 +158,13 @@ def _user(claims: Mapping[str, Any]) -> str | None:
 def _moment(value: object) -> float:
     """Unix seconds of a time claim: a number in the token, a date's text behind API Gateway."""
     try:
-        return float(str(value))
+        seconds = float(str(value))
     except ValueError:
         pass
+    else:
+        if not possible_moment(seconds):
+            raise Unauthenticated("the token's end is no possible date")
+        return seconds
     try:
         date = datetime.strptime(str(value), "%a %b %d %H:%M:%S UTC %Y")
     except ValueError:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from vireo.ports import Table
 
@@ -61,6 +61,17 @@ class Settings(BaseModel):
     cache_seconds: Seconds = 0.05
     connect_seconds: Seconds = 0.5
     attempts: Annotated[int, Field(ge=1, le=10)] = 2
+
+    @field_validator("serves")
+    @classmethod
+    def _serves(cls, given: str | None) -> str | None:
+        """Versions by tenant, of which no name is reserved."""
+        found = json.loads(given or "{}")
+        if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+            raise ValueError("must be a JSON object: tenant → version")
+        if wrong := sorted(name for name in found if name.startswith("_")):
+            raise ValueError(f"not a tenant: {wrong[0]!r}")
+        return given
 
     def table(self, table: Table) -> str:
         """The name of a table."""

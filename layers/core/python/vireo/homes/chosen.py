@@ -8,7 +8,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from vireo.homes.local import home as local_home
-from vireo.ports import Home
+from vireo.homes.names import checked_tenant
+from vireo.identity import reserved
+from vireo.ports import Home, Refused
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +19,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--environment", choices=("dev", "staging", "prod"), help="a deployed environment"
     )
-    parser.add_argument("--tenant", default="default")
+    add_tenant(parser)
+
+
+def add_tenant(parser: argparse.ArgumentParser) -> None:
+    """Add ``--tenant``, which no command takes for a name that is not a tenant's."""
+    parser.add_argument("--tenant", default="default", type=_tenant)
+
+
+def _tenant(name: str) -> str:
+    try:
+        if not reserved(name):
+            return checked_tenant(name)
+    except Refused:
+        pass
+    message = f"{name!r} is no tenant's name, which has 1 to 32 of a-z, 0-9 and -"
+    raise argparse.ArgumentTypeError(message)
 
 
 @contextmanager

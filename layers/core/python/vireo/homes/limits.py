@@ -1,4 +1,7 @@
-"""The limits of AWS on stream records and state machine documents, enforced by both homes."""
+"""The limits of AWS on stream records, state machine documents and calls of functions.
+
+AWS enforces them itself, or both homes do; those of calls only the laptop's gateway has to.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ RECORD_BYTES = 1024 * 1024
 KEY_CHARACTERS = 200
 #: Step Functions' limit on the data passed between states.
 DOCUMENT_BYTES = 256 * 1024
+#: Lambda's limit on the event of a call that waits for its answer, and on that answer, as JSON.
+CALL_BYTES = 6 * 1024 * 1024
 
 
 def refusals(records: Sequence[tuple[str, bytes]]) -> list[str | None]:

@@ -1,8 +1,8 @@
 """API Gateway on a laptop: HTTP in, the very event that Lambda gets, the handler's answer out.
 
 Like API Gateway it knows the paths that there are, answers itself what needs no token, verifies the
-token before anything of ours runs, takes bodies up to 10 MB and waits at most 29 s; unlike it, it
-serves the documentation page.
+token before anything of ours runs, and waits at most 29 s; what Lambda would not take, over 6 MB in
+either direction, is refused. Unlike API Gateway it serves the documentation page.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from uuid import uuid4
 import orjson
 import uvicorn
 
+from vireo.homes.limits import CALL_BYTES
 from vireo.homes.local.documentation import page
 from vireo.homes.local.proxy import Answer, Resources, Scope, answer_of, event_of
 from vireo.identity import Unauthenticated
@@ -128,8 +129,8 @@ class Gateway:
         await send({"type": "http.response.body", "body": body})
         _LOG.info(
             "%s %s %d %.1f ms %d bytes %s",
-            scope["method"],
-            scope["path"],
+            _printed(scope["method"]),
+            _printed(_path(scope)),
             answer.status,
             (time.monotonic() - started) * 1000,
             len(answer.body),
@@ -150,11 +151,17 @@ class Gateway:
         claims = self._claims(scope)
         body = await _body(receive)
         event = event_of(scope, path, found, body=body, claims=claims, request_id=request_id)
+        if len(orjson.dumps(event)) > CALL_BYTES:
+            raise Denied(413, "payload_too_large", f"a request has at most {CALL_BYTES} bytes")
         context = Context(request_id, started + self._seconds)
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._threads, self._handler, event, context)
         try:
-            return answer_of(await asyncio.wait_for(work, self._seconds))
+            result = await asyncio.wait_for(work, self._seconds)
+            # To API Gateway, an answer that Lambda does not take is a function that failed.
+            if len(orjson.dumps(result)) > CALL_BYTES:
+                raise ValueError(f"an answer has at most {CALL_BYTES} bytes")
+            return answer_of(result)
         except TimeoutError:
             raise Denied(504, "timeout", f"no answer within {self._seconds:g} s") from None
         except Exception:
@@ -190,6 +197,11 @@ def _path(scope: Scope) -> str:
     """The path as it was sent."""
     raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
     return raw.decode("latin-1")
+
+
+def _printed(sent: str) -> str:
+    """Text for a line of the log that can neither end the line nor look like its other fields."""
+    return quote(sent, safe="/:@!$&*+,;=-._~%?")
 
 
 async def _body(receive: Receive) -> bytes:

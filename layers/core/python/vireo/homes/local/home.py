@@ -20,6 +20,12 @@ from vireo.ports import Cache, Clock, Meter, Ports
 Function = Callable[[Any, Any], Any]
 
 
+def private_folder(path: Path) -> None:
+    """Make a folder that only its owner may enter; one that is there stays as its owner made it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir(mode=0o700, exist_ok=True)
+
+
 class LocalHome:
     """`vireo.ports.Home` in a folder, which several processes may share.
 
@@ -38,7 +44,11 @@ class LocalHome:
         definitions: Path | None = None,
     ) -> None:
         folder = folder.resolve()
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
+        for name in ("stream", "executions", "blobs", "scratch"):
+            private_folder(folder / name)
+        # SQLite gives its journal the mode of the file.
+        (folder / "records.db").touch(mode=0o600)
         self.folder = folder
         self.clock: Clock = clock or SystemClock()
         self.meter: Meter = meter or LocalMeter()

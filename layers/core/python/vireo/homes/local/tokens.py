@@ -13,11 +13,12 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from vireo.identity import SCOPES, Unauthenticated, register_client
+from vireo.identity import SCOPES, Unauthenticated, possible_moment, register_client
 from vireo.ports import Home
 
 ISSUER = "https://laptop.invalid/vireo"
 _ALGORITHM = "RS256"
+_DATES = frozenset({"exp", "iat", "nbf", "auth_time"})
 
 
 class LocalTokens:
@@ -27,6 +28,9 @@ class LocalTokens:
         path = folder / "token-key.pem"
         if not path.exists():
             _make_key(path)
+        # A copy, or what came out of an archive, may be everybody's.
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
         if not isinstance(key, rsa.RSAPrivateKey):
             raise ValueError(f"{path} holds no RSA key")
@@ -77,8 +81,12 @@ class LocalTokens:
                 issuer=ISSUER,
                 options={"require": ["exp", "iss", "sub", "client_id", "token_use"]},
             )
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, OverflowError, TypeError) as error:
+            # The last two: PyJWT makes a whole number of any date, be it infinite or a list.
             raise Unauthenticated(str(error)) from error
+        for name in _DATES & claims.keys():
+            if not possible_moment(claims[name]):
+                raise Unauthenticated(f"{name} is no possible date")
         if claims["token_use"] != "access":
             raise Unauthenticated("not an access token")
         return claims
@@ -86,7 +94,8 @@ class LocalTokens:
 
 def _make_key(path: Path) -> None:
     """Create a key, readable by its owner only. Of two processes that do so, the first wins."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(
         serialization.Encoding.PEM,
