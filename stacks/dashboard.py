@@ -92,6 +92,10 @@ def _training(m: Metrics) -> list[cloudwatch.IWidget]:
             ],
         ),
         _graph(
+            "What training read: days, and % of viewers",
+            [m.emitted(name, "Minimum", HOUR) for name in ("TrainingDays", "TrainingViewers")],
+        ),
+        _graph(
             "By the clock",
             [
                 m.training.upkeep.function.metric_invocations(period=HOUR),

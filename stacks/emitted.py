@@ -34,6 +34,8 @@ EMITTED: dict[str, tuple[str, tuple[str, ...]] | None] = {
     "CacheSkipped": ("operation", _CACHE),
     "ReleaseWithdrawn": None,
     "TrainingAge": None,
+    "TrainingDays": None,
+    "TrainingViewers": None,
     "Removed": ("kind", ("events", "runs", "bundles", "versions")),
     "TrainingFailed": ("trigger", ("manual", "deploy", "schedule")),
     "Events": ("fate", ("accepted", "refused", "unavailable")),

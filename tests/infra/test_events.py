@@ -17,7 +17,7 @@ from vireo.events.parquet import SCHEMA
 from vireo.homes.local import mapping as local_mapping
 from vireo.homes.names import checked_tenant
 from vireo.projection import WINDOW
-from vireo.training.data.collected import EVENTS
+from vireo.training.data.window import EVENTS
 
 
 def mapping(cloud: Templates) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from tests.worlds import VOCABULARY, arrays_of, catalogue, video
 from tracking.app import follower
 from vireo.bundles import files as bundles
 from vireo.bundles import pointer
+from vireo.catalogue import updates
 from vireo.catalogue.columns import encode
 from vireo.catalogue.models import Status, Video, VideoBody
 from vireo.catalogue.store import Catalogue
@@ -35,7 +36,7 @@ from vireo.homes.local.loop import Retention
 from vireo.homes.local.mapping import EventSourceMapping
 from vireo.homes.meter import LocalMeter
 from vireo.ports import Ports
-from vireo.recommender.contents import ModelBundle
+from vireo.recommender.contents import CHANGES, ModelBundle
 from vireo.recommender.models import RecommendRequest
 from vireo.recommender.service import Recommender
 from vireo.training import deployment, upkeep
@@ -115,7 +116,8 @@ class Year:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
     clock: MovableClock = field(default_factory=MovableClock)
     gone: set[str] = field(default_factory=set)  #: must never be answered again
-    sent: list[str] = field(default_factory=list)  #: ids of events
+    #: Viewer and video of every event by its id.
+    sent: dict[str, tuple[str, str]] = field(default_factory=dict)
     cloud: CloudWatch = field(default_factory=CloudWatch)
 
     def __post_init__(self) -> None:
@@ -138,6 +140,7 @@ class Year:
         deployment.record(run, self.ports, Decision(deploy=accepted))
         if not accepted:
             return
+        changes = updates.latest(self.ports.records)
         columns = encode(list(self.catalogue.all()), VOCABULARY)
         made = ModelBundle.build(
             version=run.run_id,
@@ -146,7 +149,7 @@ class Year:
             vocabulary=VOCABULARY,
             columns=columns,
             arrays=arrays_of(columns, seed=week),
-            config={},
+            config={CHANGES: list(changes)},
         )
         bundles.publish(made, self.ports.blobs)
         pointer.switch(self.ports.records, made.version, expect=pointer.current(self.ports.records))
@@ -195,7 +198,7 @@ class Year:
             }
             (failed,) = self.ports.stream.publish([(user, orjson.dumps(event))])
             assert failed is None
-            self.sent.append(event["event_id"])
+            self.sent[event["event_id"]] = user, event["video_id"]
         for step in (self.mapping.step, self.delivery.step, self.retention.step):
             while step()[0]:
                 pass
@@ -281,5 +284,5 @@ def lost(year: Year) -> set[str]:
     assert len(collected) == len(set(collected))
     process = year.process()
     known = sum(process.recommender.viewers.get(user).watched for user in VIEWERS)
-    assert known == len(year.sent)
+    assert known == len(set(year.sent.values()))
     return set(year.sent) - set(collected)

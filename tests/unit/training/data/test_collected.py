@@ -20,7 +20,7 @@ from vireo.keys import key_of
 from vireo.ports import Ports, Table, walk
 from vireo.recommender.users import Viewers
 from vireo.training import generator
-from vireo.training.data import collected, preprocess
+from vireo.training.data import collected, preprocess, window
 from vireo.training.data import event_table as event_rows
 from vireo.training.data.dataset import Dataset
 from vireo.viewers import rows
@@ -122,12 +122,12 @@ def test_a_home_gives_the_log_that_the_data_set_gives(data: Dataset, ports: Port
 
 def test_a_second_import_counts_nothing_twice(data: Dataset, ports: Ports) -> None:
     collected.into_home(data, ports)
-    names = list(ports.blobs.names(collected.EVENTS))
+    names = list(ports.blobs.names(window.EVENTS))
     assert all(n.startswith("events/date=") and n.endswith(".parquet") for n in names)
     assert len({n.split("/")[1] for n in names}) == len(names) >= SMALL.days
     viewer = ports.records.get(Table.VIEWERS, "u00001")
     collected.into_home(data, ports)
-    assert list(ports.blobs.names(collected.EVENTS)) == names
+    assert list(ports.blobs.names(window.EVENTS)) == names
     again = ports.records.get(Table.VIEWERS, "u00001")
     assert viewer is not None
     assert again is not None

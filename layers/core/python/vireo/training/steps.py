@@ -9,15 +9,16 @@ import orjson
 from vireo.bundles.pointer import current
 from vireo.catalogue import updates
 from vireo.jobs import artifacts
-from vireo.jobs.progress import Progress
+from vireo.jobs.progress import Progress, within
 from vireo.jobs.steps import Machine
 from vireo.ports import Missing, Ports, Withdrawn
 from vireo.training import deployment, generator
 from vireo.training.data.activity import with_propensity_weights
-from vireo.training.data.collected import EVENTS, into_home, read_home
+from vireo.training.data.collected import into_home, read_home
 from vireo.training.data.log import Log
 from vireo.training.data.prepared import Prepared, load_prepared, save_prepared
 from vireo.training.data.purge import purge
+from vireo.training.data.window import EVENTS, Limits
 from vireo.training.judging import evaluation
 from vireo.training.judging.gates import Thresholds
 from vireo.training.models import ranker as ranking
@@ -38,9 +39,12 @@ def preprocess(run: Run, ports: Ports, progress: Progress) -> Run:
             generator.generate(generator.Settings(seed=run.seed, end=_midnight(ports))), ports
         )
     purge(ports)
+    config = recipe.RecipeConfig.of(run.config)
     read_at, changes = ports.clock.now(), updates.latest(ports.records)
-    progress(0.4, "reading events, catalogue and viewers")
-    prepared = read_home(ports)
+    limits = Limits(events=config.events, days=config.days)
+    prepared = read_home(ports, limits=limits, progress=within(progress, 0.3, 0.8))
+    ports.meter.observe("TrainingDays", prepared.report.days, "Count")
+    ports.meter.observe("TrainingViewers", 100 / prepared.report.one_in, "Percent")
     save_prepared(ports.blobs, run.prefix("prepared"), prepared)
     least = Thresholds.model_validate(run.gates).least_share_since
     cut = evaluation.cut_of(prepared.log, deployment.in_production(ports), least)

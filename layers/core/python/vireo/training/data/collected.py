@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
@@ -14,14 +15,16 @@ import pyarrow.parquet as pq
 
 from vireo.catalogue.store import Catalogue
 from vireo.jobs.lines import DatasetError
-from vireo.jobs.progress import Progress, counted, within
+from vireo.jobs.progress import Progress, counted, silent, within
 from vireo.keys import key_of, keys_of
 from vireo.ports import Blobs, Delete, Ports, Put
 from vireo.training.data import event_table as event_rows
+from vireo.training.data import window
 from vireo.training.data.dataset import Dataset
 from vireo.training.data.event_table import TYPES
 from vireo.training.data.prepared import Prepared
 from vireo.training.data.preprocess import Settings, connect, prepare
+from vireo.training.data.window import EVENTS, Limits
 from vireo.viewers import rows
 from vireo.viewers.erasure import erased
 from vireo.viewers.profile import Profile
@@ -33,8 +36,6 @@ from vireo.viewers.viewer import (
     Viewer,
 )
 
-#: Prefix of collected events, as Firehose names them: ``events/date=YYYY-MM-DD/<name>.parquet``.
-EVENTS = "events/"
 #: The schema with nulls allowed everywhere; invalid ones are left out by preprocessing.
 _COLUMNS = pa.schema([pa.field(f.name, f.type) for f in event_rows.SCHEMA])
 
@@ -52,23 +53,29 @@ def into_home(data: Dataset, ports: Ports, progress: Progress | None = None) -> 
     _put_events(events, ports.blobs, within(progress, 0.7, 1.0))
 
 
-def read_home(ports: Ports, *, settings: Settings | None = None) -> Prepared:
-    """Preprocess all that a home has collected so far, except the events of erased people.
+def read_home(
+    ports: Ports,
+    *,
+    settings: Settings | None = None,
+    limits: Limits | None = None,
+    progress: Progress = silent,
+) -> Prepared:
+    """Preprocess what a home has collected, as far as it fits, except the events of the erased.
 
     Raises `DatasetError` if nothing was collected.
     """
     settings = settings or Settings()
-    names = [n for n in ports.blobs.names(EVENTS) if n.endswith(".parquet")]
-    if not names:
-        raise DatasetError(f"no collected events under {EVENTS}")
+    try:
+        table, taken = window.read(ports.blobs, limits or Limits(), _conformed, progress)
+    except LookupError as nothing:
+        raise DatasetError(str(nothing)) from None
     engine = connect(settings.engine)
-    table = pa.concat_tables([_conformed(ports.blobs.read(n), n) for n in names])
     table = without(table, erased(ports.records))
     users = {}
     for user_id in sorted(pc.unique(table.column("user_id").drop_null()).to_pylist()):
         if (viewer := rows.read(ports.records, user_id)) is not None:
             users[user_id] = viewer.profile
-    return prepare(
+    prepared = prepare(
         engine,
         engine.create_table("events", table),
         list(Catalogue(ports).all()),
@@ -76,6 +83,7 @@ def read_home(ports: Ports, *, settings: Settings | None = None) -> Prepared:
         now=ports.clock.now(),
         settings=settings,
     )
+    return replace(prepared, report=replace(prepared.report, **asdict(taken)))
 
 
 def without(table: pa.Table, erased: Mapping[int, float]) -> pa.Table:

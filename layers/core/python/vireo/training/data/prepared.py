@@ -30,6 +30,12 @@ class Report:
     videos: int
     first: float  #: unix seconds of the first and last positive, NaN without any
     last: float
+    #: Of collected events, what was read (`vireo.training.data.window.Window`): the first day, and
+    #: days with events from that on; days before it; so many viewers of which one was read.
+    since: str = ""
+    days: int = 0
+    days_left: int = 0
+    one_in: int = 1
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from vireo.ports import Blobs, Missing, Ports, Records, Table
 from vireo.training.data import collected
+from vireo.training.data.window import EVENTS
 from vireo.viewers.erasure import erased
 
 
@@ -35,7 +36,7 @@ def purge(ports: Ports) -> Purge:
     if not notes:
         return Purge(0, 0, 0, 0)
     files = rows = 0
-    for name in list(ports.blobs.names(collected.EVENTS)):
+    for name in list(ports.blobs.names(EVENTS)):
         gone = _rewrite(ports.blobs, name, notes)
         files, rows = files + bool(gone), rows + gone
     done = Purge(len(notes), files, rows, _forget_prepared(ports.blobs))

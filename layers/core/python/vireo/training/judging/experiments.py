@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from scipy.stats import chisquare, norm
 
 from vireo.ports import Ports
-from vireo.training.data import collected
+from vireo.training.data.window import EVENTS
 
 #: p-value of a sample ratio mismatch (Fabijan et al., KDD 2019, use 0.0005 to 0.01).
 MISMATCH = 0.001
@@ -69,7 +69,7 @@ def read(ports: Ports, experiment: str, shares: Mapping[str, float]) -> Trial:
         ValueError: nobody was exposed to it.
     """
     rows: list[dict[str, Any]] = []
-    for name in ports.blobs.names(collected.EVENTS):
+    for name in ports.blobs.names(EVENTS):
         file = pq.ParquetFile(BytesIO(ports.blobs.read(name)))
         there = [c for c in _COLUMNS if c in file.schema_arrow.names]
         if "experiments" in there:  # imported files have no exposures

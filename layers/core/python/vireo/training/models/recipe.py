@@ -18,6 +18,7 @@ from vireo.recommender.pauses import HOUR
 from vireo.training.data.activity import Activity, with_propensity_weights
 from vireo.training.data.log import Log
 from vireo.training.data.requests import Requests, asked_between
+from vireo.training.data.window import Limits
 from vireo.training.models import ranker as ranking
 from vireo.training.models import two_tower
 from vireo.training.models.assembly import Fitted, assemble
@@ -42,6 +43,8 @@ WINDOWS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 class RecipeConfig:
     """The configuration of training; a run document may override any of it."""
 
+    events: int = Limits.events  #: most events that are read, see `vireo.training.data.window`
+    days: int = Limits.days  #: days that are read of fewer viewers, rather than fewer of all
     tower: TowerConfig | None = None  #: None: by the log's density and size
     neighbours: NeighboursConfig | None = None  #: likewise
     ranker: RankerConfig | None = None  #: likewise
