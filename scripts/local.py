@@ -28,10 +28,12 @@ from tracking.app import follower
 from upkeep.app import keeper
 from vireo.bundles import pointer
 from vireo.homes import local
+from vireo.homes.limits import BURST, RATE
 from vireo.homes.local.delivery import Delivery
 from vireo.homes.local.gateway import Gateway, serve
 from vireo.homes.local.loop import Loop, Retention
 from vireo.homes.local.mapping import EventSourceMapping
+from vireo.homes.local.rates import Rates
 from vireo.homes.local.tokens import LocalTokens
 from vireo.identity import SCOPES
 from vireo.jobs.progress import Progress, within
@@ -191,7 +193,11 @@ def _serve(home: local.LocalHome, options: argparse.Namespace) -> None:
     )
     api = build(home)
     gateway = Gateway(
-        api.resolve, tokens.verify, api.operations(), openapi=api.get_openapi_json_schema
+        api.resolve,
+        tokens.verify,
+        api.operations(),
+        openapi=api.get_openapi_json_schema,
+        rates=Rates(RATE, BURST),
     )
     server = serve(gateway, port=options.port)
     loops = _loops(home, options.state / "stream")

@@ -20,6 +20,8 @@ KEY_CHARACTERS = 200
 DOCUMENT_BYTES = 256 * 1024
 #: Lambda's limit on the event of a call that waits for its answer, and on that answer, as JSON.
 CALL_BYTES = 6 * 1024 * 1024
+#: Requests of one client a second, and of its burst, on a laptop: what dev has for each route.
+RATE, BURST = 50, 100
 
 
 def refusals(records: Sequence[tuple[str, bytes]]) -> list[str | None]:

@@ -2,17 +2,20 @@
 
 Like API Gateway it knows the paths that there are, answers itself what needs no token, verifies the
 token before anything of ours runs, and waits at most 29 s; what Lambda would not take, over 6 MB in
-either direction, is refused. Unlike API Gateway it serves the documentation page.
+either direction, is refused. Who asks too often, or while too many requests are waiting, is told to
+come again. Unlike API Gateway it serves the documentation page.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import BoundedSemaphore
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -23,6 +26,7 @@ import uvicorn
 from vireo.homes.limits import CALL_BYTES
 from vireo.homes.local.documentation import page
 from vireo.homes.local.proxy import Answer, Resources, Scope, answer_of, event_of
+from vireo.homes.local.rates import Rates
 from vireo.identity import Unauthenticated
 
 _LOG = logging.getLogger("vireo.access")
@@ -42,10 +46,11 @@ Verify = Callable[[str], Mapping[str, Any]]
 class Denied(Exception):
     """A response of the gateway itself, without calling the service."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, *, wait: float = 1.0) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.wait = wait  #: seconds after which to come again, if the status says so
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ class Gateway:
         openapi: the service's OpenAPI document as JSON.
         seconds: how long a request may take.
         threads: how many requests run at once.
+        waiting: how many more may wait for that.
+        rates: of each client; None: unlimited.
     """
 
     def __init__(
@@ -85,6 +92,8 @@ class Gateway:
         openapi: Callable[[], str] = lambda: "{}",
         seconds: float = SECONDS,
         threads: int = 32,
+        waiting: int = 128,
+        rates: Rates | None = None,
     ) -> None:
         self._handler = handler
         self._verify = verify
@@ -92,6 +101,8 @@ class Gateway:
         self._openapi = openapi
         self._seconds = seconds
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="request")
+        self._room = BoundedSemaphore(threads + waiting)
+        self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI entry point."""
@@ -149,24 +160,35 @@ class Gateway:
         if scope["method"] in found[0].public:
             return _healthy(scope)
         claims = self._claims(scope)
-        body = await _body(receive)
+        wait = self._rates.take(str(claims.get("client_id", ""))) if self._rates else 0.0
+        if wait:
+            raise Denied(429, "too_many_requests", "this client asks too often", wait=wait)
+        body = await _body(receive, started + self._seconds)
         event = event_of(scope, path, found, body=body, claims=claims, request_id=request_id)
         if len(orjson.dumps(event)) > CALL_BYTES:
             raise Denied(413, "payload_too_large", f"a request has at most {CALL_BYTES} bytes")
         context = Context(request_id, started + self._seconds)
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._threads, self._handler, event, context)
         try:
-            result = await asyncio.wait_for(work, self._seconds)
+            result = await asyncio.wait_for(self._work(event, context), self._seconds)
             # To API Gateway, an answer that Lambda does not take is a function that failed.
             if len(orjson.dumps(result)) > CALL_BYTES:
                 raise ValueError(f"an answer has at most {CALL_BYTES} bytes")
             return answer_of(result)
+        except Denied:
+            raise
         except TimeoutError:
             raise Denied(504, "timeout", f"no answer within {self._seconds:g} s") from None
         except Exception:
             logging.getLogger("vireo.gateway").exception("the handler failed (%s)", request_id)
             raise Denied(502, "internal_error", "Internal server error") from None
+
+    def _work(self, event: dict[str, Any], context: Context) -> asyncio.Future[Mapping[str, Any]]:
+        """Have the handler called, unless too many wait; what has begun keeps its room."""
+        if not self._room.acquire(blocking=False):
+            raise Denied(429, "too_many_requests", "too many requests are waiting")
+        work = self._threads.submit(self._handler, event, context)
+        work.add_done_callback(lambda _: self._room.release())
+        return asyncio.wrap_future(work)
 
     def _claims(self, scope: Scope) -> Mapping[str, Any]:
         header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
@@ -204,11 +226,15 @@ def _printed(sent: str) -> str:
     return quote(sent, safe="/:@!$&*+,;=-._~%?")
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(receive: Receive, deadline: float) -> bytes:
+    """All of the body. Who sends it too slowly holds nothing but their own connection."""
     parts: list[bytes] = []
     size = 0
     while True:
-        message = await receive()
+        try:
+            message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            raise Denied(408, "request_timeout", "the body did not come in time") from None
         if message["type"] == "http.disconnect":
             raise Denied(400, "disconnected", "the client went away")
         parts.append(message.get("body", b""))
@@ -228,6 +254,8 @@ def _error(denied: Denied, request_id: str) -> Answer:
     headers = [("content-type", "application/json")]
     if denied.status == 401:
         headers.append(("www-authenticate", "Bearer"))
+    if denied.status == 429:
+        headers.append(("retry-after", str(math.ceil(denied.wait))))
     return Answer(denied.status, orjson.dumps(body), headers)
 
 
