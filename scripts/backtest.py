@@ -30,6 +30,7 @@ import orjson
 
 from vireo.bundles import files as bundles
 from vireo.bundles.manifest import MANIFEST
+from vireo.homes.chosen import json_file
 from vireo.jobs.terminal import Terminal
 from vireo.recommender.contents import ModelBundle
 from vireo.recommender.pauses import PAUSE_NAMES
@@ -124,7 +125,7 @@ def _ours(
     held_back = split.protocol == "leave-one-out"
     activity = None if held_back else prepared.activity
     begin = float(log.time[~split.fit][0])
-    overrides = orjson.loads(options.settings.read_bytes()) if options.settings else {}
+    overrides = options.settings or {}
     started, terminal = time.process_time(), Terminal()
     learnt = requests.known(log, split.fit)
     kept = options.bundles / _version(learnt, overrides, options.seed) if options.bundles else None
@@ -287,7 +288,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--stage", choices=(*STAGES, "all"), default="all")
     parser.add_argument(
-        "--settings", type=Path, metavar="FILE", help="JSON that overrides the recipe's defaults"
+        "--settings",
+        type=json_file,
+        metavar="FILE",
+        help="JSON that overrides the recipe's defaults",
     )
     parser.add_argument(
         "--bundles",

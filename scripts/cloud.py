@@ -18,6 +18,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from vireo.bundles.pointer import current
+from vireo.homes.chosen import json_file
 from vireo.homes.deployed import deployed, finish, outputs
 from vireo.identity import SCOPES, register_client
 from vireo.ports import Missing, Unavailable, Withdrawn
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
             command.add_argument("environment", choices=("dev", "staging", "prod"))
         if name == "train":
             what_it_is = "JSON that overrides the training's defaults, for this run"
-            command.add_argument("--settings", type=Path, metavar="FILE", help=what_it_is)
+            command.add_argument("--settings", type=json_file, metavar="FILE", help=what_it_is)
     options = vars(parser.parse_args(arguments))
     try:
         COMMANDS[options.pop("command")](**options)
@@ -112,9 +113,9 @@ def client(environment: str) -> None:
         register_client(opened, outputs(environment, "api")["ClientId"], TENANT)
 
 
-def train(environment: str, settings: Path | None = None) -> None:
+def train(environment: str, settings: dict[str, Any] | None = None) -> None:
     """Start the training state machine and follow it to its end."""
-    config = {} if settings is None else json.loads(settings.read_text())
+    config = settings or {}
     machine = outputs(environment, "training")["MachineArn"]
     with deployed(environment, machine) as opened:
         executions = opened.open(TENANT).executions

@@ -6,8 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from vireo.homes.chosen import add_tenant
-from vireo.homes.local import LocalHome
+from vireo.homes.chosen import add_tenant, opened
 from vireo.jobs.lines import DatasetError
 from vireo.jobs.terminal import Terminal
 from vireo.ports import Home, Missing
@@ -59,7 +58,7 @@ def main(arguments: list[str]) -> int:
             dataset.write_rejected(data.rejected, args.out / "rejected.csv")
             print(f"written to {args.out}")
         if args.home is not None:
-            home = LocalHome(args.home)
+            home = opened(args.home)
             _put(data, home, args.tenant)
             home.close()
             print(f"put into {args.home} for tenant {args.tenant!r}")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vireo.homes.chosen import add_tenant
-from vireo.homes.local import home as local_home
+from vireo.homes.chosen import add_tenant, opened
 from vireo.homes.local.tokens import LocalTokens
 from vireo.identity import SCOPES
 
@@ -21,7 +20,7 @@ def main() -> None:
     parser.add_argument("--scope", nargs="+", default=list(SCOPES), help="all by default")
     parser.add_argument("--ttl", type=float, default=86_400, help="lifetime in seconds")
     options = parser.parse_args()
-    home = local_home(options.state)
+    home = opened(options.state)
     print(
         LocalTokens(options.state).issue(
             home,

@@ -12,6 +12,7 @@ import argparse
 import logging
 import os
 import secrets
+import socket
 import sys
 import threading
 import time
@@ -27,8 +28,9 @@ from services import build
 from tracking.app import follower
 from upkeep.app import keeper
 from vireo.bundles import pointer
-from vireo.homes import local
+from vireo.homes.chosen import json_file, opened
 from vireo.homes.limits import BURST, RATE
+from vireo.homes.local import LocalHome
 from vireo.homes.local.delivery import Delivery
 from vireo.homes.local.gateway import Gateway, serve
 from vireo.homes.local.loop import Loop, Retention
@@ -60,7 +62,9 @@ def main() -> None:
     logging.getLogger("vireo.access").setLevel(logging.INFO if options.log else logging.WARNING)
     logging.getLogger("moto").setLevel(logging.CRITICAL)
     functions: dict[str, Any] = {}
-    home = local.home(
+    if not options.no_serve:
+        _must_be_free(options.port)
+    home = opened(
         options.state,
         redis_url=os.environ.get("REDIS_URL"),
         functions=functions,
@@ -79,6 +83,18 @@ def main() -> None:
         print("\nStopped. `make local` goes on from here.", file=sys.stderr)
     finally:
         home.close()
+
+
+def _must_be_free(port: int) -> None:
+    """Stop before anything is trained if nothing could be served then."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            raise SystemExit(
+                f"Port {port} cannot be listened on: {error}. Another: `make local PORT=8080`"
+            ) from None
 
 
 def _seed(ports: Ports, options: argparse.Namespace, progress: Progress) -> None:
@@ -103,7 +119,7 @@ def _seed(ports: Ports, options: argparse.Namespace, progress: Progress) -> None
 
 
 def _train(
-    home: local.LocalHome,
+    home: LocalHome,
     ports: Ports,
     options: argparse.Namespace,
     functions: dict[str, Any],
@@ -147,10 +163,8 @@ def _document(ports: Ports, options: argparse.Namespace) -> dict[str, Any]:
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     """The training's configuration: from a file, or that of the size."""
-    if options.settings is None:
-        return SIZES[options.size][3]
-    settings: dict[str, Any] = orjson.loads(options.settings.read_bytes())
-    return settings
+    settings: dict[str, Any] | None = options.settings
+    return SIZES[options.size][3] if settings is None else settings
 
 
 def _tell(execution: Execution, ports: Ports, state: Path) -> None:
@@ -185,7 +199,7 @@ def _tell(execution: Execution, ports: Ports, state: Path) -> None:
     print(f"{failed}\n{serving.version} serves on.", file=sys.stderr)
 
 
-def _serve(home: local.LocalHome, options: argparse.Namespace) -> None:
+def _serve(home: LocalHome, options: argparse.Namespace) -> None:
     """Run the gateway until it is interrupted, with a first recommendation over HTTP."""
     tokens = LocalTokens(options.state)
     token = tokens.issue(
@@ -214,7 +228,7 @@ def _serve(home: local.LocalHome, options: argparse.Namespace) -> None:
             loop.stop()
 
 
-def _loops(home: local.LocalHome, folder: Path) -> list[Loop]:
+def _loops(home: LocalHome, folder: Path) -> list[Loop]:
     """Readers of the stream, and upkeep.
 
     Viewers and counters follow at once, files for training after a minute; old files go daily.
@@ -269,7 +283,9 @@ def _greet(server: Any, token: str, port: int) -> None:
         found = orjson.loads(answer.read())
     print(f"\nFor viewer {found['user_id']}, by {found['model_version']}:")
     for item in found["items"]:
-        print(f"  {item['score']:6.2f}  {item['title'][:48]:<48}  {item['reason']}")
+        # What a campaign promotes was not ranked.
+        score = f"{item['score']:6.2f}" if item["score"] is not None else f"{'–':>6}"
+        print(f"  {score}  {item['title'][:48]:<48}  {item['reason'] or ''}")
     print(
         f"\nAsk yourself:\n\ncurl -s {url} \\\n  -H 'authorization: Bearer {token}' \\\n"
         f"  -H 'content-type: application/json' \\\n  -d '{body}'\n\n"
@@ -287,7 +303,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--no-serve", action="store_true", help="stop after training")
     parser.add_argument("--train", action="store_true", help="train even if a bundle serves")
     parser.add_argument(
-        "--settings", type=Path, metavar="FILE", help="JSON with the training's configuration"
+        "--settings", type=json_file, metavar="FILE", help="JSON with the training's configuration"
     )
     parser.add_argument("--log", action="store_true", help="log every request")
     return parser.parse_args()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
+import orjson
+
+from vireo.homes.local import LocalHome
 from vireo.homes.local import home as local_home
 from vireo.homes.names import checked_tenant
 from vireo.identity import reserved
-from vireo.ports import Home, Refused
+from vireo.ports import Home, Refused, Unavailable
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +42,27 @@ def _tenant(name: str) -> str:
     raise argparse.ArgumentTypeError(message)
 
 
+def json_file(name: str) -> dict[str, Any]:
+    """The object in a JSON file, as the ``type`` of an option: what is wrong is told at once."""
+    try:
+        found = orjson.loads(Path(name).read_bytes())
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{name} cannot be read: {error.strerror}") from None
+    except orjson.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{name} is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(f"{name} has to be an object, with names and values")
+    return found
+
+
+def opened(folder: Path, **options: Any) -> LocalHome:
+    """The home in a folder, for a command. Raises SystemExit, with a sentence, if it cannot be."""
+    try:
+        return local_home(folder, **options)
+    except (OSError, sqlite3.Error, Unavailable) as error:
+        raise SystemExit(f"{folder} cannot be used as a state folder: {error}") from None
+
+
 @contextmanager
 def chosen(options: argparse.Namespace) -> Iterator[Home]:
     """The home that those options name. Raises `vireo.ports.Missing` if it is not deployed."""
@@ -47,5 +73,5 @@ def chosen(options: argparse.Namespace) -> Iterator[Home]:
         with deployed(options.environment) as there:
             yield there
     else:
-        with closing(local_home(options.state)) as here:
+        with closing(opened(options.state)) as here:
             yield here
