@@ -127,7 +127,7 @@ def _ours(
     begin = float(log.time[~split.fit][0])
     overrides = options.settings or {}
     started, terminal = time.process_time(), Terminal()
-    learnt = requests.known(log, split.fit)
+    learnt = log.take(split.fit)
     kept = options.bundles / _version(learnt, overrides, options.seed) if options.bundles else None
     if kept is not None and (kept / MANIFEST).exists():
         bundle = bundles.load(kept, ModelBundle)

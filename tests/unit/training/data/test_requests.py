@@ -13,7 +13,6 @@ from vireo.training.data.log import Log
 from vireo.training.data.requests import (
     Requests,
     Split,
-    known,
     leave_one_out,
     successive,
     temporal,
@@ -113,7 +112,7 @@ def test_masks_and_requests_fit_together(protocol: str, seed: int) -> None:
         new = np.array([not h for h in seen], bool)
         assert np.isinf(requests.pause[new]).all()
         assert (requests.pause >= 0).all()
-    learnt = known(log, split.fit)
+    learnt = log.take(split.fit)
     pairs = set(zip(learnt.user.tolist(), learnt.video.tolist(), strict=True))
     asked = zip(
         split.test.user[split.test.target_owner()].tolist(),

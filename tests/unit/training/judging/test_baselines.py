@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tests import oracles_evaluation as oracle
 from vireo.training.data import metrics
 from vireo.training.data.log import Log
-from vireo.training.data.requests import Split, known, successive, temporal
+from vireo.training.data.requests import Split, successive, temporal
 from vireo.training.judging import baselines
 from vireo.training.judging.baselines import (
     EASE,
@@ -105,7 +105,7 @@ FORMULAS: dict[str, tuple[Baseline, Callable[[Log], Dense]]] = {
 def test_scores_are_the_formulas(name: str, n_users: int, seed: int) -> None:
     log = oracle.random_log(seed, n_users=n_users)
     split = temporal(log)
-    train = known(log, split.fit)
+    train = log.take(split.fit)
     baseline, formula = FORMULAS[name]
     scores = baseline.fit(train).score(split.test.histories(log))
     np.testing.assert_allclose(scores, formula(train)[split.test.user], rtol=1e-4, atol=1e-6)
@@ -147,7 +147,7 @@ def test_top_is_a_stable_sort(rows: list[list[float]], k: int) -> None:
 def test_lists_hold_what_is_new_to_the_viewer(make: Callable[[], Baseline], seed: int) -> None:
     log = oracle.random_log(seed)
     split = successive(log)
-    baseline = make().fit(known(log, split.fit))
+    baseline = make().fit(log.take(split.fit))
     lists = rank(baseline, log, split.test, 45)
     histories = split.test.histories(log)
     for r, row in enumerate(lists.tolist()):
@@ -166,8 +166,8 @@ def test_the_future_changes_nothing(make: Callable[[], Baseline]) -> None:
     begin = int(split.fit.sum())
     future = begin + np.random.default_rng(0).permutation(len(log) - begin)
     altered = replace(log, video=np.concatenate([log.video[:begin], log.video[future]]))
-    expected = rank(make().fit(known(log, split.fit)), log, split.test, 20)
-    again = rank(make().fit(known(altered, split.fit)), altered, split.test, 20)
+    expected = rank(make().fit(log.take(split.fit)), log, split.test, 20)
+    again = rank(make().fit(altered.take(split.fit)), altered, split.test, 20)
     assert (expected == again).all()
 
 
@@ -177,7 +177,7 @@ def test_unpublished_videos_can_be_left_out() -> None:
     published = np.full(40, np.nan)
     published[:10] = split.test.time[0] + 1
     log = replace(log, videos=replace(log.videos, published=published))
-    baseline = Popularity().fit(known(log, split.fit))
+    baseline = Popularity().fit(log.take(split.fit))
     assert (rank(baseline, log, split.test, 40) < 10).any(1).all()
     lists = rank(baseline, log, split.test, 40, published_only=True)
     assert ((lists == -1) | (lists >= 10)).all()
@@ -189,14 +189,14 @@ def test_validation_chooses_and_the_test_does_not() -> None:
     grid = [EASE(r) for r in (1e-3, 10.0, 1e6)]
 
     def quality(baseline: Baseline, split: Split) -> float:
-        lists = rank(baseline.fit(known(log, split.train)), log, split.validation, 100)
+        lists = rank(baseline.fit(log.take(split.train)), log, split.validation, 100)
         values = metrics.per_request(lists, split.validation)
         return float((values["ndcg@10"] + values["recall@100"]).mean())
 
     best = max(grid, key=lambda b: quality(b, split))
     chosen = tuned(grid, log, split)
     assert chosen is best
-    refitted = EASE(best.ridge).fit(known(log, split.fit))
+    refitted = EASE(best.ridge).fit(log.take(split.fit))
     histories = split.test.histories(log)
     assert (chosen.score(histories) == refitted.score(histories)).all()
     blind = replace(split, test=split.test.take(slice(0, 0)))
@@ -207,7 +207,7 @@ def test_every_baseline_of_the_grid_answers() -> None:
     log = oracle.random_log(10)
     split = temporal(log)
     for settings_ in GRID.values():
-        baseline = settings_[0].fit(known(log, split.fit))
+        baseline = settings_[0].fit(log.take(split.fit))
         scores = baseline.score(split.test.histories(log))
         assert scores.shape == (len(split.test), log.n_videos)
         assert scores.dtype == np.float32

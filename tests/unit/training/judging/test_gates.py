@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tests import oracles_evaluation as oracle
 from vireo.training.data import metrics
 from vireo.training.data.log import Log
-from vireo.training.data.requests import Requests, known, successive, temporal
+from vireo.training.data.requests import Requests, successive, temporal
 from vireo.training.judging import baselines
 from vireo.training.judging.duel import Duel
 from vireo.training.judging.gates import (
@@ -40,7 +40,7 @@ def taste_log(strength: float, viewers: int = 200, videos: int = 400, each: int 
 def evidence_on(log: Log, champion: Champion | None = None) -> Evidence:
     """EASE in the place of both models, with popularity as its rival."""
     split = temporal(log)
-    fitted = known(log, split.fit)
+    fitted = log.take(split.fit)
     model, popularity = baselines.EASE(50).fit(fitted), baselines.Popularity().fit(fitted)
 
     def contest(requests: Requests, protocol: str) -> Contest:

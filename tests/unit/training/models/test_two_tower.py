@@ -13,7 +13,6 @@ import pytest
 from tests.planted import log_of, ring_log
 from vireo.keys import keys_of
 from vireo.recommender.tower import ContentTower, UserTower
-from vireo.training.data.log import Log
 from vireo.training.models.tower_batches import Batches
 from vireo.training.models.tower_model import (
     Content,
@@ -188,15 +187,7 @@ def test_progress_reaches_the_end() -> None:
 
 
 def test_a_video_nobody_watched_has_the_vector_of_its_content() -> None:
-    keep = PAST.video != 7
-    log: Log = replace(
-        PAST,
-        user=PAST.user[keep],
-        video=PAST.video[keep],
-        time=PAST.time[keep],
-        device=PAST.device[keep],
-        weight=PAST.weight[keep],
-    )
+    log = PAST.take(PAST.video != 7)
     towers = fit(log, SMALL, epochs=1)
     vectors = towers.item_vectors()
     videos = log.videos

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from vireo.catalogue.columns import Columns, Vocabulary
 
+#: Fields of `Log` that are columns of its events.
+EVENTS = ("user", "video", "time", "device", "weight", "place", "propensity_weight")
 #: Events per watched video below which a log is sparse; models have defaults for either kind.
 SPARSE = 50
 
@@ -81,18 +83,13 @@ class Log:
 
     def between(self, start: int, stop: int) -> Self:
         """Events start..stop of this log, with the same viewers and videos."""
-        return replace(
-            self,
-            user=self.user[start:stop],
-            video=self.video[start:stop],
-            time=self.time[start:stop],
-            device=self.device[start:stop],
-            weight=self.weight[start:stop],
-            place=self.place[start:stop],
-            propensity_weight=(
-                None if self.propensity_weight is None else self.propensity_weight[start:stop]
-            ),
-        )
+        return self.take(slice(start, stop))
+
+    def take(self, which: Any) -> Self:
+        """The events of a slice, a mask or ascending positions, with the same viewers and videos."""
+        columns = {name: getattr(self, name) for name in EVENTS}
+        taken: dict[str, Any] = {n: c if c is None else c[which] for n, c in columns.items()}
+        return replace(self, **taken)
 
     def histories(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Positions by viewer: ``order[offsets[u]:offsets[u + 1]]`` are viewer u's, in time order.

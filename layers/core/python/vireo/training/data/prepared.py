@@ -14,7 +14,7 @@ import orjson
 from vireo.catalogue.columns import Columns, Vocabulary
 from vireo.ports import Blobs
 from vireo.training.data.activity import Activity
-from vireo.training.data.log import Log, People
+from vireo.training.data.log import EVENTS, Log, People
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Prepared:
     report: Report
 
 
-_LOG = ("user", "video", "time", "device", "weight", "place", "text")
+# Propensity weights are made of the activity, for what is fitted on a part of the log.
+_LOG = (*(name for name in EVENTS if name != "propensity_weight"), "text")
 _ACTIVITY = tuple(f.name for f in fields(Activity) if f.name != "n_videos")
 #: Files of prepared data.
 FILES = ("arrays.npz", "prepared.json")

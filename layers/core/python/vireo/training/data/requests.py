@@ -147,24 +147,6 @@ class Split:
         return self.train | self.tune
 
 
-def known(log: Log, mask: Mask) -> Log:
-    """The events of ``log`` under ``mask``, with the same viewers and videos.
-
-    >>> known(log, log.user == 1).video.tolist()
-    [1, 3, 4, 7]
-    """
-    return replace(
-        log,
-        user=log.user[mask],
-        video=log.video[mask],
-        time=log.time[mask],
-        device=log.device[mask],
-        weight=log.weight[mask],
-        place=log.place[mask],
-        propensity_weight=None if log.propensity_weight is None else log.propensity_weight[mask],
-    )
-
-
 def boundaries(log: Log, cut: float) -> tuple[int, int]:
     """Positions at which validation and test begin: ⌊n · cut⌋ and ⌊n · (1 + cut) / 2⌋.
 

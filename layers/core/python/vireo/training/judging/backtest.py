@@ -21,7 +21,7 @@ from vireo.training.data.metrics import (
     in_pause,
     per_request,
 )
-from vireo.training.data.requests import Requests, Split, known
+from vireo.training.data.requests import Requests, Split
 from vireo.training.judging import baselines
 from vireo.training.models.replay import Stage
 
@@ -156,7 +156,7 @@ def fitted_baselines(
     for j, name in enumerate(wanted):
         progress(j / len(wanted), f"fitting {name}")
         grid = baselines.GRID[name]
-        chosen = baselines.tuned(grid, log, split) if tune else grid[0].fit(known(log, split.fit))
+        chosen = baselines.tuned(grid, log, split) if tune else grid[0].fit(log.take(split.fit))
         systems.append(BaselineSystem(name, chosen, log))
     return systems
 

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from vireo.training.data import metrics
 from vireo.training.data.log import Log
-from vireo.training.data.requests import Histories, Requests, Split, known
+from vireo.training.data.requests import Histories, Requests, Split
 from vireo.training.models.item_to_item import ease_weights, interactions, item_knn
 
 Scores = NDArray[np.float32]
@@ -53,7 +53,7 @@ class Popularity:
         if self.days is None:
             self._score = counts
         else:
-            recent = known(log, log.time > log.time.max() - self.days * DAY)
+            recent = log.take(log.time > log.time.max() - self.days * DAY)
             # all-time popularity orders the videos without recent events
             self._score = _counts(recent) + 1e-6 * counts
         return self
@@ -206,7 +206,7 @@ def tuned(grid: Iterable[Baseline], log: Log, split: Split) -> Baseline:
     """The settings with the best NDCG@10 + Recall@100 on validation, fitted up to the test."""
     settings = list(grid)
     if len(settings) > 1 and len(split.validation):
-        train = known(log, split.train)
+        train = log.take(split.train)
 
         def quality(setting: Baseline) -> float:
             lists = rank(setting.fit(train), log, split.validation, 100)
@@ -215,7 +215,7 @@ def tuned(grid: Iterable[Baseline], log: Log, split: Split) -> Baseline:
 
         qualities = [quality(s) for s in settings]
         settings = [settings[int(np.argmax(qualities))]]
-    return settings[0].fit(known(log, split.fit))
+    return settings[0].fit(log.take(split.fit))
 
 
 def rank(
