@@ -86,7 +86,7 @@ class Log:
         return self.take(slice(start, stop))
 
     def take(self, which: Any) -> Self:
-        """The events of a slice, a mask or ascending positions, with the same viewers and videos."""
+        """Some events (a slice, a mask, ascending positions) of the same viewers and videos."""
         columns = {name: getattr(self, name) for name in EVENTS}
         taken: dict[str, Any] = {n: c if c is None else c[which] for n, c in columns.items()}
         return replace(self, **taken)
