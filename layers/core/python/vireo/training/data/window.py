@@ -80,14 +80,14 @@ def read(
 
 
 def of_viewers(table: pa.Table, one_in: int) -> pa.Table:
-    """The rows of one in so many viewers, a power of two; rows of nobody stay, to be counted."""
+    """The rows of one in so many viewers, a power of two; rows of nobody only if all are read."""
     if one_in == 1 or not len(table):
         return table
     users = table.column("user_id").combine_chunks().dictionary_encode(null_encoding="encode")
     names = users.dictionary.to_pylist()
     keys = keys_of(name or "" for name in names)
     chosen = keys <= np.uint64((1 << 64) // one_in - 1)
-    chosen |= np.array([name is None for name in names])
+    chosen &= np.array([name is not None for name in names])
     return table.filter(pa.array(chosen[np.asarray(users.indices, np.int64)]))
 
 
