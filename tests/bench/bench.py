@@ -18,7 +18,7 @@ ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 for _variable in ONE_THREAD:
     os.environ[_variable] = "1"  # before numpy and FAISS read it
 
-import numpy as np  # noqa: E402
+import numpy as np  # noqa: E402 - as all that follows: it loads numpy
 import orjson  # noqa: E402
 
 from tests.bench import cold, feedback, figures  # noqa: E402

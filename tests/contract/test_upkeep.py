@@ -105,6 +105,7 @@ class Stops(Exception):
 def crashing(ports: Ports, days: dict[str, float], *, after: int) -> Ports:
     """The same ports, of which a process dies after so many blobs were deleted."""
     found, done = aged(ports, days), list[str]()
+    blobs: Any = found.blobs
 
     def delete(name: str) -> None:
         if len(done) == after:
@@ -112,7 +113,7 @@ def crashing(ports: Ports, days: dict[str, float], *, after: int) -> Ports:
         done.append(name)
         ports.blobs.delete(name)
 
-    found.blobs.delete = delete  # type: ignore[method-assign]
+    blobs.delete = delete
     return found
 
 

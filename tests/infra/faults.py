@@ -80,7 +80,8 @@ class Running:
         while not any(f'"{metric}"' in line for line in self.lines):
             assert time.monotonic() - began < 20, f"no {metric} in {self.lines}"
             time.sleep(0.01)
-            aws.home().meter.flush()  # type: ignore[attr-defined]
+            meter: Any = aws.home().meter
+            meter.flush()
 
 
 @contextmanager

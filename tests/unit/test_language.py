@@ -14,6 +14,13 @@ RELATIVE = re.compile(r"(What|Who|Whom|Whose|Where|Whether|How|Which|When|Why)\b
 DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
+#: A comment by which a check is switched off for its line.
+SWITCHED_OFF = re.compile(
+    r"# (?:noqa|type: ignore|pragma: no cover)\b"
+    r"(?P<code>: [A-Z0-9, ]+|\[[a-z, -]+\])?(?P<reason> - .+)?$"
+)
+
+
 def relative_clauses(source: str) -> Iterator[str]:
     """Names of what a source documents by a relative clause; "module" is the source itself."""
     for node in ast.walk(ast.parse(source)):
@@ -50,3 +57,38 @@ def count() -> None:
     """Returns how many."""
 '''
     assert list(relative_clauses(source)) == ["module", "read"]
+
+
+def unexplained(lines: list[str]) -> Iterator[int]:
+    """Numbers of lines that switch a check off, and say neither which nor why.
+
+    The reason is on the line, or above it, where it may be for several lines in a row.
+    """
+    why = False
+    for number, line in enumerate(lines, 1):
+        if line.lstrip().startswith("#"):
+            why = True
+        elif found := SWITCHED_OFF.search(line):
+            why = why or bool(found["reason"])
+            if not (why and found["code"]):
+                yield number
+        elif line:
+            why = False
+
+
+def test_a_check_is_switched_off_with_a_reason() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in [*sources(), *modules(ROOT / "tests")]
+        for number in unexplained(path.read_text(encoding="utf-8").splitlines())
+    ]
+    assert not found
+
+
+def test_what_is_switched_off_without_a_reason_is_found() -> None:
+    off = "import a  # no" + "qa"
+    assert list(unexplained([f"{off}: E402"])) == [1]
+    assert list(unexplained([f"{off} - loads slowly"])) == [1], "which check?"
+    assert not list(unexplained([f"{off}: E402 - loads slowly", "", f"{off}: E402"]))
+    assert not list(unexplained(["# It loads slowly.", f"{off}: E402", f"{off}: E402"]))
+    assert list(unexplained(["# It loads slowly.", "b = 1", f"{off}: E402"])) == [3]

@@ -81,14 +81,14 @@ def service(home: LocalHome, release: threading.Event) -> APIGatewayRestResolver
             "left": app.lambda_context.get_remaining_time_in_millis(),
         }
 
-    @app.exception_handler(Unauthenticated)  # type: ignore[untyped-decorator]
     def unauthenticated(error: Unauthenticated) -> Response[str]:
         return Response(401, "application/json", "{}")
 
-    @app.exception_handler(Forbidden)  # type: ignore[untyped-decorator]
     def forbidden(error: Forbidden) -> Response[str]:
         return Response(403, "application/json", "{}")
 
+    app.exception_handler(Unauthenticated)(unauthenticated)
+    app.exception_handler(Forbidden)(forbidden)
     return app
 
 

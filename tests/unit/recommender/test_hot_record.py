@@ -113,6 +113,7 @@ def test_those_who_find_it_old_at_once_leave_it_to_the_one_who_said_so_first(por
     process(ports)[1].poll(NOW)
     records, slow = process(ports)
     query = records.query
+    changed: Any = records
 
     def overtaken(table: Table, key: str, **named: Any) -> Any:
         page = query(table, key, **named)
@@ -120,7 +121,7 @@ def test_those_who_find_it_old_at_once_leave_it_to_the_one_who_said_so_first(por
             process(ports)[1].poll(NOW + TAKEN_OVER)
         return page
 
-    records.query = overtaken  # type: ignore[method-assign]
+    changed.query = overtaken
     assert len(slow.poll(NOW + TAKEN_OVER).since) == 1
     assert set(records.keys) == {KEY}
 

@@ -59,7 +59,8 @@ def packed(model: Any, folder: Path) -> dict[str, NDArray[Any]]:
     borders=st.sampled_from([3, 32, 254]),
     trees=st.sampled_from([1, 20, 130]),
 )
-def test_equals_catboost(  # noqa: PLR0917
+def test_equals_catboost(
+    *,
     tmp_path_factory: pytest.TempPathFactory,
     seed: int,
     depth: int,

@@ -89,10 +89,14 @@ def test_a_record_stays_small_and_an_event_s_cost_flat(ports: Ports) -> None:
     Tracking(ports).follow([one(j + 1) for j in range(500)])
     Tracking(ports).follow([one(j + 501) for j in range(500)])
     whole_past = []
+
+    def refused(arrival: Arrival, reason: str) -> None:
+        pytest.fail(reason)
+
     for j in range(1000, 1000 + 4 * SETTLE):
-        weighed = Weighed(ports.records)
+        weighed: Any = Weighed(ports.records)
         # Counters of videos are another record, and none of this.
-        advance(weighed, Events(weighed), "anna", [change(one(j + 1))], pytest.fail)  # type: ignore[arg-type]
+        advance(weighed, Events(weighed), "anna", [change(one(j + 1))], refused)
         assert max(weighed.written[:1]) < 4_600
         if len(weighed.written) == 1:
             assert sum(weighed.read) < 29_500

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from random import Random
 
 import numpy as np
 import pytest
@@ -189,9 +190,9 @@ def test_events_at_once_are_events_one_by_one(
 
 
 @given(st.lists(EVENTS, max_size=12, unique_by=lambda e: (e.time, e.video)), st.randoms())
-def test_a_session_may_come_in_any_order(events: list[Event], random: object) -> None:
+def test_a_session_may_come_in_any_order(events: list[Event], random: Random) -> None:
     mixed = events.copy()
-    random.shuffle(mixed)  # type: ignore[attr-defined]
+    random.shuffle(mixed)
     assert_same(merge_session(Viewer(), events), merge_session(Viewer(), mixed))
 
 

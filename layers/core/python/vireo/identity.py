@@ -141,8 +141,9 @@ def require(caller: Caller, scope: str, user_id: str | None = None) -> None:
 
 def possible_moment(value: object) -> bool:
     """Tells whether a claim is a number of seconds since 1970 that calendars have a date for."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and 0 <= value < _END  # type: ignore[operator]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value < _END
 
 
 def _user(claims: Mapping[str, Any]) -> str | None:

@@ -65,6 +65,10 @@ class RedisServer:
         self._succeeded()
         return answer
 
+    def cache(self, tenant: str, meter: Meter) -> RedisCache:
+        """The cache of one tenant."""
+        return RedisCache(self, tenant, meter)
+
     def close(self) -> None:
         """Close the connections."""
         self._redis.close()

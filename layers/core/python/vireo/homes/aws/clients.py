@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 from botocore.config import Config
 
 from vireo.settings import Settings
-
-if TYPE_CHECKING:
-    pass
 
 
 class Clients:

@@ -91,7 +91,7 @@ def _caches(settings: Settings, clock: Clock, meter: Meter) -> Callable[[str], C
         return lambda _: NoCache()
     # Imported here: it takes half as long as numpy, and only the recommender has a cache.
     from vireo.homes.aws.sign_in import RoleSignIn  # noqa: PLC0415
-    from vireo.homes.redis_cache import RedisCache, RedisServer  # noqa: PLC0415
+    from vireo.homes.redis_cache import RedisServer  # noqa: PLC0415
 
     identity = settings.redis_identity
     server = RedisServer(
@@ -100,7 +100,7 @@ def _caches(settings: Settings, clock: Clock, meter: Meter) -> Callable[[str], C
         time_limit=settings.cache_seconds,
         credentials=None if identity is None else RoleSignIn(identity),
     )
-    return lambda tenant: RedisCache(server, tenant, meter)
+    return lambda tenant: server.cache(tenant, meter)
 
 
 @cache

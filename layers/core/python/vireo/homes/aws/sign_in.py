@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import boto3
 import redis
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, NoCredentialsError
 from botocore.model import ServiceId
 from botocore.signers import RequestSigner
 from redis.credentials import CredentialProvider
@@ -37,13 +37,15 @@ class RoleSignIn(CredentialProvider):
 
     def _token(self) -> str:
         self._session = self._session or boto3.Session()
+        credentials = self._session.get_credentials()
+        if credentials is None:
+            raise NoCredentialsError
         signer = RequestSigner(
             ServiceId("elasticache"),
             self._session.region_name,
             "elasticache",
             "v4",
-            # None where there are none; signing then raises NoCredentialsError, as it should.
-            self._session.get_credentials(),  # type: ignore[arg-type]
+            credentials,
             self._session.events,
         )
         url: str = signer.generate_presigned_url(

@@ -97,10 +97,7 @@ class LocalHome:
     def _cache(self, tenant: str) -> Cache:
         if self._redis is None:
             return LocalCache(self._memory, tenant, self.meter)
-        # As in `__init__`: only with a Redis.
-        from vireo.homes.redis_cache import RedisCache  # noqa: PLC0415
-
-        return RedisCache(self._redis, tenant, self.meter)
+        return self._redis.cache(tenant, self.meter)
 
 
 def home(

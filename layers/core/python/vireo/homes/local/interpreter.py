@@ -36,7 +36,8 @@ _RESULT_BYTES = 256 * 1024
 _running: dict[str, Mapping[str, Callable[[Any, Any], Any]]] = {}
 _numbers = itertools.count()
 # moto imports this name for its own use only; it is the one to replace.
-_client_of_moto = lambda_eval_utils.boto_client_for  # type: ignore[attr-defined]
+_of_moto: Any = lambda_eval_utils
+_client_of_moto = _of_moto.boto_client_for
 
 
 class _Machine(StateMachineInstance):
@@ -77,7 +78,7 @@ def _client(region: str, service: str, state_credentials: Any = None) -> Any:
     return _Lambda(functions)
 
 
-lambda_eval_utils.boto_client_for = _client  # type: ignore[attr-defined]
+_of_moto.boto_client_for = _client
 
 
 def interpret(
