@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr, t
 
-from tests.unit.training.data.test_places import Feed, feed, of
+from tests.feeds import Feed, feed, of
 from vireo.recommender.counted import click_rate
 from vireo.training.data.activity import counters
 from vireo.training.data.places import propensities

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -145,6 +146,12 @@ def test_stacks_know_settings_ports_and_columns_only() -> None:
             if first in ours:
                 assert name.startswith(FOR_STACKS), f"{path}: {name}"
             assert first not in {"boto3", "botocore", "requests"}, f"{path}: {name}"
+
+
+def test_tests_share_what_is_beside_them_and_not_what_is_in_them() -> None:
+    for path in modules(ROOT / "tests"):
+        for name in imports(path):
+            assert not re.match(r"tests\..*\btest_", name), f"{path}: {name}"
 
 
 def test_handlers_are_short() -> None:

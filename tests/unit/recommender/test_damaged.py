@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from recommend.app import build
-from tests.unit.recommender.test_serving import deploy, served
-from tests.worlds import NOW
+from tests.served import deploy, served
 from vireo.bundles import files, pointer
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome, home
@@ -21,17 +20,8 @@ from vireo.recommender import serving
 from vireo.recommender.contents import ModelBundle
 from vireo.recommender.serving import NoModel, Serving
 
+pytestmark = pytest.mark.usefixtures("patient")
 FILE = "bundles/{}/vectors.npy"
-
-
-@pytest.fixture
-def clock() -> MovableClock:
-    return MovableClock(NOW)
-
-
-@pytest.fixture
-def meter() -> LocalMeter:
-    return LocalMeter()
 
 
 @pytest.fixture
@@ -42,13 +32,6 @@ def laptop(tmp_path: Path, clock: MovableClock, meter: LocalMeter) -> LocalHome:
 @pytest.fixture
 def ports(laptop: LocalHome) -> Ports:
     return laptop.open("default")
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loaded test machine must not look like a slow store."""
-    monkeypatch.setattr(serving, "BRIEFLY", 30.0)
-    monkeypatch.setattr(serving, "AT_MOST", 30.0)
 
 
 def damage(ports: Ports, version: str) -> bytes:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.unit.recommender.test_serving import Store, deploy, fail, shows
-from tests.worlds import NOW, catalogue, video
+from tests.served import VIDEOS, Store, deploy, fail, shows
+from tests.worlds import NOW, video
 from vireo.catalogue import updates
 from vireo.catalogue.models import VideoBody
 from vireo.catalogue.store import Catalogue, UnknownVideo
 from vireo.homes.clock import MovableClock
-from vireo.homes.local import home
 from vireo.homes.meter import LocalMeter
 from vireo.ports import Ports, Table
 from vireo.recommender import serving
@@ -25,32 +23,14 @@ from vireo.recommender.service import Recommender
 from vireo.recommender.serving import NoModel, Serving
 from vireo.vectors import has
 
-VIDEOS = catalogue(40)
+pytestmark = pytest.mark.usefixtures("patient")
 DAY = 86_400.0
 
 
 @pytest.fixture
-def clock() -> MovableClock:
-    return MovableClock(NOW)
-
-
-@pytest.fixture
-def meter() -> LocalMeter:
-    return LocalMeter()
-
-
-@pytest.fixture
-def ports(tmp_path: Path, clock: MovableClock, meter: LocalMeter) -> Ports:
-    found = home(tmp_path, clock=clock, meter=meter).open("default")
-    Catalogue(found).put_all(VIDEOS)
-    return found
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loaded test machine must not look like a slow store."""
-    monkeypatch.setattr(serving, "BRIEFLY", 30.0)
-    monkeypatch.setattr(serving, "AT_MOST", 30.0)
+def ports(ports: Ports) -> Ports:
+    Catalogue(ports).put_all(VIDEOS)
+    return ports
 
 
 def body(number: int, **fields: Any) -> VideoBody:

@@ -3,88 +3,25 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.worlds import NOW, bundle, catalogue, video
+from tests.served import VIDEOS, Store, deploy, fail, served, shows
+from tests.worlds import bundle, video
 from vireo.bundles import files as bundles
 from vireo.bundles import pointer
 from vireo.catalogue.models import VideoBody
 from vireo.catalogue.store import Catalogue, UnknownVideo
 from vireo.homes.clock import MovableClock
-from vireo.homes.local import home
 from vireo.homes.meter import LocalMeter
-from vireo.ports import Ports, Table, Unavailable
+from vireo.ports import Ports, Table
 from vireo.recommender import serving
 from vireo.recommender.serving import NoModel, Serving
-from vireo.vectors import has
 
-VIDEOS = catalogue(40)
-
-
-@pytest.fixture
-def clock() -> MovableClock:
-    return MovableClock(NOW)
-
-
-@pytest.fixture
-def meter() -> LocalMeter:
-    return LocalMeter()
-
-
-@pytest.fixture
-def ports(tmp_path: Path, clock: MovableClock, meter: LocalMeter) -> Ports:
-    return home(tmp_path, clock=clock, meter=meter).open("default")
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loaded test machine must not look like a slow store."""
-    monkeypatch.setattr(serving, "BRIEFLY", 30.0)
-    monkeypatch.setattr(serving, "AT_MOST", 30.0)
-
-
-class Store:
-    """Records behind a gate: they fail or hang when the test says so."""
-
-    def __init__(self, records: Any) -> None:
-        self._records = records
-        self.before: Callable[[], object] = lambda: None
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._records, name)
-
-        def call(*args: Any, **options: Any) -> Any:
-            self.before()
-            return method(*args, **options)
-
-        return call
-
-
-def fail() -> None:
-    raise Unavailable("down")
-
-
-def deploy(ports: Ports, version: str, **more: Any) -> None:
-    bundles.publish(bundle(VIDEOS, version=version, **more), ports.blobs)
-    pointer.switch(ports.records, version, expect=pointer.current(ports.records))
-
-
-def served(serving_: Serving) -> str:
-    view, stale = serving_.view()
-    assert not stale
-    return view.snapshot.bundle.version
-
-
-def shows(serving_: Serving, video_id: str) -> bool:
-    snapshot = serving_.view()[0].snapshot
-    row = snapshot.row(video_id)
-    return row >= 0 and bool(has(snapshot.eligible(0, 17), np.array([row], np.int32))[0])
+pytestmark = pytest.mark.usefixtures("patient")
 
 
 def test_nothing_is_served_before_the_first_deployment(ports: Ports) -> None:
