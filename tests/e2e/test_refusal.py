@@ -149,7 +149,7 @@ def test_a_crash_in_the_middle_of_a_deployment(
     moment: str, laptop: Laptop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document = laptop.evaluated("second")
-    switch = pointers.switch
+    switch, blob = pointers.switch, bundles._blob
 
     def crash(*given: Any, **named: Any) -> None:
         if moment == "after the switch":
@@ -158,7 +158,7 @@ def test_a_crash_in_the_middle_of_a_deployment(
 
     with monkeypatch.context() as patched:
         if moment == "before the manifest":
-            patched.setattr(bundles, "_blob", lambda v, n: crash() if n == MANIFEST else n)
+            patched.setattr(bundles, "_blob", lambda v, n: crash() if n == MANIFEST else blob(v, n))
         else:
             patched.setattr(pointers, "switch", crash)
         with pytest.raises(Crash):
