@@ -147,6 +147,10 @@ class Updates:
         Raises:
             ChangesLost: some of them are not kept any more.
         """
+        if self._earlier is not None and self._earlier.lost(now):
+            raise ChangesLost(
+                "changes without numbers, which this bundle of version 0.1 needs, have expired"
+            )
         for record in self._since():
             self._take(record.item)
             self._seen = Mark(int(record.sort), _at(record))
