@@ -100,7 +100,7 @@ class Habits:
     event_kb: float = 0.4
     past_kb: float = 16  #: of a viewer's rows (vireo/viewers/rows.py): 88 at most,
     now_kb: float = 1.5  #: 3 at most,
-    seen_kb: float = 24  #: all of the window's ids, and the videos viewed
+    seen_kb: float = 26  #: all of the window's ids, and the videos viewed
     counters_kb: float = 160  #: of the hot counters that a batch rewrites, 300 at most
     answer_kb: float = 5
     log_kb: float = 2  #: of a call in all logs

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vireo.catalogue.columns import Columns, Vocabulary, encode
 from vireo.catalogue.models import Status, Video
 from vireo.keys import keys_of
-from vireo.recommender.contents import ModelBundle
+from vireo.recommender.contents import CHANGES, ModelBundle
 from vireo.recommender.video_features import video_features
 from vireo.viewers.profile import Profile
 from vireo.viewers.viewer import Viewer
@@ -127,7 +127,10 @@ def bundle(
     config: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> ModelBundle:
-    """A bundle of those videos (300 by default), without the arrays of those prefixes."""
+    """A bundle of those videos (300 by default), without the arrays of those prefixes.
+
+    By default it was made before any change of the catalogue.
+    """
     columns = encode(videos if videos is not None else catalogue(), VOCABULARY)
     arrays = arrays_of(columns, seed) | more
     kept = {k: v for k, v in arrays.items() if not any(k.startswith(p) for p in without)}
@@ -138,7 +141,7 @@ def bundle(
         vocabulary=VOCABULARY,
         columns=columns,
         arrays=kept,
-        config=config or {},
+        config={CHANGES: [0, 0.0]} if config is None else config,
     )
 
 

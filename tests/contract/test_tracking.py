@@ -109,7 +109,7 @@ def test_thousands_of_events_and_many_failures(home: Home, tenant: str) -> None:
     ports = home.open(tenant)
     # moto stamps what arrives by the real clock, and takes a minute for ten thousand.
     local = isinstance(home, LocalHome)
-    now, n = (home.clock.now(), 20_000) if local else (time.time(), 4_000)
+    now, n = (ports.clock.now(), 20_000) if local else (time.time(), 4_000)
     sent = stream(n, seed=5, users=20, rate=200.0, start=now - 200)
     for start in range(0, len(sent), 500):
         chunk = [(key, data) for key, data, _ in sent[start : start + 500]]

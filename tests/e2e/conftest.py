@@ -19,13 +19,18 @@ import orjson
 import pyarrow.compute as pc
 import pytest
 
+from delivery.app import transform
 from services import build
 from tests.witness import Witness
+from tracking.app import follower
 from vireo.bundles import pointer as pointers
+from vireo.events.parquet import as_parquet
 from vireo.homes import local
 from vireo.homes.clock import MovableClock
+from vireo.homes.local.delivery import Delivery
 from vireo.homes.local.gateway import Gateway, serve
 from vireo.homes.local.home import LocalHome
+from vireo.homes.local.mapping import EventSourceMapping
 from vireo.homes.local.tokens import LocalTokens
 from vireo.homes.meter import LocalMeter
 from vireo.identity import SCOPES
@@ -189,6 +194,23 @@ class Client:
         """
         self.laptop.clock.advance(seconds)
         self.call("GET", "/v1/trending?limit=1")
+
+
+def follow(laptop: Laptop) -> None:
+    """All that is on the stream is followed and collected."""
+    log, folder = laptop.home.log, laptop.folder / "stream"
+    mapping = EventSourceMapping(log, folder / "tracking", follower(laptop.home))
+    delivery = Delivery(
+        log,
+        folder / "collected",
+        transform=transform,
+        convert=as_parquet,
+        blobs=lambda tenant: laptop.home.open(tenant).blobs,
+        clock=laptop.clock,
+    )
+    while mapping.step() != (0, False):
+        pass
+    delivery.step(flush=True)
 
 
 @contextlib.contextmanager

@@ -14,8 +14,7 @@ import pytest
 from moto import mock_aws
 
 from tests.contract.conftest import make_tables
-from tests.e2e.conftest import LENIENT, QUICK, Client, Laptop, serving
-from tests.e2e.test_state import follow
+from tests.e2e.conftest import LENIENT, QUICK, Client, Laptop, follow, serving
 from tests.oracles_events import distinct, stored_viewers, told, viewers
 from vireo.catalogue.store import Catalogue, UnknownVideo
 from vireo.homes.aws import AwsHome

@@ -15,21 +15,16 @@ from typing import Any
 import orjson
 import pytest
 
-from delivery.app import transform
 from scripts import cloud, controls, experiment, issue_token, local, purge, replay, rollback
 from scripts.simulate import Simulation
 from stacks.delivery import UNDELIVERED
 from stacks.events import GIVEN_UP
 from tests import pages
-from tests.e2e.conftest import SIZE, Client, Laptop, serving
+from tests.e2e.conftest import SIZE, Client, Laptop, follow, serving
 from tests.witness import TESTS, Touch, Witness
-from tracking.app import follower
 from upkeep.app import keeper
-from vireo.events.parquet import as_parquet
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome
-from vireo.homes.local.delivery import Delivery
-from vireo.homes.local.mapping import EventSourceMapping
 from vireo.training import upkeep
 
 PAGE = pages.tables("state.md")
@@ -149,23 +144,6 @@ def watch(client: Client, user: str, of: int, number: int) -> dict[str, Any]:
         "type": "watch",
         "timestamp": client.laptop.clock.now() - 100 + number,
     }
-
-
-def follow(laptop: Laptop) -> None:
-    """All that is on the stream is followed and collected."""
-    log, folder = laptop.home.log, laptop.folder / "stream"
-    mapping = EventSourceMapping(log, folder / "tracking", follower(laptop.home))
-    delivery = Delivery(
-        log,
-        folder / "collected",
-        transform=transform,
-        convert=as_parquet,
-        blobs=lambda tenant: laptop.home.open(tenant).blobs,
-        clock=laptop.clock,
-    )
-    while mapping.step() != (0, False):
-        pass
-    delivery.step(flush=True)
 
 
 def operate(client: Client, patch: pytest.MonkeyPatch) -> None:

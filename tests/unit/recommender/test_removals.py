@@ -83,7 +83,7 @@ def test_the_news_are_as_old_as_the_bundle(
 def test_a_bundle_of_version_0_1_does_not_outlive_the_changes_that_it_needs(
     ports: Ports, clock: MovableClock
 ) -> None:
-    deploy(ports, "b1")
+    deploy(ports, "b1", config={})
     running = Serving(ports)
     restrict(ports)
     for _ in range(36):

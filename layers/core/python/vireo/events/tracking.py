@@ -135,7 +135,7 @@ class Viewers:
         if state.erased is None or row.timestamp > state.erased:
             state.events += rows.pack_event(event)
             if is_positive(event):
-                state.views.add(event.video, row.event_id, state.bucket)
+                state.views.add(event.video, change.arrival.position, state.bucket)
         return state
 
     def told(self, change: Change[Row]) -> _Told:
@@ -144,8 +144,8 @@ class Viewers:
         The answer is the same for every delivery of it.
         """
         row, event = change.what, change.what.happened()
-        views = self.states[row.user_id].views
-        return _Told(row, event.video, is_positive(event) and views.has(event.video, row.event_id))
+        views, position = self.states[row.user_id].views, change.arrival.position
+        return _Told(row, event.video, is_positive(event) and views.has(event.video, position))
 
     def writes(self, state: _Known, memory: Memory) -> Sequence[Put]:
         """The row ``now``; and, when events are settled, the rows ``past`` and ``seen``, too.

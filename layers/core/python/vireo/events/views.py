@@ -11,12 +11,12 @@ from vireo.keys import key_of
 
 #: Number of videos for which a viewer counts in a window. A busy week has fewer; beyond it no more
 #: are counted, instead of forgetting the oldest, or turns of many videos would count again and
-#: again. 8 KB.
+#: again. 10 KB.
 VIEWED = 1024
-#: What is left of a video's and of an event's key, and the period modulo 65,536. Two videos of a
-#: viewer are taken for one with a probability of 2⁻³² each; the event's only matters when a batch
-#: is delivered again.
-_ROW = np.dtype([("video", "<u4"), ("event", "<u2"), ("period", "<u2")])
+#: What is left of a video's key and of an event's position on the stream, and the period modulo
+#: 65,536. Two videos or events of a viewer are taken for one with a probability of 2⁻³² each, and
+#: nobody can choose a position, as they can an event's id.
+_ROW = np.dtype([("video", "<u4"), ("event", "<u4"), ("period", "<u2")])
 _PERIODS = 1 << 16
 
 
@@ -41,7 +41,7 @@ class Views:
         """The inverse of `settle` and `packed`."""
         return cls(window, np.frombuffer(older, _ROW), np.frombuffer(recent, _ROW))
 
-    def add(self, video: int, event_id: str, period: int) -> None:
+    def add(self, video: int, position: int, period: int) -> None:
         """Take a positive event for the view of its video, unless there is one in the window."""
         last = self._last(video)
         if last is not None and self._within(last["period"], period):
@@ -50,13 +50,13 @@ class Views:
             self.older = self._living(self.older, period)
             self.recent = self._living(self.recent, period)
         if len(self.older) + len(self.recent) < VIEWED:
-            row = (video % 2**32, _mark(event_id), period % _PERIODS)
+            row = (video % 2**32, _mark(position), period % _PERIODS)
             self.recent = np.append(self.recent, np.array([row], _ROW))
 
-    def has(self, video: int, event_id: str) -> bool:
-        """True if this event was the view of its video."""
+    def has(self, video: int, position: int) -> bool:
+        """True if the event at that position was the view of its video."""
         last = self._last(video)
-        return last is not None and bool(last["event"] == _mark(event_id))
+        return last is not None and bool(last["event"] == _mark(position))
 
     def packed(self) -> bytes:
         """The views since the last settlement, to be stored with every event."""
@@ -86,5 +86,5 @@ class Views:
         return rows[(since < self.window) | (since >= _PERIODS // 2)]
 
 
-def _mark(event_id: str) -> int:
-    return key_of(event_id) % 2**16
+def _mark(position: int) -> int:
+    return key_of(str(position)) % 2**32
