@@ -130,7 +130,7 @@ def test_what_is_accepted_is_on_disk(home: LocalHome, monkeypatch: pytest.Monkey
     monkeypatch.setattr("os.fsync", note)
     assert home.open("default").stream.publish([("anna", b"{}")]) == [None]
     filled = [path for path in home.folder.glob("stream/shard-*.log") if path.stat().st_size]
-    assert [path.stat().st_ino for path in filled] == list(synced)
+    assert {path.stat().st_ino for path in filled} <= synced
     home.open("default").records.add(Table.SETTINGS, "spent", "spring", {"impressions": 1})
     home.sync()
     journal = home.folder / "records.db-wal"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from vireo.homes.local import disk
 from vireo.homes.local.stream import StreamLog
 from vireo.ports import Clock
 
@@ -28,7 +28,7 @@ class Position:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(path.parent)
         self._path = path
         self.value = 0
         try:
@@ -40,12 +40,8 @@ class Position:
 
     def save(self, value: int) -> None:
         """Store a position, to continue from it even after the power fails."""
-        beside = self._path.with_suffix(".new")
-        with beside.open("w") as file:
-            file.write(str(value))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self._path)
+        with disk.replacing(self._path, self._path.with_suffix(".new")) as unfinished:
+            unfinished.write_text(str(value))
         self.value = value
 
 

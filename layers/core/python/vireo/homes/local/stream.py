@@ -17,6 +17,7 @@ from typing import BinaryIO
 import orjson
 
 from vireo.homes.limits import refusals
+from vireo.homes.local import disk
 from vireo.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -49,11 +50,11 @@ class StreamLog:
     """
 
     def __init__(self, folder: Path, clock: Clock, *, shards: int = 2) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(folder)
         self._clock = clock
         self._paths = [folder / f"shard-{j:04d}.log" for j in range(shards)]
         for path in self._paths:
-            path.touch()
+            disk.make_file(path)
 
     @property
     def shards(self) -> int:
@@ -114,14 +115,15 @@ class StreamLog:
                 end, gone = record.sequence, gone + 1
             if gone:
                 beside = path.with_suffix(".trimmed")
-                with path.open("rb") as old, beside.open("wb") as new:
+                with (
+                    disk.replacing(path, beside) as unfinished,
+                    path.open("rb") as old,
+                    unfinished.open("wb") as new,
+                ):
                     trimmed, header = _trimmed(old)
                     old.seek(end - trimmed + header)
                     new.write(orjson.dumps({_TRIMMED: end}) + b"\n")
                     shutil.copyfileobj(old, new)
-                    new.flush()
-                    os.fsync(new.fileno())
-                beside.replace(path)
             return gone
 
     def _records(self, shard: int) -> Iterator[StreamRecord]:
@@ -199,6 +201,8 @@ def _append(path: Path, data: bytes) -> None:
             os.fsync(file)
         finally:
             os.close(file)
+        if not end:  # its name may be as new as its first line
+            disk.sync(path.parent)
 
 
 def _whole(file: int) -> int:

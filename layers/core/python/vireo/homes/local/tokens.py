@@ -13,6 +13,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from vireo.homes.local import disk
 from vireo.identity import SCOPES, Unauthenticated, possible_moment, register_client
 from vireo.ports import Home
 
@@ -94,8 +95,7 @@ class LocalTokens:
 
 def _make_key(path: Path) -> None:
     """Create a key, readable by its owner only. Of two processes that do so, the first wins."""
-    path.parent.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
+    disk.make_folder(path.parent, 0o700)
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = key.private_bytes(
         serialization.Encoding.PEM,
@@ -105,7 +105,9 @@ def _make_key(path: Path) -> None:
     with NamedTemporaryFile(dir=path.parent, prefix=".") as file:  # made with mode 0600
         file.write(pem)
         file.flush()
+        os.fsync(file.fileno())
         try:
             os.link(file.name, path)
         except FileExistsError:
             return
+    disk.sync(path.parent)
