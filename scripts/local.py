@@ -28,7 +28,7 @@ from services import build
 from tracking.app import follower
 from upkeep.app import keeper
 from vireo.bundles import pointer
-from vireo.homes.chosen import json_file, opened
+from vireo.homes.chosen import json_file, opened, usable
 from vireo.homes.limits import BURST, RATE
 from vireo.homes.local import LocalHome
 from vireo.homes.local.delivery import Delivery
@@ -214,7 +214,8 @@ def _serve(home: LocalHome, options: argparse.Namespace) -> None:
         rates=Rates(RATE, BURST),
     )
     server = serve(gateway, port=options.port)
-    loops = _loops(home, options.state / "stream")
+    with usable(options.state):
+        loops = _loops(home, options.state / "stream")
     for loop in loops:
         loop.start()
     greeter = threading.Thread(

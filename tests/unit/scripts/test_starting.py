@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.sources import ROOT
+from vireo.bundles import pointer
+from vireo.homes.local import LocalHome
 
 SCRIPTS = ROOT / "scripts"
 
@@ -58,6 +60,21 @@ def test_a_state_folder_that_cannot_be_one(tmp_path: Path, script: str, options:
     for state in (file, broken):
         said = start(script, *options, f"--state={state}")
         assert f"{state} cannot be used as a state folder" in said
+
+
+def served(state: Path) -> None:
+    """A state folder that a bundle serves in, so that a start need not train."""
+    home = LocalHome(state)
+    pointer.switch(home.open("default").records, "run-1", expect=None)
+    home.close()
+
+
+def test_a_position_that_may_not_be_read(tmp_path: Path) -> None:
+    served(tmp_path)
+    position = tmp_path / "stream" / "collected" / "shard-0000.position"
+    position.mkdir(parents=True)
+    said = start("local.py", "--port=0", f"--state={tmp_path}")
+    assert f"{position} cannot be read: Is a directory" in said
 
 
 @pytest.mark.parametrize(

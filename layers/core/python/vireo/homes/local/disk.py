@@ -12,6 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+class Unusable(Exception):
+    """A file that cannot be used as it is; the message names it, and says what helps."""
+
+
 def sync(path: Path) -> None:
     """Bring a file's bytes on disk, or the names in a folder."""
     file = os.open(path, os.O_RDONLY)
