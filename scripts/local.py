@@ -29,7 +29,7 @@ from tracking.app import follower
 from upkeep.app import keeper
 from vireo.bundles import pointer
 from vireo.homes.chosen import json_file, opened, usable
-from vireo.homes.limits import BURST, RATE
+from vireo.homes.limits import BURST, RATE, SHARES
 from vireo.homes.local import LocalHome
 from vireo.homes.local.delivery import Delivery
 from vireo.homes.local.gateway import Gateway, serve
@@ -211,7 +211,7 @@ def _serve(home: LocalHome, options: argparse.Namespace) -> None:
         tokens.verify,
         api.operations(),
         openapi=api.get_openapi_json_schema,
-        rates=Rates(RATE, BURST),
+        rates=Rates(RATE, BURST, shares=SHARES),
     )
     server = serve(gateway, port=options.port)
     with usable(options.state):
