@@ -16,6 +16,10 @@ from typing import Any, Protocol
 Item = dict[str, Any]
 
 
+#: The form of a tenant's name. What lies outside all tenants has a name that begins with ``_``.
+TENANT = r"[a-z0-9-]{1,32}"
+
+
 class Conflict(Exception):
     """A conditional write found another version than the expected one, and wrote nothing."""
 
