@@ -208,6 +208,10 @@ class Cache(Protocol):
         """Increment a counter atomically and return it; None if the cache is unreachable."""
         ...
 
+    def add_all(self, amounts: Mapping[str, int], *, seconds: float) -> Mapping[str, int]:
+        """Increment many counters at once; the counts by key, without those that are not known."""
+        ...
+
 
 class Stream(Protocol):
     """A log with Kinesis' semantics: at-least-once delivery, ordered within a key."""

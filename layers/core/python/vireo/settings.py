@@ -51,6 +51,8 @@ class Settings(BaseModel):
     versioned_functions: str | None = None
     #: Bundles for which this version of the function was published: JSON, tenant → version.
     serves: str | None = None
+    #: Events of one viewer that the intake takes in a minute.
+    viewer_events: Annotated[int, Field(ge=1)] = 1000
     metrics_namespace: str = "Vireo"
     #: A writable folder, for memory-mapped bundles.
     scratch: str = "/tmp"
