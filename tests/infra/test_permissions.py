@@ -143,9 +143,7 @@ def events(accounts: dict[str, Account], tmp_path_factory: pytest.TempPathFactor
             answer = handler("events")
 
             def post(body: Any, client: str = "machine") -> int:
-                sent = request("POST", "/v1/events", body, client)
-                status: int = answer(sent, None)["statusCode"]
-                return status
+                return int(answer(request("POST", "/v1/events", body, client), None)["statusCode"])
 
             assert post(event(1), "stranger") == 403
             with recorder.paused():
