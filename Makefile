@@ -54,6 +54,7 @@ clean:    ## forget the environment, the state and what was built
 # and the root, from which scripts import the stacks and one another.
 # Bytecode is made of what is imported, when it is, which halves the time.
 .venv/ready: requirements.lock
+	@$(PYTHON) -c 'import sys; now = sys.version_info[:3]; now >= (3, 11) or sys.exit("Vireo needs Python 3.11 or later, and $(PYTHON) is %d.%d.%d. Name another: make setup PYTHON=python3.11" % now)'
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes --requirement requirements.lock
 	printf '%s\n' '$(CURDIR)/layers/core/python' '$(CURDIR)/lambdas' '$(CURDIR)' > "$$($(RUN) -c 'import site; print(site.getsitepackages()[0])')/vireo.pth"

@@ -31,6 +31,7 @@ import orjson
 from vireo.bundles import files as bundles
 from vireo.bundles.manifest import MANIFEST
 from vireo.homes.chosen import json_file
+from vireo.jobs.lines import DatasetError
 from vireo.jobs.terminal import Terminal
 from vireo.recommender.contents import ModelBundle
 from vireo.recommender.pauses import PAUSE_NAMES
@@ -67,7 +68,10 @@ STAGES: dict[Stage, str] = {
 def main(arguments: list[str] | None = None) -> None:
     """Read the data; for every cut and seed split, fit, evaluate and print; write the results."""
     options = _options(arguments)
-    prepared = preprocess.read(options.data, now=time.time())
+    try:
+        prepared = preprocess.read(options.data, now=time.time())
+    except DatasetError as error:
+        raise SystemExit(str(error)) from None
     log = prepared.log
     _say(f"{options.data}: {len(log):,} events, {log.n_users:,} viewers, {log.n_videos:,} videos")
     evaluations = []

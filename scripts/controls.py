@@ -39,9 +39,11 @@ def put(ports: Ports, kind: str, path: Path) -> str:
 
     Raises ValueError, naming each wrong field, if it cannot be set.
     """
-    text = sys.stdin.read() if path == Path("-") else path.read_text()
     try:
+        text = sys.stdin.read() if path == Path("-") else path.read_text()
         name = controls.put(ports.records, kind, orjson.loads(text))
+    except OSError as error:
+        raise ValueError(f"Nothing was set. {path} cannot be read: {error.strerror}") from None
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise ValueError("\n".join(["Nothing was set.", *wrong])) from None

@@ -54,8 +54,11 @@ def main(arguments: list[str]) -> int:
             data = formats.read(args.source, args.format, args.on_error, terminal.task("reading"))
         print(summary(data))
         if args.out is not None:
-            dataset.write(data, args.out, f".{args.out_format}")
-            dataset.write_rejected(data.rejected, args.out / "rejected.csv")
+            try:
+                dataset.write(data, args.out, f".{args.out_format}")
+                dataset.write_rejected(data.rejected, args.out / "rejected.csv")
+            except OSError as error:
+                raise SystemExit(f"{args.out} cannot be written to: {error.strerror}") from None
             print(f"written to {args.out}")
         if args.home is not None:
             home = opened(args.home)

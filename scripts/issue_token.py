@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from pathlib import Path
 
-from vireo.homes.chosen import add_tenant, opened
+from vireo.homes.chosen import add_tenant, opened, usable
 from vireo.homes.local.tokens import LocalTokens
 from vireo.identity import SCOPES
+from vireo.ports import Conflict
 
 
 def main() -> None:
@@ -20,18 +22,20 @@ def main() -> None:
     parser.add_argument("--scope", nargs="+", default=list(SCOPES), help="all by default")
     parser.add_argument("--ttl", type=float, default=86_400, help="lifetime in seconds")
     options = parser.parse_args()
-    home = opened(options.state)
-    print(
-        LocalTokens(options.state).issue(
-            home,
-            tenant=options.tenant,
-            client=options.client or f"laptop-{options.tenant}",
-            scopes=options.scope,
-            user=options.user,
-            seconds=options.ttl,
-        )
-    )
-    home.close()
+    client = options.client or f"laptop-{options.tenant}"
+    with usable(options.state), closing(opened(options.state)) as home:
+        try:
+            token = LocalTokens(options.state).issue(
+                home,
+                tenant=options.tenant,
+                client=client,
+                scopes=options.scope,
+                user=options.user,
+                seconds=options.ttl,
+            )
+        except Conflict:
+            raise SystemExit(f"{client} is a client of another tenant; take --client") from None
+    print(token)
 
 
 if __name__ == "__main__":

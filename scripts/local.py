@@ -28,8 +28,8 @@ from services import build
 from tracking.app import follower
 from upkeep.app import keeper
 from vireo.bundles import pointer
-from vireo.homes.chosen import json_file, opened
-from vireo.homes.limits import BURST, RATE
+from vireo.homes.chosen import json_file, opened, usable
+from vireo.homes.limits import BURST, RATE, SHARES
 from vireo.homes.local import LocalHome
 from vireo.homes.local.delivery import Delivery
 from vireo.homes.local.gateway import Gateway, serve
@@ -72,13 +72,15 @@ def main() -> None:
     )
     try:
         ports = home.open(TENANT)
+        # What it needs to serve is looked at before anything is trained.
+        parts = None if options.no_serve else _parts(home, options.state)
         if options.train or pointer.current(ports.records) is None:
             with Terminal() as terminal:
                 _seed(ports, options, terminal.task("data"))
                 execution = _train(home, ports, options, functions, terminal)
             _tell(execution, ports, options.state)
-        if not options.no_serve:
-            _serve(home, options)
+        if parts is not None:
+            _serve(home, options, *parts)
     except KeyboardInterrupt:
         print("\nStopped. `make local` goes on from here.", file=sys.stderr)
     finally:
@@ -199,9 +201,16 @@ def _tell(execution: Execution, ports: Ports, state: Path) -> None:
     print(f"{failed}\n{serving.version} serves on.", file=sys.stderr)
 
 
-def _serve(home: LocalHome, options: argparse.Namespace) -> None:
+def _parts(home: LocalHome, state: Path) -> tuple[LocalTokens, list[Loop]]:
+    """The key, and what reads the stream. Raises SystemExit, with a sentence, for a bad file."""
+    with usable(state):
+        return LocalTokens(state), _loops(home, state / "stream")
+
+
+def _serve(
+    home: LocalHome, options: argparse.Namespace, tokens: LocalTokens, loops: Sequence[Loop]
+) -> None:
     """Run the gateway until it is interrupted, with a first recommendation over HTTP."""
-    tokens = LocalTokens(options.state)
     token = tokens.issue(
         home, tenant=TENANT, client="laptop-default", scopes=list(SCOPES), seconds=7 * DAY
     )
@@ -211,10 +220,9 @@ def _serve(home: LocalHome, options: argparse.Namespace) -> None:
         tokens.verify,
         api.operations(),
         openapi=api.get_openapi_json_schema,
-        rates=Rates(RATE, BURST),
+        rates=Rates(RATE, BURST, shares=SHARES),
     )
     server = serve(gateway, port=options.port)
-    loops = _loops(home, options.state / "stream")
     for loop in loops:
         loop.start()
     greeter = threading.Thread(

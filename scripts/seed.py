@@ -52,7 +52,10 @@ def main(arguments: list[str]) -> int:
         structure=args.structure,
     )
     data = generator.generate(settings)
-    dataset.write(data, args.out, f".{args.format}")
+    try:
+        dataset.write(data, args.out, f".{args.format}")
+    except OSError as error:
+        raise SystemExit(f"{args.out} cannot be written to: {error.strerror}") from None
     print(
         f"{args.out}: {data.events.num_rows:,} events, {len(data.videos):,} videos, "
         f"{len(data.users):,} viewers in {time.perf_counter() - started:.1f} s"

@@ -24,6 +24,7 @@ from vireo.bundles import pointer as pointers
 from vireo.events.intake import Intake
 from vireo.events.models import BATCH
 from vireo.events.parquet import as_parquet
+from vireo.homes.chosen import opened
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome
 from vireo.homes.local.delivery import Delivery
@@ -172,7 +173,7 @@ def simulate(
 ) -> Iterator[Round]:
     """The days, one by one, after a first training on generated data."""
     clock = MovableClock(settings.end + 3600)
-    home = LocalHome(folder, clock=clock)
+    home = opened(folder, clock=clock)
     into_home(generator.generate(settings), home.open(TENANT))
     world = Simulation(home, clock, settings, bias=bias)
     first = world.train("run-0", settings.seed)
@@ -191,6 +192,8 @@ def simulate(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Simulate, and print every day."""
     options = _options(arguments)
+    if options.state is not None and options.state.is_dir() and any(options.state.iterdir()):
+        raise SystemExit(f"{options.state} is not empty; a simulation needs a folder of its own")
     settings = generator.Settings(300, 1_000, 30_000, seed=options.seed)
     with tempfile.TemporaryDirectory() as scratch:
         for one in simulate(

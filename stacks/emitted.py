@@ -39,7 +39,7 @@ EMITTED: dict[str, tuple[str, tuple[str, ...]] | None] = {
     "TrainingViewers": None,
     "Removed": ("kind", ("events", "runs", "bundles", "versions")),
     "TrainingFailed": ("trigger", ("manual", "deploy", "schedule")),
-    "Events": ("fate", ("accepted", "refused", "unavailable")),
+    "Events": ("fate", ("accepted", "refused", "unavailable", "limited")),
     "EventsFollowed": None,
     "EventsRepeated": None,
     "DeadLetters": None,

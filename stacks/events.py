@@ -47,7 +47,7 @@ class EventsStack(Stack):
     ) -> None:
         super().__init__(scope, id, **kwargs)
         self._data = data
-        # No function here uses the cache.
+        # Only the intake uses the cache.
         settings = data.settings.model_copy(update={"redis_url": None, "redis_identity": None})
         function = partial(
             PythonFunction,
@@ -63,7 +63,7 @@ class EventsStack(Stack):
             "Events",
             description="The route of events",
             package="events",
-            settings=settings.as_env(),
+            settings=data.settings.as_env(),
             network=network,
             reserved=environment.reserved.events,
         )
@@ -105,6 +105,8 @@ class EventsStack(Stack):
         tables = self._data.tables
         allow(self.intake, "dynamodb", "GetItem", on=tables[Table.REGISTRY].table_arn)
         allow(self.intake, "kinesis", "PutRecords", on=self._data.stream.stream_arn)
+        if self._data.cache_arns:
+            allow(self.intake, "elasticache", "Connect", on=self._data.cache_arns)
         may = partial(allow, self.tracking, "dynamodb")
         may("GetItem", on=tables[Table.REGISTRY].table_arn)
         may("GetItem", "Query", "UpdateItem", on=tables[Table.VIEWERS].table_arn)

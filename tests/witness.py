@@ -197,6 +197,12 @@ class SeenCache:
         self._witness.note("cache", "read", key)
         return self._cache.add(key, amount, seconds=seconds)
 
+    def add_all(self, amounts: Mapping[str, int], *, seconds: float) -> Mapping[str, int]:
+        for key in amounts:
+            self._witness.note("cache", "written", key)
+            self._witness.note("cache", "read", key)
+        return self._cache.add_all(amounts, seconds=seconds)
+
 
 class SeenStream:
     """`vireo.ports.Stream`, each record noted with what it is: its type is an exposure's or not."""

@@ -6,4 +6,4 @@ from events.app import build
 from vireo.homes import aws
 
 home = aws.home()
-handler = home.handler(build(home).resolve)
+handler = home.handler(build(home, home.settings.viewer_events).resolve)

@@ -46,6 +46,7 @@ def routes(service: Service) -> Router:
         tag="events",
         scope=EVENTS_WRITE,
         model=Taken,
+        errors=(429,),
     )
     def take(body: Annotated[OneOrMany, Body()]) -> Response[str]:
         if isinstance(body, EventBatch):

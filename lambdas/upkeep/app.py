@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from vireo.identity import tenants
-from vireo.ports import Home
+from vireo.ports import TENANT, Home
 from vireo.training import upkeep
 from vireo.training.upkeep import KEPT, Kept
 
@@ -16,10 +17,12 @@ log = logging.getLogger(__name__)
 
 
 def keeper(home: Home, kept: Kept = KEPT) -> Callable[[Mapping[str, Any], object], None]:
-    """The handler of schedules. Raises ValueError for an unknown task."""
+    """The handler of schedules. Raises ValueError for an unknown task, and for no tenant's name."""
 
     def handler(event: Mapping[str, Any], context: object) -> None:
         match event:
+            case {"tenant": str(tenant)} if not re.fullmatch(TENANT, tenant):
+                raise ValueError(f"not a tenant: {tenant!r}")
             case {"task": "ages", "tenant": str(tenant)}:
                 upkeep.tell_ages(home.open(tenant))
             case {"task": "tidy", "tenant": str(tenant)}:

@@ -101,17 +101,21 @@ def follow(folder: Path) -> None:
     delivery.step(flush=True)
 
 
-def progress(folder: Path, shards: int) -> int:
+def progress(home: LocalHome) -> int:
     """How far the consumer is, in bytes of the log."""
-    places = [folder / "stream" / "tracking" / f"shard-{j:04d}.position" for j in range(shards)]
-    return sum(Position(place).value for place in places)
+    folder = home.folder / "stream" / "tracking"
+    places = [folder / f"shard-{shard:04d}.position" for shard in range(home.log.shards)]
+    return sum(
+        max(0, Position(place).value - home.log.begin(shard)) for shard, place in enumerate(places)
+    )
 
 
 def run(folder: Path, *, events: int, kills: int, seed: int) -> Outcome:
     """Fill, follow with deaths, and compare. Raises AssertionError."""
     home = LocalHome(folder, clock=MovableClock(START))
     fill(home, events, seed)
-    end = sum(home.log.size(shard) for shard in range(home.log.shards))
+    shards = range(home.log.shards)
+    end = sum(home.log.size(shard) - home.log.begin(shard) for shard in shards)
     rng = random.Random(seed)
     deaths = sorted(rng.uniform(0, 0.95) * end for _ in range(kills))
     began = time.monotonic()
@@ -125,7 +129,7 @@ def run(folder: Path, *, events: int, kills: int, seed: int) -> Outcome:
         if done == kills:
             assert child.wait() == 0
             break
-        while progress(folder, home.log.shards) < deaths[done] and child.poll() is None:
+        while progress(home) < deaths[done] and child.poll() is None:
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.3))  # anywhere in a batch, or while it starts
         assert child.poll() is None, "it ended before it was killed"

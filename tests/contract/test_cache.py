@@ -76,6 +76,17 @@ def test_counting_is_atomic(cache: Cache) -> None:
     assert cache.get("n") == b"50"
 
 
+def test_many_are_counted_at_once_each_with_its_own_end(cache: Cache, meter: LocalMeter) -> None:
+    assert cache.add("a", 5, seconds=0.2) == 5
+    assert cache.add_all({"a": 1, "b": 2, "ü/c": 3}, seconds=60) == {"a": 6, "b": 2, "ü/c": 3}
+    time.sleep(0.3)
+    assert cache.add_all({"a": 1, "b": 1}, seconds=60) == {"a": 1, "b": 3}
+    cache.put("b", b"text", seconds=60)
+    assert cache.add_all({"a": 1, "b": 1}, seconds=60) == {"a": 2}
+    assert meter.total("CacheError", operation="add") == 1
+    assert cache.add_all({}, seconds=60) == {}
+
+
 def test_counting_what_is_no_count(cache: Cache, meter: LocalMeter) -> None:
     cache.put("k", b"text", seconds=60)
     assert cache.add("k", seconds=60) is None
@@ -129,9 +140,10 @@ def test_a_dead_server_costs_nothing_after_the_first_call(meter: LocalMeter) -> 
             cache.put("k", b"1", seconds=1)
             cache.delete("k")
             assert cache.add("n", seconds=1) is None
-        assert time.monotonic() - started < 2  # not 400 times the limit
+            assert cache.add_all({"n": 1, "m": 1}, seconds=1) == {}
+        assert time.monotonic() - started < 2  # not 500 times the limit
         assert meter.total("CacheError") == 1
-        assert meter.total("CacheSkipped") == 400
+        assert meter.total("CacheSkipped") == 500
         clock.advance(LAST_PAUSE)
         assert cache.get("k") is None  # one probe
         assert cache.get("k") is None

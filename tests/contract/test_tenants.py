@@ -6,7 +6,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from vireo.ports import Home, Missing, Refused, Table
+from upkeep.app import keeper
+from vireo.jobs.task import task
+from vireo.ports import Home, Missing, Ports, Refused, Table
+from vireo.training.steps import TRAINING
 
 tenants = st.from_regex(r"[a-z0-9-]{1,6}", fullmatch=True) | st.just("_system")
 wild = st.text("ab#/:_.-\0", min_size=1, max_size=6)
@@ -53,6 +56,39 @@ def test_what_one_writes_no_other_sees(
 def test_what_is_no_tenant_is_refused(home: Home, tenant: str) -> None:
     with pytest.raises(Refused):
         home.open(tenant)
+
+
+class Seen:
+    """A home, and the tenants that were opened in it."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self.opened: list[str] = []
+
+    def open(self, tenant: str) -> Ports:
+        self.opened.append(tenant)
+        return self._home.open(tenant)
+
+
+NO_TENANTS = ["_system", "_other", "", "A", "a/b", "a" * 33, "a\n", 7, None]
+
+
+@pytest.mark.parametrize("tenant", NO_TENANTS)
+def test_no_step_opens_what_is_no_tenant(home: Home, tenant: object) -> None:
+    seen = Seen(home)
+    for step in TRAINING.steps:
+        with pytest.raises(ValueError, match="tenant"):
+            task(seen, TRAINING)({"step": step, "run": {"run_id": "r", "tenant": tenant}}, None)
+    assert seen.opened == []
+
+
+@pytest.mark.parametrize("tenant", NO_TENANTS)
+@pytest.mark.parametrize("what", ["ages", "tidy"])
+def test_no_schedule_opens_what_is_no_tenant(home: Home, what: str, tenant: object) -> None:
+    seen = Seen(home)
+    with pytest.raises(ValueError, match=r"not a tenant|no such task"):
+        keeper(seen)({"task": what, "tenant": tenant}, None)
+    assert seen.opened == []
 
 
 def test_executions_and_their_documents_belong_to_their_tenant(home: Home) -> None:

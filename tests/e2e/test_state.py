@@ -209,7 +209,7 @@ def start_again(laptop: Laptop, patch: pytest.MonkeyPatch) -> None:
     refused = {**refused, "decision": {"deploy": False, "reasons": []}}
     local._tell(type(execution)("first", "SUCCEEDED", refused), laptop.ports, laptop.folder)
     patch.setattr(local, "serve", lambda gateway, port: Server())
-    local._serve(laptop.home, options)
+    local._serve(laptop.home, options, *local._parts(laptop.home, laptop.folder))
 
 
 def tidy_up(laptop: Laptop) -> None:

@@ -116,7 +116,7 @@ def test_functions_are_told_what_settings_read(cloud: Templates) -> None:
         assert settings.metrics_namespace == f"Vireo/{cloud.environment}"
         for table in Table:
             assert f"Ref{LOGICAL[table]}" in settings.table(table)
-        cached = cloud.environment != "dev" and name == "RecommendFunction"
+        cached = cloud.environment != "dev" and name in {"RecommendFunction", "EventsFunction"}
         assert (settings.redis_url is not None) == cached
         if settings.redis_url is not None:
             assert settings.redis_url.startswith("rediss://")
@@ -176,12 +176,19 @@ def test_what_recommend_may_do(clouds: Mapping[str, Templates]) -> None:
     assert may["<vireo-prod-data-blobs>/*/dead-letters/*"] == {"s3:DeleteObject"}
     assert may["<vireo-prod-data-blobs>"] == {"s3:ListBucket"}
     assert {a for kind in may.values() for a in kind if a.startswith("s3:Put")} == set()
-    signing_in = [kind for kind, actions in may.items() if "elasticache:Connect" in actions]
-    assert sorted(":".join(k.split(":")[-2:]) for k in signing_in) == [
-        "replicationgroup:vireo-prod",
-        "user:vireo-prod",
-    ]
-    assert "elasticache:Connect" not in str(allowed(clouds["dev"], "RecommendRole"))
+
+
+def test_what_uses_the_cache_may_sign_in_there(clouds: Mapping[str, Templates]) -> None:
+    for role in ("RecommendRole", "EventsRole"):
+        may = allowed(clouds["prod"], role)
+        signing_in = [kind for kind, actions in may.items() if "elasticache:Connect" in actions]
+        assert sorted(":".join(k.split(":")[-2:]) for k in signing_in) == [
+            "replicationgroup:vireo-prod",
+            "user:vireo-prod",
+        ]
+        assert "elasticache:Connect" not in str(allowed(clouds["dev"], role))
+    for role in ("TrackingRole", "TrainingRole", "UpkeepRole"):
+        assert "elasticache:Connect" not in str(allowed(clouds["prod"], role))
 
 
 def test_what_training_may_do(cloud: Templates) -> None:
@@ -201,7 +208,9 @@ def test_what_training_may_do(cloud: Templates) -> None:
 def test_what_the_functions_of_events_may_do(cloud: Templates) -> None:
     intake, tracking = allowed(cloud, "EventsRole"), allowed(cloud, "TrackingRole")
     assert intake.pop("registry") == tracking.pop("registry") == {"dynamodb:GetItem"}
-    assert list(intake.values()) == [{"kinesis:PutRecords"}]
+    assert [may for may in intake.values() if may != {"elasticache:Connect"}] == [
+        {"kinesis:PutRecords"}
+    ]
     assert tracking.pop("overlay") == {"dynamodb:GetItem", "dynamodb:UpdateItem"}
     assert tracking.pop("viewers") == {
         f"dynamodb:{action}" for action in ("GetItem", "Query", "UpdateItem")

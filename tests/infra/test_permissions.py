@@ -135,29 +135,34 @@ def events(accounts: dict[str, Account], tmp_path_factory: pytest.TempPathFactor
     """All calls of the intake: one event, many, bad ones, strangers, and a stream that is away."""
     scratch = tmp_path_factory.mktemp("events")
     changes = {"VIREO_RECORD_SECONDS": "30", "VIREO_STREAM_SECONDS": "30"}
-    with deployed(accounts[FULL], "EventsFunction", scratch, **changes) as recorder:
-        answer = handler("events")
+    changes |= {"VIREO_CACHE_SECONDS": "30", "VIREO_VIEWER_EVENTS": "7"}
+    with ValkeyServer() as cache:
+        _welcome(cache, "vireo-staging")
+        changes["VIREO_REDIS_URL"] = cache.connection_url
+        with deployed(accounts[FULL], "EventsFunction", scratch, **changes) as recorder:
+            answer = handler("events")
 
-        def post(body: Any, client: str = "machine") -> int:
-            status: int = answer(request("POST", "/v1/events", body, client), None)["statusCode"]
-            return status
+            def post(body: Any, client: str = "machine") -> int:
+                return int(answer(request("POST", "/v1/events", body, client), None)["statusCode"])
 
-        assert post(event(1), "stranger") == 403
-        with recorder.paused():
-            register_client(aws.home(), "machine", "default")
-        for body, status in (
-            (event(1), 200),
-            ({"events": [event(n) for n in range(5)] + [{"event_id": "bad"}]}, 200),
-            (event(1, timestamp=0), 422),
-            ({"events": []}, 422),
-        ):
-            assert post(body) == status
-        with recorder.paused():
-            boto3.client("kinesis").delete_stream(
-                StreamName=aws.home().settings.stream, EnforceConsumerDeletion=True
-            )
-        assert post(event(2)) == 503
-        return set(recorder.calls)
+            assert post(event(1), "stranger") == 403
+            with recorder.paused():
+                register_client(aws.home(), "machine", "default")
+            for body, status in (
+                (event(1), 200),
+                ({"events": [event(n) for n in range(5)] + [{"event_id": "bad"}]}, 200),
+                (event(1, timestamp=0), 422),
+                ({"events": []}, 422),
+                (event(6), 200),
+                (event(7), 429),  # what the cache counted: its own setting is this function's
+            ):
+                assert post(body) == status
+            with recorder.paused():
+                boto3.client("kinesis").delete_stream(
+                    StreamName=aws.home().settings.stream, EnforceConsumerDeletion=True
+                )
+            assert post(event(2, user_id="bert")) == 503
+            return set(recorder.calls)
 
 
 def record(payload: bytes, key: str, position: int) -> dict[str, Any]:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vireo.homes.clock import MovableClock
-from vireo.homes.local import LocalHome
+from vireo.homes.local import LocalHome, disk
 from vireo.homes.local import home as local_home
 from vireo.homes.local.tokens import LocalTokens
 from vireo.identity import (
@@ -195,6 +197,35 @@ def test_a_key_that_others_may_read_is_the_owners_again(tmp_path: Path) -> None:
     key.chmod(0o644)
     LocalTokens(key.parent)
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+def pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, password: bytes = b"") -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(password)
+        if password
+        else serialization.NoEncryption(),
+    )
+
+
+NO_KEYS = {
+    "nothing": b"",
+    "no text": b"\xff" * 100,
+    "half a key": pem(rsa.generate_private_key(65537, 2048))[:800],
+    "a short key": pem(rsa.generate_private_key(65537, 1024)),
+    "another kind of key": pem(ec.generate_private_key(ec.SECP256R1())),
+    "a key with a password": pem(rsa.generate_private_key(65537, 2048), b"secret"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_KEYS)
+def test_a_file_that_is_no_key_is_named_and_left_as_it_is(tmp_path: Path, kind: str) -> None:
+    key = tmp_path / "token-key.pem"
+    key.write_bytes(NO_KEYS[kind])
+    with pytest.raises(disk.Unusable, match=r"token-key\.pem holds no RSA key of 2048 bits\. Move"):
+        LocalTokens(tmp_path)
+    assert key.read_bytes() == NO_KEYS[kind]
 
 
 @pytest.mark.parametrize("there", [False, True])

@@ -11,15 +11,17 @@ from typing import Any
 import pytest
 
 from events.app import build
-from tests.calls import call, claims
+from tests.calls import call, claims, event_of
 from vireo.api import Api
-from vireo.events.intake import Intake
+from vireo.events.intake import MOST, Intake
 from vireo.events.models import BATCH, COLUMNS, EARLY, LATE, EventRow, Refusal, checked
+from vireo.homes.aws.home import NoCache
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome, home
 from vireo.homes.meter import LocalMeter
 from vireo.identity import register_client
 from vireo.ports import Unavailable
+from vireo.settings import Settings
 from vireo.viewers.viewer import Event, EventType
 
 NOW = 1_700_000_000.0
@@ -220,3 +222,61 @@ def test_a_stream_that_is_down_is_503(
         Intake(laptop.open("default")).take([event()])
     # With nothing good in it there is nothing to send again.
     assert post(api, {"events": [3]})[0] == 200
+
+
+def batch(user: str, first: int, count: int) -> list[dict[str, Any]]:
+    return [event(n, user_id=user) for n in range(first, first + count)]
+
+
+def fates(body: dict[str, Any]) -> list[str]:
+    return [one["fate"] for one in body["events"]]
+
+
+def test_a_viewer_has_so_many_events_a_minute_and_others_have_theirs(laptop: LocalHome) -> None:
+    api = build(laptop, 10)
+    clock = laptop.clock
+    assert isinstance(clock, MovableClock)
+    assert fates(post(api, {"events": batch("anna", 1, 8)})[1]) == ["accepted"] * 8
+    clock.advance(59.0)
+    mixed = [*batch("anna", 9, 4), *batch("bert", 1, 3), event(13, type="sneeze")]
+    status, body = post(api, {"events": [mixed[0], *mixed[4:], *mixed[1:4]]})
+    assert status == 200
+    expected = ["accepted", *["accepted"] * 3, "refused", "accepted", "limited", "limited"]
+    assert fates(body) == expected
+    assert "too many events of this viewer" in body["events"][-1]["reason"]
+    # The first of them are on the stream, in order, and nothing else.
+    assert [e["event_id"] for _, key, e in streamed(laptop) if key == "anna"] == [
+        f"e{n}" for n in range(1, 11)
+    ]
+    again = [{"events": batch("anna", 11, 2)}, {"events": [*batch("anna", 11, 1), {}]}]
+    for refused in (*again, event(11)):
+        status, body = post(api, refused)
+        assert (status, body["error"]["code"]) == (429, "too_many_requests")
+    assert post(api, event(4, user_id="bert"))[0] == 200
+    assert post(api, event(11), client_id="another", sub="another")[0] == 200, (
+        "another tenant's anna"
+    )
+    clock.advance(1.0)
+    assert fates(post(api, {"events": batch("anna", 11, 2)})[1]) == ["accepted"] * 2
+
+
+def test_who_is_limited_is_told_when_to_come_again(laptop: LocalHome) -> None:
+    api = build(laptop, 1)
+    post(api, event(1))
+    token = claims(scope="vireo/events.write", exp=str(int(NOW) + 3600))
+    sent = event_of("POST", "/v1/events", event(2), token=token)
+    answer = api.resolve(sent, None)
+    assert answer["statusCode"] == 429
+    assert answer["multiValueHeaders"]["Retry-After"] == ["60"]
+    meter = laptop.meter
+    assert isinstance(meter, LocalMeter)
+    assert meter.total("Events", fate="limited") == 1
+
+
+def test_without_a_cache_nobody_is_limited(laptop: LocalHome) -> None:
+    ports = replace(laptop.open("default"), cache=NoCache())
+    assert Intake(ports, 1).take(batch("anna", 1, 5)).accepted == 5
+
+
+def test_the_limit_of_a_deployment_is_a_laptop_s() -> None:
+    assert Settings.model_fields["viewer_events"].default == MOST

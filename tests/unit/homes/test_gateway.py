@@ -24,7 +24,7 @@ from tests.servers import running
 from vireo.homes.limits import CALL_BYTES
 from vireo.homes.local import LocalHome
 from vireo.homes.local import home as local_home
-from vireo.homes.local.gateway import BODY_BYTES, Gateway, serve
+from vireo.homes.local.gateway import Gateway, serve
 from vireo.homes.local.tokens import ISSUER, LocalTokens
 from vireo.identity import RECOMMEND, Forbidden, Identity, Unauthenticated, require
 
@@ -288,7 +288,7 @@ def test_a_body_that_is_too_large(api: Api) -> None:
     large = b"1" * (CALL_BYTES - 8192)
     assert api.call("POST", "/echo/x?tag=1&user=u", token=token, body=large[:4000])[0] == 200
     assert api.call("GET", "/blob", token=token, body=large)[0] == 200
-    for body in (large + b"1" * 8192, b"1" * (BODY_BYTES + 1), b'"' * (CALL_BYTES // 2 + 1)):
+    for body in (large + b"1" * 8192, b"1" * (2 * CALL_BYTES), b'"' * (CALL_BYTES // 2 + 1)):
         assert api.error("POST", "/echo/x?tag=1", token=token, body=body) == (
             413,
             "payload_too_large",

@@ -27,6 +27,9 @@ def test_the_branches_of_a_run_are_merged() -> None:
     stranger = left.model_copy(update={"run_id": "r2"}).model_dump(mode="json")
     with pytest.raises(ValueError, match="different runs"):
         Run.of({**document, "branches": [stranger]})
+    stranger = left.model_copy(update={"tenant": "acme"}).model_dump(mode="json")
+    with pytest.raises(ValueError, match="different runs"):
+        Run.of({**document, "branches": [stranger]})
     with pytest.raises(ValueError, match="extra"):
         Run.of({"run_id": "r1", "surprise": 1})
     with pytest.raises(ValueError, match="pattern"):

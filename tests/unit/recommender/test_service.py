@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -235,6 +236,8 @@ def test_no_cache_means_no_promotion_and_no_failure(ports: Ports) -> None:
         def put(self, key: str, value: bytes, *, seconds: float) -> None: ...
         def delete(self, key: str) -> None: ...
         def add(self, key: str, amount: int = 1, *, seconds: float) -> None: ...
+        def add_all(self, amounts: Mapping[str, int], *, seconds: float) -> dict[str, int]:
+            return {}
 
     answer = ask(recommender(replace(ports, cache=NoCache())))
     assert len(answer.items) == 20

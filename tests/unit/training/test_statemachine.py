@@ -17,7 +17,9 @@ from moto.stepfunctions.parser.asl.component.state.wait.wait_function.wait_funct
 
 from vireo.homes.local import LocalHome
 from vireo.homes.local import home as local_home
+from vireo.jobs.task import task
 from vireo.ports import Execution, Missing, Refused, Unavailable, Withdrawn
+from vireo.training.steps import TRAINING
 
 Step = Callable[[dict[str, Any]], dict[str, Any]]
 DEFINITION = Path("statemachines/training.asl.json")
@@ -156,6 +158,20 @@ def test_a_notice_that_fails_hides_nothing(training: Training) -> None:
     training.steps["notify"] = raising(RuntimeError("no mail"))
     execution = training.run({"good": True})
     assert (execution.status, execution.error) == ("FAILED", "ValueError")
+
+
+@pytest.mark.parametrize("tenant", ["_system", "No Tenant"])
+def test_a_run_of_no_tenant_fails_and_touches_nothing(tmp_path: Path, tenant: str) -> None:
+    functions: dict[str, Any] = {}
+    home = local_home(tmp_path, functions=functions)
+    functions["TrainingFunction"] = task(home, TRAINING)
+    # As an operator starts one by hand, who is asked for no tenant by anything of ours.
+    home.machines.start("training", "by-hand", {"trigger": "manual", "tenant": tenant})
+    home.machines._threads["training", "by-hand"].join(60)
+    end = home.machines.describe("training", "by-hand")
+    assert (end.status, end.error) == ("FAILED", "ValidationError")
+    assert "tenant" in (end.cause or "")
+    assert [*(tmp_path / "blobs").iterdir()] == [*(tmp_path / "scratch").iterdir()] == []
 
 
 def test_a_document_too_large_for_step_functions_fails(training: Training) -> None:

@@ -7,6 +7,7 @@ laptop's gateway, in threads.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,16 @@ import vireo
 from vireo.identity import Caller, Identity, Unauthenticated, require
 from vireo.parameters import number_errors, path_values, query_errors
 from vireo.ports import Home
-from vireo.problems import MEANINGS, REASONS, ApiError, ErrorBody, FieldError, Meanings, Problem
+from vireo.problems import (
+    MEANINGS,
+    REASONS,
+    ApiError,
+    ErrorBody,
+    FieldError,
+    Meanings,
+    Problem,
+    TooMany,
+)
 
 log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -307,7 +317,10 @@ class Api(APIGatewayRestResolver):
         if isinstance(error, RequestUnsupportedContentType):
             return self._error(415, "unsupported_media_type", REASONS[415])
         if isinstance(error, ApiError):
-            return self._error(error.status, error.code, str(error))
+            refused = self._error(error.status, error.code, str(error))
+            if isinstance(error, TooMany):
+                refused.headers["Retry-After"] = str(math.ceil(error.seconds))
+            return refused
         for kind in type(error).__mro__:
             if kind in self._means:
                 status, code = self._means[kind]

@@ -16,6 +16,10 @@ from typing import Any, Protocol
 Item = dict[str, Any]
 
 
+#: The form of a tenant's name. What lies outside all tenants has a name that begins with ``_``.
+TENANT = r"[a-z0-9-]{1,32}"
+
+
 class Conflict(Exception):
     """A conditional write found another version than the expected one, and wrote nothing."""
 
@@ -209,6 +213,10 @@ class Cache(Protocol):
 
     def add(self, key: str, amount: int = 1, *, seconds: float) -> int | None:
         """Increment a counter atomically and return it; None if the cache is unreachable."""
+        ...
+
+    def add_all(self, amounts: Mapping[str, int], *, seconds: float) -> Mapping[str, int]:
+        """Increment many counters at once; the counts by key, without those that are not known."""
         ...
 
 

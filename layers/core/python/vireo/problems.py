@@ -48,6 +48,14 @@ class ApiError(Exception):
         self.code = code
 
 
+class TooMany(ApiError):
+    """A refusal of what is too often; after so many seconds it may be sent again."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(429, "too_many_requests", message)
+        self.seconds = seconds
+
+
 #: HTTP status and error code of the domain's exceptions, which their subclasses inherit.
 Meanings = Mapping[type[Exception], tuple[int, str]]
 MEANINGS: Meanings = {
@@ -66,6 +74,7 @@ REASONS = {
     409: "Changed by another request meanwhile",
     415: "The body must be JSON",
     422: "The request is invalid",
+    429: "Too often: come again later",
     500: "Internal error",
     503: "Temporarily unavailable",
 }

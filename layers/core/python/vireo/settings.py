@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from vireo.ports import Table
+from vireo.ports import TENANT, Table
 
 _PREFIX = "VIREO_"
 Seconds = Annotated[float, Field(gt=0, le=900)]
@@ -50,6 +51,8 @@ class Settings(BaseModel):
     versioned_functions: str | None = None
     #: Bundles for which this version of the function was published: JSON, tenant → version.
     serves: str | None = None
+    #: Events of one viewer that the intake takes in a minute.
+    viewer_events: Annotated[int, Field(ge=1)] = 1000
     metrics_namespace: str = "Vireo"
     #: A writable folder, for memory-mapped bundles.
     scratch: str = "/tmp"
@@ -65,11 +68,11 @@ class Settings(BaseModel):
     @field_validator("serves")
     @classmethod
     def _serves(cls, given: str | None) -> str | None:
-        """Versions by tenant, of which no name is reserved."""
+        """Versions by tenant."""
         found = json.loads(given or "{}")
         if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
             raise ValueError("must be a JSON object: tenant → version")
-        if wrong := sorted(name for name in found if name.startswith("_")):
+        if wrong := sorted(name for name in found if not re.fullmatch(TENANT, name)):
             raise ValueError(f"not a tenant: {wrong[0]!r}")
         return given
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from vireo.events.models import BATCH, EventRow, Refusal, checked
+from vireo.keys import key_of
 from vireo.ports import Ports, Unavailable
+from vireo.problems import TooMany
+
+#: Events of one viewer that are taken in so many seconds, unless a deployment says otherwise.
+MOST, SECONDS = 1000, 60.0
+_LIMITED = "too many events of this viewer in a minute"
 
 
 class Fate(BaseModel):
@@ -18,8 +25,11 @@ class Fate(BaseModel):
 
     event_id: str | None  #: None if it is unreadable
     fate: Annotated[
-        Literal["accepted", "refused", "unavailable"],
-        Field(description="refused: never send it again; unavailable: send it again"),
+        Literal["accepted", "refused", "unavailable", "limited"],
+        Field(
+            description="refused: never send it again; unavailable: send it again; limited: send "
+            "it again a minute later"
+        ),
     ]
     field: str | None = None
     reason: str | None = None
@@ -35,9 +45,16 @@ class Taken(BaseModel):
 
 
 class Intake:
-    """The intake of events of one tenant."""
+    """The intake of events of one tenant.
 
-    def __init__(self, ports: Ports) -> None:
+    Args:
+        ports: of the tenant.
+        most: events of one viewer that are taken in `SECONDS`, whoever sends them.
+    """
+
+    def __init__(self, ports: Ports, most: int = MOST) -> None:
+        self._most = most
+        self._cache = ports.cache
         self._stream = ports.stream
         self._clock = ports.clock
         self._meter = ports.meter
@@ -51,12 +68,13 @@ class Intake:
 
         Raises:
             Refusal: there are no events, or too many.
+            TooMany: none was taken, and a viewer has had as many as are taken in a minute.
             Unavailable: no valid event could be put on the stream.
         """
         if not 1 <= len(given) <= BATCH:
             raise Refusal("events", f"a call brings 1 to {BATCH} events, not {len(given)}")
         now = self._clock.now()
-        judged = [_judge(one, user, now) for one in given]
+        judged = self._limited([_judge(one, user, now) for one in given])
         good = [j for j, one in enumerate(judged) if isinstance(one, EventRow)]
         problems = self._publish([row for row in judged if isinstance(row, EventRow)])
         answers = dict(zip(good, problems, strict=True))
@@ -66,12 +84,37 @@ class Intake:
         accepted = sum(fate.fate == "accepted" for fate in fates)
         if good and not accepted:
             raise Unavailable("the stream takes no events now")
+        if not accepted and any(fate.fate == "limited" for fate in fates):
+            raise TooMany(_LIMITED, SECONDS)
         return Taken(accepted=accepted, events=fates)
+
+    def _limited(self, judged: Sequence[EventRow | Fate]) -> list[EventRow | Fate]:
+        """The same, but of every viewer only as many events as are still taken are left.
+
+        A cache that does not answer limits nobody, and says so in its own metrics.
+        """
+        sent = Counter(_key(one) for one in judged if isinstance(one, EventRow))
+        counts = self._cache.add_all(sent, seconds=SECONDS)
+        left = {key: self._most - (count - sent[key]) for key, count in counts.items()}
+        found: list[EventRow | Fate] = []
+        for one in judged:
+            if isinstance(one, EventRow) and (key := _key(one)) in left:
+                left[key] -= 1
+                if left[key] < 0:
+                    found.append(Fate(event_id=one.event_id, fate="limited", reason=_LIMITED))
+                    continue
+            found.append(one)
+        return found
 
     def _publish(self, rows: Sequence[EventRow]) -> Sequence[str | None]:
         """Publish with the user as the key, so that the events of one viewer stay in order."""
         records = [(row.user_id, row.model_dump_json(exclude_none=True).encode()) for row in rows]
         return self._stream.publish(records) if records else []
+
+
+def _key(row: EventRow) -> str:
+    """The counter of a viewer's events, without their id, so that erasure need not know it."""
+    return f"rate/{key_of(row.user_id):016x}"
 
 
 def _judge(given: Any, user: str | None, now: float) -> EventRow | Fate:

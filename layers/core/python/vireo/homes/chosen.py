@@ -13,6 +13,7 @@ import orjson
 
 from vireo.homes.local import LocalHome
 from vireo.homes.local import home as local_home
+from vireo.homes.local.disk import Unusable
 from vireo.homes.names import checked_tenant
 from vireo.identity import reserved
 from vireo.ports import Home, Refused, Unavailable
@@ -57,9 +58,16 @@ def json_file(name: str) -> dict[str, Any]:
 
 def opened(folder: Path, **options: Any) -> LocalHome:
     """The home in a folder, for a command. Raises SystemExit, with a sentence, if it cannot be."""
-    try:
+    with usable(folder):
         return local_home(folder, **options)
-    except (OSError, sqlite3.Error, Unavailable) as error:
+
+
+@contextmanager
+def usable(folder: Path) -> Iterator[None]:
+    """The opening of a file in a state folder; if it cannot be, SystemExit with a sentence."""
+    try:
+        yield
+    except (OSError, sqlite3.Error, Unavailable, Unusable) as error:
         raise SystemExit(f"{folder} cannot be used as a state folder: {error}") from None
 
 

@@ -20,8 +20,10 @@ KEY_CHARACTERS = 200
 DOCUMENT_BYTES = 256 * 1024
 #: Lambda's limit on the event of a call that waits for its answer, and on that answer, as JSON.
 CALL_BYTES = 6 * 1024 * 1024
-#: Requests of one client a second, and of its burst, on a laptop: what dev has for each route.
+#: Requests of one client a second, and of its burst, on a laptop: what dev has for each route; and
+#: the share of it that routes have whose requests carry hundreds of things.
 RATE, BURST = 50, 100
+SHARES = {("POST", "/v1/events"): 1 / 10, ("POST", "/v1/videos/batch"): 1 / 50}
 
 
 def refusals(records: Sequence[tuple[str, bytes]]) -> list[str | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from vireo.ports import Refused
+from vireo.ports import TENANT, Refused
 
 #: The tenant for data outside all tenants: the clients, and the tenant of each.
 SYSTEM = "_system"
@@ -16,18 +16,17 @@ SORT_BYTES = 1000
 BLOB_BYTES = 900
 PART_BYTES = 200
 
-_TENANT = re.compile(r"[a-z0-9-]{1,32}")
 _PART = re.compile(rf"[A-Za-z0-9_=.@+,-]{{1,{PART_BYTES}}}")
 _EXECUTION = re.compile(r"[A-Za-z0-9_-]{1,47}")
 
 
 def checked_tenant(tenant: str) -> str:
-    """The tenant's name, if it is valid: ``[a-z0-9-]{1,32}`` or ``_system``. Raises `Refused`.
+    """The tenant's name, if it is valid: of the form `TENANT`, or ``_system``. Raises `Refused`.
 
     A name never contains ``#``, ``/``, ``:`` or an inner ``_``, the separators after the tenant in
     a record's key, a blob's name, a cache key and an execution's name.
     """
-    if tenant != SYSTEM and not _TENANT.fullmatch(tenant):
+    if tenant != SYSTEM and not re.fullmatch(TENANT, tenant):
         raise Refused(f"not a tenant: {tenant!r}")
     return tenant
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import TypeVar
 
@@ -136,6 +136,22 @@ class RedisCache:
             return int(transaction.execute()[1])
 
         return self._server.ask("add", self._meter, count)
+
+    def add_all(self, amounts: Mapping[str, int], *, seconds: float) -> Mapping[str, int]:
+        """See the port. All go to the server at once, each with its lifetime as in `add`."""
+
+        def count(server: redis.Redis) -> dict[str, int]:
+            many = server.pipeline(transaction=False)
+            for key, amount in amounts.items():
+                name = self._name(key)
+                many.set(name, 0, px=max(int(seconds * 1000), 1), nx=True)
+                many.incrby(name, amount)
+            counts = many.execute(raise_on_error=False)[1::2]
+            if wrong := sum(not isinstance(one, int) for one in counts):
+                self._meter.count("CacheError", wrong, operation="add")
+            return {k: n for k, n in zip(amounts, counts, strict=True) if isinstance(n, int)}
+
+        return (self._server.ask("add", self._meter, count) or {}) if amounts else {}
 
     def _name(self, key: str) -> bytes:
         return f"{self._tenant}:{key}".encode(errors="surrogatepass")

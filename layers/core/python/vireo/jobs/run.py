@@ -12,6 +12,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vireo.ports import TENANT
+
 
 class RunDocument(BaseModel):
     """One run of a state machine; every machine adds the results of its own steps."""
@@ -19,7 +21,7 @@ class RunDocument(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run_id: str = Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9._-]+$")
-    tenant: str = "default"
+    tenant: str = Field("default", pattern=rf"^{TENANT}$")
     trigger: Literal["manual", "deploy", "schedule"] = "manual"
     seed: int = 1
     config: dict[str, Any] = Field(default_factory=dict, description="overrides of the settings")
@@ -54,7 +56,7 @@ class RunDocument(BaseModel):
         """
         run = cls.model_validate(document)
         branches = [cls.model_validate(b) for b in run.branches]
-        if any(b.run_id != run.run_id for b in branches):
+        if any((b.run_id, b.tenant) != (run.run_id, run.tenant) for b in branches):
             raise ValueError("the branches belong to different runs")
         return run.model_copy(
             update={

@@ -25,6 +25,8 @@ def task(
 ) -> Callable[[Mapping[str, Any], object], Mapping[str, Any]]:
     """The Lambda handler of a state machine; it opens the tenant that the run document names.
 
+    It raises ValueError, and opens nothing, for what is no run document.
+
     Args:
         home: the home in which tenants are opened.
         machine: the state machine whose states call it.
@@ -37,6 +39,7 @@ def task(
         def told(share: float | None, what: str) -> None:
             progress(step, share, what)
 
-        return machine.perform(step, run, home.open(run["tenant"]), told)
+        tenant = machine.document.of(run).tenant
+        return machine.perform(step, run, home.open(tenant), told)
 
     return handler

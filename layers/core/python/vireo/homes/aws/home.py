@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,10 @@ class NoCache:
 
     def add(self, key: str, amount: int = 1, *, seconds: float) -> int | None:
         """No count."""
+
+    def add_all(self, amounts: Mapping[str, int], *, seconds: float) -> Mapping[str, int]:
+        """No counts."""
+        return {}
 
 
 class AwsHome:
@@ -89,7 +93,7 @@ def _caches(settings: Settings, clock: Clock, meter: Meter) -> Callable[[str], C
     """A factory of the tenants' caches."""
     if settings.redis_url is None:
         return lambda _: NoCache()
-    # Imported here: it takes half as long as numpy, and only the recommender has a cache.
+    # Imported here: it takes half as long as numpy, and few functions have a cache.
     from vireo.homes.aws.sign_in import RoleSignIn  # noqa: PLC0415
     from vireo.homes.redis_cache import RedisServer  # noqa: PLC0415
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
+from vireo.homes.local import disk
 from vireo.homes.names import checked_blob, checked_prefix
 from vireo.ports import Missing, Refused, Unavailable
 
@@ -22,7 +23,7 @@ class LocalBlobs:
     def __init__(self, folder: Path, tenant: str) -> None:
         self._root = folder / tenant
         #: On the same file system as the finished files, so that renaming is atomic.
-        self._unfinished = folder / ".unfinished"
+        self._unfinished_in = folder / ".unfinished"
 
     def read(self, name: str) -> bytes:
         """See the port."""
@@ -31,7 +32,7 @@ class LocalBlobs:
 
     def write(self, name: str, data: bytes) -> None:
         """See the port."""
-        with _answers(name), _replacing(self._path(name), self._unfinished) as unfinished:
+        with _answers(name), disk.replacing(self._path(name), self._unfinished()) as unfinished:
             unfinished.write_bytes(data)
 
     def delete(self, name: str) -> None:
@@ -39,7 +40,7 @@ class LocalBlobs:
         path = self._path(name)
         with _answers(name, missing=None):
             if not path.is_dir():
-                path.unlink()
+                disk.remove(path)
 
     def names(self, prefix: str = "") -> Iterator[str]:
         """See the port."""
@@ -62,32 +63,27 @@ class LocalBlobs:
     def download(self, name: str, path: str) -> None:
         """See the port."""
         target = Path(path)
-        with _answers(name, missing=Missing), _replacing(target, target.parent) as unfinished:
+        with (
+            _answers(name, missing=Missing),
+            disk.replacing(target, _beside(target.parent)) as unfinished,
+        ):
             shutil.copyfile(self._path(name), unfinished)
 
     def upload(self, path: str, name: str) -> None:
         """See the port. Raises FileNotFoundError if the local file does not exist."""
-        with _answers(name), _replacing(self._path(name), self._unfinished) as unfinished:
+        with _answers(name), disk.replacing(self._path(name), self._unfinished()) as unfinished:
             shutil.copyfile(path, unfinished)
 
     def _path(self, name: str) -> Path:
         return self._root / checked_blob(name)
 
+    def _unfinished(self) -> Path:
+        return _beside(self._unfinished_in)
 
-@contextmanager
-def _replacing(path: Path, unfinished_in: Path) -> Iterator[Path]:
-    """A temporary file that replaces ``path`` once it is completely on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished_in.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=unfinished_in, prefix=".", delete=False) as file:
-        unfinished = Path(file.name)
-    try:
-        yield unfinished
-        with unfinished.open("rb") as written:
-            os.fsync(written.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+
+def _beside(folder: Path) -> Path:
+    """A name that no other writer has."""
+    return folder / f".{secrets.token_hex(8)}"
 
 
 @contextmanager

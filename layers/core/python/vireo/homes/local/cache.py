@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from threading import Lock
 
 from vireo.ports import Clock, Meter
@@ -93,6 +94,11 @@ class LocalCache:
         if count is None:
             self._meter.count("CacheError", operation="add")
         return count
+
+    def add_all(self, amounts: Mapping[str, int], *, seconds: float) -> Mapping[str, int]:
+        """See the port."""
+        counts = {key: self.add(key, amount, seconds=seconds) for key, amount in amounts.items()}
+        return {key: count for key, count in counts.items() if count is not None}
 
     def _name(self, key: str) -> str:
         return f"{self._tenant}:{key}"

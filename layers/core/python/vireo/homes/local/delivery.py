@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vireo.homes.local.loop import Position
+from vireo.homes.local.loop import places
 from vireo.homes.local.stream import StreamLog, StreamRecord
 from vireo.ports import Blobs, Clock
 
@@ -51,7 +51,7 @@ class Delivery:
         self._blobs = blobs
         self._clock = clock
         self._rows = rows
-        self._places = [Position(folder / f"shard-{j:04d}.position") for j in range(log.shards)]
+        self._places = places(log, folder)
 
     def position(self, shard: int) -> int:
         """The sequence number up to which a shard has been delivered."""
@@ -64,11 +64,12 @@ class Delivery:
         """
         done = 0
         for shard, place in enumerate(self._places):
-            while flush or self._due(shard, place.value):
-                records = self._log.read(shard, place.value, self._rows)
+            while flush or self._due(shard, self._after(shard)):
+                after = self._after(shard)
+                records = self._log.read(shard, after, self._rows)
                 if not records:
                     break
-                self._write(shard, place.value, records)
+                self._write(shard, after, records)
                 place.save(records[-1].sequence)
                 done += len(records)
         return done, False
@@ -78,6 +79,10 @@ class Delivery:
         for shard, place in enumerate(self._places):
             for record in self._log.read(shard, place.value, self._rows):
                 yield record.payload
+
+    def _after(self, shard: int) -> int:
+        """The number after which the next file begins; none has what was trimmed before."""
+        return max(self.position(shard), self._log.begin(shard))
 
     def _due(self, shard: int, after: int) -> bool:
         if self._log.size(shard) - after >= BYTES:

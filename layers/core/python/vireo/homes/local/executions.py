@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from vireo.homes.limits import owned
+from vireo.homes.local import disk
 from vireo.homes.names import execution_name
 from vireo.ports import Clock, Conflict, Execution, Missing, Refused
 
@@ -133,7 +134,7 @@ class Machines:
     def _claim(self, machine: str, name: str) -> int | None:
         """The lock of a new execution; None if the name is taken."""
         path = self._path(machine, name, "lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(path.parent)
         lock = _locked(path)
         if lock is not None and self._path(machine, name, "json").exists():
             os.close(lock)
@@ -161,9 +162,8 @@ class Machines:
 
     def _save(self, machine: str, name: str, state: _State) -> None:
         path = self._path(machine, name, "json")
-        unfinished = path.with_suffix(".unfinished")
-        unfinished.write_bytes(orjson.dumps(asdict(state), option=orjson.OPT_INDENT_2))
-        unfinished.replace(path)
+        with disk.replacing(path, path.with_suffix(".unfinished")) as unfinished:
+            unfinished.write_bytes(orjson.dumps(asdict(state), option=orjson.OPT_INDENT_2))
 
 
 class LocalExecutions:

@@ -3,7 +3,8 @@
 Like API Gateway it knows the paths that there are, answers itself what needs no token, verifies the
 token before anything of ours runs, and waits at most 29 s; what Lambda would not take, over 6 MB in
 either direction, is refused. Who asks too often, or while too many requests are waiting, is told to
-come again. Unlike API Gateway it serves the documentation page.
+come again before anything of the body is read, and who sends slowly is not waited for. Unlike API
+Gateway it serves the documentation page.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import BoundedSemaphore
 from typing import Any
@@ -24,14 +26,16 @@ import orjson
 import uvicorn
 
 from vireo.homes.limits import CALL_BYTES
+from vireo.homes.local.connections import Impatient
 from vireo.homes.local.documentation import page
 from vireo.homes.local.proxy import Answer, Resources, Scope, answer_of, event_of
 from vireo.homes.local.rates import Rates
 from vireo.identity import Unauthenticated
 
 _LOG = logging.getLogger("vireo.access")
-BODY_BYTES = 10 * 1024 * 1024
 SECONDS = 29.0
+#: Seconds in which a request's body has to come.
+PATIENCE = 10.0
 #: Its own answer to whoever asks whether it is there; the service is not called.
 HEALTH = b'{"status":"ok"}'
 #: What only a laptop serves.
@@ -51,6 +55,10 @@ class Denied(Exception):
         self.status = status
         self.code = code
         self.wait = wait  #: seconds after which to come again, if the status says so
+
+
+class Unread(Denied):
+    """A refusal of a body of which more is to come."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +85,11 @@ class Gateway:
         verify: a token's claims; raises `Unauthenticated`.
         operations: method, path and whether it asks for no token, of all that the handler serves.
         openapi: the service's OpenAPI document as JSON.
-        seconds: how long a request may take.
+        seconds: how long the handler may take.
+        patience: how long a body may take to come, in seconds.
         threads: how many requests run at once.
-        waiting: how many more may wait for that.
-        rates: of each client; None: unlimited.
+        waiting: how many more may wait for that, or for the rest of their body.
+        rates: of each client and route; None: unlimited.
     """
 
     def __init__(
@@ -91,6 +100,7 @@ class Gateway:
         *,
         openapi: Callable[[], str] = lambda: "{}",
         seconds: float = SECONDS,
+        patience: float = PATIENCE,
         threads: int = 32,
         waiting: int = 128,
         rates: Rates | None = None,
@@ -100,6 +110,7 @@ class Gateway:
         self._resources = Resources(operations)
         self._openapi = openapi
         self._seconds = seconds
+        self._patience = patience
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="request")
         self._room = BoundedSemaphore(threads + waiting)
         self._rates = rates
@@ -125,8 +136,10 @@ class Gateway:
         started = time.monotonic()
         request_id = str(uuid4())
         try:
-            answer = await self._answer(scope, receive, request_id, started)
+            answer = await self._answer(scope, receive, request_id)
         except Denied as denied:
+            if isinstance(denied, Unread):
+                await _throw_away(receive, started + self._patience)
             answer = _error(denied, request_id)
         headers = [*answer.headers, ("content-length", str(len(answer.body)))]
         await send(
@@ -148,9 +161,7 @@ class Gateway:
             request_id,
         )
 
-    async def _answer(
-        self, scope: Scope, receive: Receive, request_id: str, started: float
-    ) -> Answer:
+    async def _answer(self, scope: Scope, receive: Receive, request_id: str) -> Answer:
         path = _path(scope)
         if path in DOCUMENTATION and scope["method"] == "GET":
             return self._documentation(scope)
@@ -160,16 +171,18 @@ class Gateway:
         if scope["method"] in found[0].public:
             return _healthy(scope)
         claims = self._claims(scope)
-        wait = self._rates.take(str(claims.get("client_id", ""))) if self._rates else 0.0
+        route = scope["method"], found[0].path
+        wait = self._rates.take(str(claims.get("client_id", "")), route) if self._rates else 0.0
         if wait:
             raise Denied(429, "too_many_requests", "this client asks too often", wait=wait)
-        body = await _body(receive, started + self._seconds)
-        event = event_of(scope, path, found, body=body, claims=claims, request_id=request_id)
-        if len(orjson.dumps(event)) > CALL_BYTES:
-            raise Denied(413, "payload_too_large", f"a request has at most {CALL_BYTES} bytes")
-        context = Context(request_id, started + self._seconds)
+
+        async def event() -> dict[str, Any]:
+            body = await _body(receive, time.monotonic() + self._patience)
+            return event_of(scope, path, found, body=body, claims=claims, request_id=request_id)
+
+        work = await self._begin(event, request_id)
         try:
-            result = await asyncio.wait_for(self._work(event, context), self._seconds)
+            result = await asyncio.wait_for(asyncio.wrap_future(work), self._seconds)
             # To API Gateway, an answer that Lambda does not take is a function that failed.
             if len(orjson.dumps(result)) > CALL_BYTES:
                 raise ValueError(f"an answer has at most {CALL_BYTES} bytes")
@@ -182,13 +195,26 @@ class Gateway:
             logging.getLogger("vireo.gateway").exception("the handler failed (%s)", request_id)
             raise Denied(502, "internal_error", "Internal server error") from None
 
-    def _work(self, event: dict[str, Any], context: Context) -> asyncio.Future[Mapping[str, Any]]:
-        """Have the handler called, unless too many wait; what has begun keeps its room."""
+    async def _begin(
+        self, coming: Callable[[], Awaitable[dict[str, Any]]], request_id: str
+    ) -> Future[Mapping[str, Any]]:
+        """Have the handler called with an event that is yet to come, unless too many wait.
+
+        What has begun keeps its room until it ends.
+        """
         if not self._room.acquire(blocking=False):
             raise Denied(429, "too_many_requests", "too many requests are waiting")
-        work = self._threads.submit(self._handler, event, context)
+        try:
+            event = await coming()
+            if len(orjson.dumps(event)) > CALL_BYTES:
+                raise _too_large()
+            context = Context(request_id, time.monotonic() + self._seconds)
+            work = self._threads.submit(self._handler, event, context)
+        except BaseException:
+            self._room.release()
+            raise
         work.add_done_callback(lambda _: self._room.release())
-        return asyncio.wrap_future(work)
+        return work
 
     def _claims(self, scope: Scope) -> Mapping[str, Any]:
         header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
@@ -227,22 +253,38 @@ def _printed(sent: str) -> str:
 
 
 async def _body(receive: Receive, deadline: float) -> bytes:
-    """All of the body. Who sends it too slowly holds nothing but their own connection."""
+    """All of the body, of which no more is kept than is taken."""
     parts: list[bytes] = []
-    size = 0
-    while True:
-        try:
-            message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
-        except TimeoutError:
-            raise Denied(408, "request_timeout", "the body did not come in time") from None
-        if message["type"] == "http.disconnect":
-            raise Denied(400, "disconnected", "the client went away")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > BODY_BYTES:
-            raise Denied(413, "payload_too_large", f"a body has at most {BODY_BYTES} bytes")
-        if not message.get("more_body"):
-            return b"".join(parts)
+    size, more = 0, True
+    while more:
+        part, more = await _part(receive, deadline)
+        parts.append(part)
+        size += len(part)
+        if size > CALL_BYTES:
+            raise _too_large(Unread if more else Denied)
+    return b"".join(parts)
+
+
+async def _throw_away(receive: Receive, deadline: float) -> None:
+    """Take what is still to come of a body, because its sender reads no answer before."""
+    with suppress(Denied):
+        while (await _part(receive, deadline))[1]:
+            pass
+
+
+async def _part(receive: Receive, deadline: float) -> tuple[bytes, bool]:
+    """The next part of a body, and whether there is more."""
+    try:
+        message = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
+    except TimeoutError:
+        raise Denied(408, "request_timeout", "the body did not come in time") from None
+    if message["type"] == "http.disconnect":
+        raise Denied(400, "disconnected", "the client went away")
+    return message.get("body", b""), bool(message.get("more_body"))
+
+
+def _too_large(kind: type[Denied] = Denied) -> Denied:
+    return kind(413, "payload_too_large", f"a request has at most {CALL_BYTES} bytes")
 
 
 def _error(denied: Denied, request_id: str) -> Answer:
@@ -266,6 +308,7 @@ def serve(gateway: Gateway, *, host: str = "127.0.0.1", port: int = 8000) -> uvi
         host=host,
         port=port,
         log_level="warning",
+        http=Impatient,
         access_log=False,  # ours has the request's id and duration
         lifespan="on",
         timeout_graceful_shutdown=int(SECONDS),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vireo.homes.clock import SystemClock
+from vireo.homes.local import disk
 from vireo.homes.local.blobs import LocalBlobs
 from vireo.homes.local.cache import LocalCache, Memory
 from vireo.homes.local.executions import LocalExecutions, Machines
@@ -22,8 +23,7 @@ Function = Callable[[Any, Any], Any]
 
 def private_folder(path: Path) -> None:
     """Make a folder that only its owner may enter; one that is there stays as its owner made it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.mkdir(mode=0o700, exist_ok=True)
+    disk.make_folder(path, 0o700)
 
 
 class LocalHome:
@@ -48,7 +48,7 @@ class LocalHome:
         for name in ("stream", "executions", "blobs", "scratch"):
             private_folder(folder / name)
         # SQLite gives its journal the mode of the file.
-        (folder / "records.db").touch(mode=0o600)
+        disk.make_file(folder / "records.db")
         self.folder = folder
         self.clock: Clock = clock or SystemClock()
         self.meter: Meter = meter or LocalMeter()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from vireo.homes.local import disk
 from vireo.homes.local.stream import StreamLog
 from vireo.ports import Clock
 
@@ -23,30 +23,47 @@ class Position:
     """The position of a reader in a shard, in a small file that is replaced atomically.
 
     What was done up to a position must be on disk before the position is: a reader that reads
-    again changes nothing, one that is ahead of what is kept loses something. A file that cannot be
-    read means the beginning.
+    again changes nothing, one that is ahead of what is kept loses something. A file that holds no
+    position means the beginning. Raises `disk.Unusable` if there is one that may not be read.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(path.parent)
         self._path = path
         self.value = 0
         try:
             self.value = max(0, int(path.read_text()))
         except FileNotFoundError:
             pass
+        except OSError as error:
+            raise disk.Unusable(f"{path} cannot be read: {error.strerror}") from error
         except ValueError:
-            log.warning("%s cannot be read; its shard is read from the beginning", path)
+            log.warning("%s holds no position; its shard is read from the beginning", path)
 
     def save(self, value: int) -> None:
         """Store a position, to continue from it even after the power fails."""
-        beside = self._path.with_suffix(".new")
-        with beside.open("w") as file:
-            file.write(str(value))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self._path)
+        with disk.replacing(self._path, self._path.with_suffix(".new")) as unfinished:
+            unfinished.write_text(str(value))
         self.value = value
+
+
+def places(stream: StreamLog, folder: Path) -> list[Position]:
+    """The positions of a reader in all shards of a log.
+
+    One that its shard does not reach is of a log that was lost, or set back to an earlier moment.
+    Then nobody knows what of it was followed: it is read from its beginning, under new numbers.
+    """
+    found = [Position(folder / f"shard-{shard:04d}.position") for shard in range(stream.shards)]
+    for shard, place in enumerate(found):
+        if place.value > stream.size(shard):
+            log.error(
+                "shard %d of the stream ends at %d and was read up to %d: some of it is lost. "
+                "What there is of it is read again.",
+                *(shard, stream.size(shard), place.value),
+            )
+            stream.renumber(shard)
+            place.save(stream.begin(shard))
+    return found
 
 
 class Reader(Protocol):

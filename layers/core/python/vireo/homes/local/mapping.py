@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vireo.homes.local.loop import Position
+from vireo.homes.local.loop import places
 from vireo.homes.local.stream import StreamLog, StreamRecord
 
 BATCH = 500
@@ -44,7 +44,7 @@ class EventSourceMapping:
         self._function = function
         self._batch = batch
         self._sync = sync
-        self._places = [Position(folder / f"shard-{j:04d}.position") for j in range(log.shards)]
+        self._places = places(log, folder)
         self._reached = [place.value for place in self._places]
         self._steps = 0  #: since positions were stored
 

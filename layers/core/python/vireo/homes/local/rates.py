@@ -1,35 +1,54 @@
-"""Rates of callers: a token bucket for each, as API Gateway has one for each method."""
+"""Rates of callers: token buckets for each, as API Gateway has one for each route."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Lock
 
-#: Callers that are remembered; those that asked longest ago are forgotten, as their buckets filled.
-CALLERS = 10_000
+#: Method and path, with parameters in braces.
+Route = tuple[str, str]
+#: Buckets that are remembered; those that were used longest ago are forgotten, as they filled.
+BUCKETS = 10_000
 
 
 class Rates:
-    """Buckets of ``burst`` requests, which fill by ``rate`` a second. Thread-safe."""
+    """Buckets of ``burst`` requests, which fill by ``rate`` a second. Thread-safe.
+
+    Args:
+        rate: requests a second.
+        burst: requests at once.
+        shares: of both, for routes that have a bucket of their own; all others share one.
+        clock: monotonic seconds.
+    """
 
     def __init__(
-        self, rate: float, burst: int, *, clock: Callable[[], float] = time.monotonic
+        self,
+        rate: float,
+        burst: int,
+        *,
+        shares: Mapping[Route, float] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rate = rate
         self._burst = burst
+        self._shares = shares or {}
         self._clock = clock
         self._lock = Lock()
-        self._left: dict[str, tuple[float, float]] = {}  #: requests, as of monotonic seconds
+        #: Requests, as of monotonic seconds.
+        self._left: dict[tuple[str, Route | None], tuple[float, float]] = {}
 
-    def take(self, caller: str) -> float:
+    def take(self, caller: str, route: Route | None = None) -> float:
         """Take a request of a caller: 0, or the seconds until there is one."""
+        share = 1.0 if route is None else self._shares.get(route, 1.0)
+        bucket = caller, route if route in self._shares else None
+        rate, burst = self._rate * share, max(1, int(self._burst * share))
         with self._lock:
             now = self._clock()
-            left, at = self._left.pop(caller, (float(self._burst), now))
-            left = min(self._burst, left + (now - at) * self._rate)
-            wait = 0.0 if left >= 1 else (1 - left) / self._rate
-            self._left[caller] = (left - 1 if not wait else left), now
-            if len(self._left) > CALLERS:
+            left, at = self._left.pop(bucket, (float(burst), now))
+            left = min(burst, left + (now - at) * rate)
+            wait = 0.0 if left >= 1 else (1 - left) / rate
+            self._left[bucket] = (left - 1 if not wait else left), now
+            if len(self._left) > BUCKETS:
                 del self._left[next(iter(self._left))]
             return wait

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from vireo.homes.items import (
     stored,
     whole_second,
 )
+from vireo.homes.local import disk
 from vireo.homes.names import checked_key, sort_range
 from vireo.ports import (
     Clock,
@@ -51,7 +51,7 @@ class RecordFile:
     """
 
     def __init__(self, path: Path, clock: Clock, *, busy_seconds: float = 5.0) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(path.parent)
         self._path = path
         self._clock = clock
         self._lock = Lock()
@@ -71,8 +71,8 @@ class RecordFile:
         journal = self._path.with_name(f"{self._path.name}-wal")
         for path in (journal, self._path):
             if path.exists():
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
+                disk.sync(path)
+        disk.sync(self._path.parent)
 
     def open(self, tenant: str) -> LocalRecords:
         """The records of one tenant."""

@@ -17,6 +17,7 @@ from typing import BinaryIO
 import orjson
 
 from vireo.homes.limits import refusals
+from vireo.homes.local import disk
 from vireo.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class StreamRecord:
     key: str
     payload: bytes
     arrived: float  #: unix seconds
-    sequence: int  #: bytes of the shard up to the end of this record, where reading continues
+    sequence: int  #: where reading continues: larger than any before it in the shard
 
 
 class StreamLog:
@@ -44,16 +45,21 @@ class StreamLog:
 
     A record is a line. Lines are appended whole under a lock, so processes may share the folder,
     and are on disk before they are accepted. An incomplete line of a killed process is cut off by
-    the next append; a complete one that cannot be read is a record of no tenant. Trimmed records
-    are removed from the file, whose first line then states their number of bytes.
+    the next append; a complete one that cannot be read is a record of no tenant.
+
+    A record's number is that of the first line, and the bytes from there to the record's end.
+    Trimming adds what it removes to the first number. A new log begins at the moment in
+    microseconds, so that its numbers are larger than those of one that was lost, as long as no
+    shard takes more than 1 MB/s for all its life: who follows a log takes what has a number that is
+    behind them for a repeat.
     """
 
     def __init__(self, folder: Path, clock: Clock, *, shards: int = 2) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(folder)
         self._clock = clock
         self._paths = [folder / f"shard-{j:04d}.log" for j in range(shards)]
         for path in self._paths:
-            path.touch()
+            disk.make_file(path)
 
     @property
     def shards(self) -> int:
@@ -76,7 +82,7 @@ class StreamLog:
             }
             lines.setdefault(self._shard(f"{tenant}#{key}"), []).append(orjson.dumps(line) + b"\n")
         for shard, its_lines in sorted(lines.items()):
-            _append(self._paths[shard], b"".join(its_lines))
+            _append(self._paths[shard], b"".join(its_lines), self._first())
 
     def read(self, shard: int, after: int = 0, limit: int = 1000) -> Sequence[StreamRecord]:
         """Up to ``limit`` records of a shard after the sequence number ``after``.
@@ -95,33 +101,57 @@ class StreamLog:
         return records
 
     def size(self, shard: int) -> int:
-        """Bytes of a shard, trimmed ones included: the largest sequence number."""
+        """The largest sequence number of a shard; 0 if nothing was ever appended."""
+        return self._ends(shard)[1]
+
+    def begin(self, shard: int) -> int:
+        """The sequence number after which a shard's records begin."""
+        return self._ends(shard)[0]
+
+    def renumber(self, shard: int) -> None:
+        """Give all records of a shard numbers that none had before.
+
+        For a log of which some is lost: what comes next must not be taken for what was there.
+        """
+        with _locked(self._paths[shard]):
+            begin, end = self._ends(shard)
+            self._rewrite(shard, begin, max(self._first(), end))
+
+    def _first(self) -> int:
+        """The number before the first record of a log that begins now."""
+        return int(self._clock.now() * 1e6)
+
+    def _ends(self, shard: int) -> tuple[int, int]:
         with self._paths[shard].open("rb") as file:
             trimmed, header = _trimmed(file)
-            return os.fstat(file.fileno()).st_size - header + trimmed
+            return trimmed, os.fstat(file.fileno()).st_size - header + trimmed
+
+    def _rewrite(self, shard: int, after: int, number: int) -> None:
+        """Keep what is after a sequence number only, which becomes ``number``; in a lock."""
+        path = self._paths[shard]
+        with (
+            disk.replacing(path, path.with_suffix(".trimmed")) as unfinished,
+            path.open("rb") as old,
+            unfinished.open("wb") as new,
+        ):
+            trimmed, header = _trimmed(old)
+            old.seek(after - trimmed + header)
+            new.write(_header(number))
+            shutil.copyfileobj(old, new)
 
     def trim(self, shard: int, *, before: float, until: int) -> int:
         """Remove records that arrived before a moment, up to the sequence number ``until``.
 
         Returns their number. A crash meanwhile leaves the shard unchanged.
         """
-        path = self._paths[shard]
-        with _locked(path):
+        with _locked(self._paths[shard]):
             end, gone = 0, 0
             for record in self._records(shard):
                 if record.arrived >= before or record.sequence > until:
                     break
                 end, gone = record.sequence, gone + 1
             if gone:
-                beside = path.with_suffix(".trimmed")
-                with path.open("rb") as old, beside.open("wb") as new:
-                    trimmed, header = _trimmed(old)
-                    old.seek(end - trimmed + header)
-                    new.write(orjson.dumps({_TRIMMED: end}) + b"\n")
-                    shutil.copyfileobj(old, new)
-                    new.flush()
-                    os.fsync(new.fileno())
-                beside.replace(path)
+                self._rewrite(shard, end, end)
             return gone
 
     def _records(self, shard: int) -> Iterator[StreamRecord]:
@@ -176,8 +206,13 @@ def _record(line: bytes, sequence: int) -> StreamRecord:
     return StreamRecord(tenant, key, payload, arrived, sequence)
 
 
+def _header(number: int) -> bytes:
+    """The line that states the number before the first record."""
+    return orjson.dumps({_TRIMMED: number}) + b"\n"
+
+
 def _trimmed(file: BinaryIO) -> tuple[int, int]:
-    """Number of bytes trimmed from the beginning, and length of the line that states it."""
+    """Number before the first record, and length of the line that states it."""
     line = file.readline()
     if not line.startswith(_HEADER):
         return 0, 0
@@ -187,18 +222,22 @@ def _trimmed(file: BinaryIO) -> tuple[int, int]:
         return 0, 0
 
 
-def _append(path: Path, data: bytes) -> None:
+def _append(path: Path, data: bytes, first: int) -> None:
+    """Append lines; ``first`` is the number before the first record of an empty file."""
     with _locked(path):
         file = os.open(path, os.O_RDWR | os.O_CREAT)
         try:
             end = _whole(file)
             os.ftruncate(file, end)
+            data = data if end else _header(first) + data
             written = 0
             while written < len(data):
                 written += os.pwrite(file, data[written:], end + written)
             os.fsync(file)
         finally:
             os.close(file)
+        if not end:  # its name may be as new as its first line
+            disk.sync(path.parent)
 
 
 def _whole(file: int) -> int:

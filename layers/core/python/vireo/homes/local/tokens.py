@@ -10,19 +10,25 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from vireo.homes.local import disk
 from vireo.identity import SCOPES, Unauthenticated, possible_moment, register_client
 from vireo.ports import Home
 
 ISSUER = "https://laptop.invalid/vireo"
 _ALGORITHM = "RS256"
+_BITS = 2048
 _DATES = frozenset({"exp", "iat", "nbf", "auth_time"})
 
 
 class LocalTokens:
-    """Issues and verifies tokens with an RSA key that is created at first use."""
+    """Issues and verifies tokens with an RSA key that is created at first use.
+
+    Raises `disk.Unusable` for a file that holds no such key, and OSError if it cannot be read.
+    """
 
     def __init__(self, folder: Path) -> None:
         path = folder / "token-key.pem"
@@ -31,9 +37,12 @@ class LocalTokens:
         # A copy, or what came out of an archive, may be everybody's.
         if path.stat().st_mode & 0o077:
             path.chmod(0o600)
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-        if not isinstance(key, rsa.RSAPrivateKey):
-            raise ValueError(f"{path} holds no RSA key")
+        key = _key(path.read_bytes())
+        if key is None:
+            raise disk.Unusable(
+                f"{path} holds no RSA key of {_BITS} bits. Move it away, and a new key is made at "
+                "the next start; tokens signed with the old one are not valid then."
+            )
         self._private = key
         self._public = key.public_key()
 
@@ -92,11 +101,18 @@ class LocalTokens:
         return claims
 
 
+def _key(pem: bytes) -> rsa.RSAPrivateKey | None:
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it wants a password
+        return None
+    return key if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= _BITS else None
+
+
 def _make_key(path: Path) -> None:
     """Create a key, readable by its owner only. Of two processes that do so, the first wins."""
-    path.parent.parent.mkdir(parents=True, exist_ok=True)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    disk.make_folder(path.parent, 0o700)
+    key = rsa.generate_private_key(public_exponent=65537, key_size=_BITS)
     pem = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -105,7 +121,9 @@ def _make_key(path: Path) -> None:
     with NamedTemporaryFile(dir=path.parent, prefix=".") as file:  # made with mode 0600
         file.write(pem)
         file.flush()
+        os.fsync(file.fileno())
         try:
             os.link(file.name, path)
         except FileExistsError:
             return
+    disk.sync(path.parent)
