@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from delivery.app import transform
-from scripts import cloud, controls, experiment, issue_token, local, purge, replay, rollback
+from scripts import cloud, controls, experiment, issue_token, local, person, purge, replay, rollback
 from scripts.simulate import Simulation
 from stacks.delivery import UNDELIVERED
 from stacks.events import GIVEN_UP
@@ -137,6 +137,7 @@ def use(client: Client) -> None:
         follow(laptop)
     client.later(30)
     assert client.call("GET", "/v1/users/anna").body["watched"] == 68
+    assert client.call("GET", "/v1/users/anna/export").body["rows"] == 3
     for user in ("anna", "u00299"):
         assert client.call("DELETE", f"/v1/users/{user}").body["deleted"]
 
@@ -196,6 +197,7 @@ def operate(client: Client, patch: pytest.MonkeyPatch) -> None:
     rollback.main(state)
     laptop.step("preprocess", {"run_id": "third"})
     purge.main(state)
+    person.main(["ben", "--into", str(laptop.folder.parent / "ben"), *state])
     laptop.step("notify", {"run_id": "third", "failure": {"Error": "made up"}})
     controls.main(["tuning", "--remove", *state])
     controls.main(["campaigns", "--remove", "launch", *state])
