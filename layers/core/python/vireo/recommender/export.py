@@ -24,6 +24,7 @@ from vireo.recommender.models import (
     KeptUnreadable,
     KeptVideo,
     KeptView,
+    KeptViewer,
     KeptWatch,
 )
 from vireo.recommender.snapshot import Snapshot
@@ -87,17 +88,15 @@ def export(ports: Ports, user_id: str, names: Names | None = None, start: int = 
     campaigns, unreadable = _campaigns(ports, user_id)
     if not (stored.rows or erased_at is not None or aside or campaigns or unreadable):
         raise UnknownPerson(user_id)
-    unreadable += [_damaged(f"viewers/{sort}", why) for sort, why in stored.unreadable.items()]
     if erased_at is not None and _moment(erased_at) is None:
         unreadable.append(_damaged("registry/erased", "the note of the erasure cannot be read"))
-    viewer = stored.viewer or Viewer()
-    videos = _Videos(names, viewer, stored.events)
     room = _Room()
-    watched = [*takewhile(room.has, videos.kept(viewer.watched[start:]))]
-    first = max(0, start - len(viewer.watched))
+    whole = viewer(user_id, stored, names)
+    watched = [*takewhile(room.has, whole.watched[start:])]
+    first = max(0, start - len(whole.watched))
     dead: list[KeptLetter] = []
     done = start + len(watched)
-    if done >= len(viewer.watched):
+    if done >= len(whole.watched):
         for name in aside[first : first + PAGE_LETTERS]:
             letter = _letter(letters, name)
             if isinstance(letter, KeptUnreadable):
@@ -107,28 +106,42 @@ def export(ports: Ports, user_id: str, names: Names | None = None, start: int = 
                     break
                 dead.append(letter)
             done += 1
+    mine = {name: getattr(whole, name) for name in KeptViewer.model_fields}
+    mine |= {"watched": tuple(watched), "unreadable": (*whole.unreadable, *unreadable)}
     return Export(
-        user_id=user_id,
+        **mine,
         exported_at=datetime.fromtimestamp(now, UTC),
         erased_at=_moment(erased_at),
+        campaigns=campaigns,
+        experiments=controls.read(ports.records).tuning_for(user_id)[1],
+        dead_letters=tuple(dead),
+        next=done if done < len(whole.watched) + len(aside) else None,
+        without=WITHOUT if names else (*WITHOUT, NO_IDS),
+    )
+
+
+def viewer(user_id: str, stored: kept.Kept, names: Names | None = None) -> KeptViewer:
+    """The content of a viewer's rows, in the form of the API; ``names`` as for `export`."""
+    who = stored.viewer or Viewer()
+    videos = _Videos(names, who, stored.events)
+    times = who.times.tolist()
+    return KeptViewer(
+        user_id=user_id,
         rows=stored.rows,
-        profile=None if stored.viewer is None else viewer.profile,
-        counts=None if stored.viewer is None else _counts(viewer),
+        profile=None if stored.viewer is None else who.profile,
+        counts=None if stored.viewer is None else _counts(who),
         history=tuple(
             KeptWatch(**video.model_dump(), at=_moment(at))
-            for video, at in zip(videos.kept(viewer.keys), viewer.times.tolist(), strict=True)
+            for video, at in zip(videos.kept(who.keys), times, strict=True)
         ),
         events=tuple(videos.event(event) for event in stored.events),
         views=tuple(videos.view(*view) for view in stored.views),
         event_keys=tuple(f"{key:016x}" for key in stored.identities),
         position=stored.position,
-        campaigns=campaigns,
-        experiments=controls.read(ports.records).tuning_for(user_id)[1],
-        watched=tuple(watched),
-        dead_letters=tuple(dead),
-        next=done if done < len(viewer.watched) + len(aside) else None,
-        unreadable=tuple(unreadable),
-        without=WITHOUT if names else (*WITHOUT, NO_IDS),
+        watched=tuple(videos.kept(who.watched)),
+        unreadable=tuple(
+            _damaged(f"viewers/{sort}", why) for sort, why in stored.unreadable.items()
+        ),
     )
 
 

@@ -204,15 +204,10 @@ class KeptUnreadable(Model):
     why: str
 
 
-class Export(Model):
-    """Everything that can be found by a person's id, which is what erasing them removes."""
+class KeptViewer(Model):
+    """Everything in the rows of a viewer."""
 
     user_id: Identifier
-    exported_at: AwareDatetime
-    erased_at: Annotated[
-        AwareDatetime | None,
-        Field(description="when they were last erased: the note of it stays, by a hash of the id"),
-    ]
     rows: Annotated[int, Field(description="rows of the viewer; 0: nothing is kept of them there")]
     profile: Profile | None
     counts: KeptCounts | None
@@ -226,6 +221,20 @@ class Export(Model):
         tuple[str, ...], Field(description="hashes of ids of the latest events, to tell repeats by")
     ]
     position: Annotated[str | None, Field(description="the latest event's place in the stream")]
+    watched: Annotated[
+        tuple[KeptVideo, ...], Field(description="never to be shown again, oldest first")
+    ]
+    unreadable: tuple[KeptUnreadable, ...]
+
+
+class Export(KeptViewer):
+    """Everything that can be found by a person's id, which is what erasing them removes."""
+
+    exported_at: AwareDatetime
+    erased_at: Annotated[
+        AwareDatetime | None,
+        Field(description="when they were last erased: the note of it stays, by a hash of the id"),
+    ]
     campaigns: Annotated[
         dict[str, int], Field(description="how often they were shown a campaign lately, by its id")
     ]
@@ -233,15 +242,11 @@ class Export(Model):
         dict[str, str],
         Field(description="the variant of each experiment, which follows from the id; not kept"),
     ]
-    watched: Annotated[
-        tuple[KeptVideo, ...], Field(description="never to be shown again, oldest first")
-    ]
     dead_letters: tuple[KeptLetter, ...]
     next: Annotated[
         int | None,
         Field(description="what to give as start for more of watched and dead_letters; null: all"),
     ]
-    unreadable: tuple[KeptUnreadable, ...]
     without: Annotated[tuple[str, ...], Field(description="what is kept and not in here, and why")]
 
 
