@@ -21,7 +21,7 @@ from vireo.tenancy.whole import Whole
 STAYS = {
     True: (
         "the bucket's old versions: 30 days",
-        "records on the stream: 7 days; those of before are followed by nobody",
+        "records on the stream: 7 days; what AWS put aside of it: 90 days",
         "point-in-time recovery of the tables: 35 days",
         "counts of campaigns in the cache: as long as the cap_hours of each, 30 days at most",
         "logs, and executions of training in Step Functions: as long as they are kept there",
@@ -77,7 +77,8 @@ def delete(home: Whole, options: argparse.Namespace) -> None:
 
     def wait(seconds: float) -> None:
         if seconds and not options.at_once:
-            print(f"Waiting {seconds:.0f} s, until no process remembers its clients.", flush=True)
+            until = "no process remembers its clients, and all that they sent has arrived"
+            print(f"Waiting {seconds:.0f} s, until {until}.", flush=True)
             sleep(seconds)
 
     gone = _cognito(options.environment).removed(tenant) if options.environment else []

@@ -86,6 +86,11 @@ def test_a_deletion_leaves_nothing_and_nobody_else_loses_anything(
     def wait(seconds: float) -> None:
         """By now nobody gets in any more; what is there, is there still."""
         waited.append(seconds)
+        clock.advance(seconds)
+        if len(waited) == 2:
+            assert left(home, tenant) == 0
+            ports.blobs.write("events/date=2026-01-01/late.parquet", b"PAR1")
+            return
         assert identity.clients(home, tenant) == []
         with pytest.raises(Refused, match="being deleted"):
             identity.register_client(home, "late", tenant)
@@ -94,12 +99,13 @@ def test_a_deletion_leaves_nothing_and_nobody_else_loses_anything(
 
     clock.advance(60)  # one of its records has expired, and is there
     removed = deletion.delete(home, tenant, wait)
-    assert waited == [identity.REMEMBERED]
+    assert waited == [identity.REMEMBERED, home.late]
     assert removed.clients == [f"client-{tenant}"]
     assert removed.records[Table.VIEWERS] == VIEWERS + 2 + 1
-    assert (removed.records[Table.SETTINGS], removed.blobs) == (2, 3)
+    assert (removed.records[Table.SETTINGS], removed.blobs) == (2, 4)
     assert left(home, tenant) == 0
     assert not deletion.delete(home, tenant, waited.append), "again: there is nothing"
+    assert len(waited) == 2, "and nothing to wait for"
     assert left(home, other) == before
     assert identity.clients(home, other) == [f"client-{other}"]
     assert beside.records.get(Table.REGISTRY, "serving") is not None
@@ -125,7 +131,7 @@ def test_a_deletion_that_was_interrupted_goes_on(
     deletion.delete(home, tenant, waited.append)
     assert left(home, tenant) == 0
     assert identity.leaving(home, tenant) is None
-    assert waited == [300, 100, 0, 0]
+    assert waited == [300, 100, 0, 0, max(0, home.late - 300)]
 
 
 def test_who_still_writes_is_told_and_the_name_stays_taken(home: Whole, tenant: str) -> None:

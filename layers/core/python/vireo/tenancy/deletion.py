@@ -50,23 +50,24 @@ def delete(
     Args:
         home: where it is.
         tenant: its name.
-        wait: called with the seconds until every process has forgotten its clients.
+        wait: called twice: with the seconds until every process has forgotten its clients, and
+            with those until the events that they sent are in files.
         progress: told what is being removed.
 
     Raises:
         StillWritten: it is not empty after all passes.
     """
-    began = identity.mark_leaving(home, tenant)
     removed = Removed(identity.clients(home, tenant))
+    work = _Work(home, tenant, removed, progress)
+    if not removed.clients and identity.leaving(home, tenant) is None and work.is_done():
+        return removed
+    began = identity.mark_leaving(home, tenant)
     for client in removed.clients:
         identity.unregister_client(home, client)
-    work = _Work(home, tenant, removed, progress)
-    wait(max(0.0, began + identity.REMEMBERED - work.ports.clock.now()))
-    for _ in range(_PASSES):
-        if not work.went():
-            break
-    else:
-        raise StillWritten(f"something still writes for {tenant}: stop it, and begin again")
+    # First until every process has forgotten the clients, then until all that these sent is there.
+    for end in (began + identity.REMEMBERED, began + identity.REMEMBERED + home.late):
+        wait(max(0.0, end - work.ports.clock.now()))
+        work.until_nothing_is_left()
     home.forget(tenant)
     identity.forget_leaving(home, tenant)
     return removed
@@ -80,7 +81,20 @@ class _Work:
         self._home, self._tenant = home, tenant
         self._removed, self._progress = removed, progress
 
-    def went(self) -> bool:
+    def is_done(self) -> bool:
+        """Tells whether there is no record and no blob."""
+        if any(True for table in ORDER for _ in self._home.places(self._tenant, table)):
+            return False
+        return next(self.ports.blobs.names(), None) is None
+
+    def until_nothing_is_left(self) -> None:
+        """Removes whatever there is, several times if need be. Raises `StillWritten`."""
+        for _ in range(_PASSES):
+            if not self._went():
+                return
+        raise StillWritten(f"something still writes for {self._tenant}: stop it, and begin again")
+
+    def _went(self) -> bool:
         """Removes all that is there, and tells whether there was anything."""
         before = self._removed.records.total() + self._removed.blobs
         for table in ORDER[:-1]:

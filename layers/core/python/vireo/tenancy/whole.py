@@ -11,6 +11,9 @@ from vireo.ports import Home, Table
 class Whole(Home, Protocol):
     """A home whose tenants can be listed whole."""
 
+    #: Seconds after which every accepted event is in a file.
+    late: float
+
     def places(
         self, tenant: str, table: Table, part: int = 0, parts: int = 1
     ) -> Iterator[tuple[str, str]]:

@@ -41,6 +41,9 @@ class NoCache:
 class AwsHome:
     """`vireo.ports.Home` in an AWS account."""
 
+    #: See `vireo.tenancy.whole.Whole`: Firehose gathers for 15 minutes, and half as long again.
+    late = 1800.0
+
     def __init__(
         self, settings: Settings, *, clock: Clock | None = None, meter: Meter | None = None
     ) -> None:

@@ -34,6 +34,9 @@ class LocalHome:
     are public for the code that plays the cloud's part: consumers, schedules, tests.
     """
 
+    #: See `vireo.tenancy.whole.Whole`: twice what `vireo.homes.local.delivery` waits for.
+    late = 120.0
+
     def __init__(
         self,
         folder: Path,
