@@ -251,3 +251,13 @@ def test_a_settlement_under_way_is_waited_for(ports: Ports) -> None:
 
     mended: Any = Mended()
     assert export.export(replace(ports, records=mended), "anna") == whole
+
+
+def test_a_viewer_as_version_0_1_kept_them(ports: Ports) -> None:
+    """All in one row, with the identities of the last events in it."""
+    seen = np.array([[key_of("e1"), 5], [key_of("e2"), 6]], np.uint64).tobytes()
+    item = {"viewer": viewer(1, 2).pack(), "position": "6", "seen": seen, "erased": None}
+    ports.records.put(Table.VIEWERS, "anna", "", item)
+    shown = export.export(ports, "anna")
+    assert (shown.rows, shown.position, len(shown.history)) == (1, "6", 2)
+    assert shown.event_keys == tuple(f"{key_of(name):016x}" for name in ("e1", "e2"))
