@@ -88,7 +88,7 @@ class RecommenderStack(Stack):
             actions = ["GetItem", *more, "UpdateItem", "DeleteItem"]
             may("dynamodb", *actions, on=tables[table].table_arn)
         allow_blobs(self.recommend, data, "GetObject", within=["bundles"])
-        allow_blobs(self.recommend, data, "DeleteObject", within=["dead-letters"])
+        allow_blobs(self.recommend, data, "GetObject", "DeleteObject", within=["dead-letters"])
         # Without this S3 answers "forbidden" for a missing object, not "no such key".
         may("s3", "ListBucket", on=data.blobs_arn)
         may("kinesis", "PutRecords", on=data.stream.stream_arn)

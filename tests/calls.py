@@ -30,6 +30,7 @@ ROUTES = [
     ("DELETE", "/v1/videos/v1", None, "vireo/catalogue.write"),
     ("PUT", "/v1/users/anna", {"age": 30}, "vireo/users.write"),
     ("GET", "/v1/users/anna", None, "vireo/users.read"),
+    ("GET", "/v1/users/anna/export", None, "vireo/users.read"),
     ("DELETE", "/v1/users/anna", None, "vireo/users.write"),
 ]
 

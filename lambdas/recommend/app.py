@@ -8,6 +8,7 @@ from recommend.routes import routes
 from vireo.api import Api
 from vireo.catalogue.store import UnknownVideo
 from vireo.ports import Home
+from vireo.recommender.export import UnknownPerson
 from vireo.recommender.service import Recommender
 from vireo.recommender.serving import NoModel
 from vireo.recommender.users import UnknownUser
@@ -17,6 +18,7 @@ MEANINGS: dict[type[Exception], tuple[int, str]] = {
     NoModel: (503, "no_model"),
     UnknownVideo: (404, "unknown_video"),
     UnknownUser: (404, "unknown_user"),
+    UnknownPerson: (404, "unknown_user"),
 }
 
 

@@ -18,6 +18,7 @@ from vireo.recommender.models import (
     Context,
     Deleted,
     Erased,
+    Export,
     Health,
     Limit,
     Listing,
@@ -34,6 +35,10 @@ Service = Callable[[str | None], Recommender]
 
 VideoId = Annotated[Identifier, Path()]
 UserId = Annotated[Identifier, Path()]
+Start = Annotated[
+    int,
+    Query(ge=0, le=10_000_000, description="what an earlier answer gave as next, for more"),
+]
 Size = Annotated[Limit, Query()]
 Age = Annotated[int | None, Query(ge=0, le=120)]
 Where = Annotated[Country | None, Query()]
@@ -162,6 +167,18 @@ def _catalogue(router: Router, service: Service) -> None:
 
 
 def _users(router: Router, service: Service) -> None:
+    @route(
+        router,
+        "GET /v1/users/<user_id>/export",
+        "Everything that is kept of a person, to give to them",
+        tag="users",
+        scope=USERS_READ,
+        model=Export,
+        errors=(404,),
+    )
+    def export_user(user_id: UserId, start: Start = 0) -> Response[str]:
+        return answer(service(user_id).export(user_id, start))
+
     @route(
         router,
         "PUT /v1/users/<user_id>",

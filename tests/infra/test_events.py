@@ -10,10 +10,13 @@ from typing import Any
 import pyarrow as pa
 
 from delivery.app import transform
-from stacks.delivery import BUFFER_MIB, PREFIX
+from stacks.delivery import BUFFER, BUFFER_MIB, CALL, PREFIX
 from tests.infra.templates import Resource, Templates, as_list, text
 from vireo.events.models import COLUMNS, EventRow, Exposure
 from vireo.events.parquet import SCHEMA
+from vireo.homes.aws import AwsHome
+from vireo.homes.local import LocalHome
+from vireo.homes.local import delivery as local_delivery
 from vireo.homes.local import mapping as local_mapping
 from vireo.homes.names import checked_tenant
 from vireo.projection import WINDOW
@@ -188,3 +191,8 @@ def test_what_firehose_may_do(cloud: Templates) -> None:
     assert kinds == {"catalog", "database", "table"}
     for actions in may.values():
         assert actions == {"glue:GetTable", "glue:GetTableVersion", "glue:GetTableVersions"}
+
+
+def test_who_deletes_a_tenant_waits_for_files_that_are_still_to_come() -> None:
+    assert AwsHome.late >= 1.5 * (BUFFER.to_seconds() + CALL.to_seconds())
+    assert LocalHome.late >= 2 * local_delivery.SECONDS

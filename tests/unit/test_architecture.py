@@ -40,6 +40,7 @@ WALLS = {
     "events": SHARED,
     "recommender": SHARED,
     "training": SHARED | {"events", "jobs", "recommender"},
+    "tenancy": SHARED | {"jobs", "recommender"},
 }
 #: Packages that reach the world; all others do so through ports only.
 WORLDLY = {"homes"}

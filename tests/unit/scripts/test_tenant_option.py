@@ -15,6 +15,7 @@ COMMANDS = {
     "issue_token.py": [],
     "controls.py": ["tuning"],
     "experiment.py": ["of-home-page"],
+    "person.py": ["anna", "--into=anna"],
     "purge.py": [],
     "replay.py": ["tracking"],
     "rollback.py": [],

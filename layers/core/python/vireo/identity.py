@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,10 +18,13 @@ USERS_READ, USERS_WRITE = "vireo/users.read", "vireo/users.write"
 EVENTS_WRITE = "vireo/events.write"
 SCOPES = (RECOMMEND, CATALOGUE_READ, CATALOGUE_WRITE, USERS_READ, USERS_WRITE, EVENTS_WRITE)
 
+log = logging.getLogger(__name__)
+
 _SYSTEM = "_system"
 _CLIENT = "client"
-#: Seconds for which a client's tenant is cached, and so until a removed client is refused.
-_REMEMBERED = 300.0
+_LEAVING = "leaving"
+#: Seconds for which a client's tenant is remembered, and so until a removed client is refused.
+REMEMBERED = 300.0
 #: Unix seconds of the year 10000, for which there are no dates any more.
 _END = 253_402_300_800
 
@@ -91,7 +95,7 @@ class Identity:
         if reserved(tenant):
             raise Forbidden("this client belongs to no tenant")
         with self._lock:
-            self._tenants[client_id] = tenant, now + _REMEMBERED
+            self._tenants[client_id] = tenant, now + REMEMBERED
         return tenant
 
 
@@ -105,6 +109,8 @@ def register_client(home: Home, client_id: str, tenant: str) -> None:
     if reserved(tenant):
         raise Refused(f"not a tenant: {tenant!r}")
     home.open(tenant)
+    if leaving(home, tenant) is not None:
+        raise Refused(f"{tenant} is being deleted: let that come to its end first")
     records = home.open(_SYSTEM).records
     try:
         records.put(Table.REGISTRY, _CLIENT, client_id, {"tenant": tenant}, expect=0)
@@ -112,6 +118,40 @@ def register_client(home: Home, client_id: str, tenant: str) -> None:
         record = records.get(Table.REGISTRY, _CLIENT, client_id)
         if record is None or record.item.get("tenant") != tenant:
             raise
+
+
+def clients(home: Home, tenant: str) -> list[str]:
+    """The ids of the clients of a tenant."""
+    found = walk(home.open(_SYSTEM).records, Table.REGISTRY, _CLIENT)
+    return [client.sort for client in found if client.item.get("tenant") == tenant]
+
+
+def unregister_client(home: Home, client_id: str) -> None:
+    """Take a client's tenant away, so that it is refused within `REMEMBERED` seconds."""
+    home.open(_SYSTEM).records.delete(Table.REGISTRY, _CLIENT, client_id)
+
+
+def mark_leaving(home: Home, tenant: str) -> float:
+    """Note that a tenant is being deleted, and return when that was first noted (unix seconds)."""
+    ports = home.open(_SYSTEM)
+    try:
+        ports.records.put(Table.REGISTRY, _LEAVING, tenant, {"at": ports.clock.now()}, expect=0)
+    except Conflict:
+        log.info("the deletion of %s goes on", tenant)
+    at = leaving(home, tenant)
+    return ports.clock.now() if at is None else at
+
+
+def leaving(home: Home, tenant: str) -> float | None:
+    """The time at which the deletion of a tenant began; None if it is not being deleted."""
+    ports = home.open(_SYSTEM)
+    found = ports.records.get(Table.REGISTRY, _LEAVING, tenant)
+    return None if found is None else float(found.item.get("at", ports.clock.now()))
+
+
+def forget_leaving(home: Home, tenant: str) -> None:
+    """Remove the note that a tenant is being deleted."""
+    home.open(_SYSTEM).records.delete(Table.REGISTRY, _LEAVING, tenant)
 
 
 def reserved(tenant: str) -> bool:

@@ -35,10 +35,23 @@ class DeadLetters:
     def all(self) -> Iterator[tuple[str, Arrival, str]]:
         """Name, record and reason of every letter."""
         for name in self._blobs.names(LETTERS):
-            letter = orjson.loads(self._blobs.read(name))
-            payload = base64.b64decode(letter["payload"])
-            place = letter["shard"], int(letter["position"]), letter["arrived"]
-            yield name, Arrival(letter["key"], payload, *place), letter["reason"]
+            yield name, *self.read(name)
+
+    def names(self, key: str) -> list[str]:
+        """Names of the letters of a key, in order of shard and position."""
+        return list(self._blobs.names(_folder(key)))
+
+    def read(self, name: str) -> tuple[Arrival, str]:
+        """Record and reason of a letter.
+
+        Raises:
+            Missing: it is gone.
+            ValueError, KeyError, TypeError: it cannot be read.
+        """
+        letter = orjson.loads(self._blobs.read(name))
+        payload = base64.b64decode(letter["payload"])
+        place = letter["shard"], int(letter["position"]), letter["arrived"]
+        return Arrival(letter["key"], payload, *place), letter["reason"]
 
     def remove(self, name: str) -> None:
         """Delete a letter."""
@@ -46,7 +59,7 @@ class DeadLetters:
 
     def forget(self, key: str) -> int:
         """Throw away all letters of a key, and return how many there were."""
-        names = list(self._blobs.names(_folder(key)))
+        names = self.names(key)
         for name in names:
             self._blobs.delete(name)
         return len(names)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pydantic import ValidationError
 
 from vireo.catalogue import updates
 from vireo.catalogue.models import Video, VideoBody
+from vireo.keys import key_of
 from vireo.ports import Item, Ports, Table, walk
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,15 @@ class Catalogue:
                 except ValidationError:
                     log.exception("the row of video %s cannot be read", record.sort)
                     self._meter.count("VideoRefused")
+
+    def ids(self, keys: Iterable[int]) -> dict[int, str]:
+        """The ids of the videos of those keys, as far as there are any; reads their shards."""
+        wanted, found = set(keys), dict[int, str]()
+        for shard in sorted({updates.shard_of(key) for key in wanted}):
+            for record in walk(self._records, Table.VIDEOS, shard):
+                if (key := key_of(record.sort)) in wanted:
+                    found[key] = record.sort
+        return found
 
     def get(self, video_id: str) -> Video:
         """A stored video. Raises `UnknownVideo`, also if its row cannot be read."""

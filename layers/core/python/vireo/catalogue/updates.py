@@ -46,7 +46,12 @@ class Mark(NamedTuple):
 
 def shard(video_id: str) -> str:
     """The partition of the catalogue in which a video is listed."""
-    return f"s{key_of(video_id) % SHARDS:02d}"
+    return shard_of(key_of(video_id))
+
+
+def shard_of(key: int) -> str:
+    """The partition of the catalogue in which a video is listed, by its key."""
+    return f"s{key % SHARDS:02d}"
 
 
 def row(number: int) -> str:

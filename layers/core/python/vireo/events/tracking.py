@@ -14,7 +14,6 @@ from vireo.catalogue.counters import BUCKET, CELLS, HOT, PARTS
 from vireo.catalogue.places import group
 from vireo.events.models import EventRow as Row
 from vireo.events.models import Exposure, Refusal, checked
-from vireo.events.views import Views
 from vireo.letters import DeadLetters
 from vireo.ports import (
     Arrival,
@@ -32,6 +31,7 @@ from vireo.projection import Change, Followed, Memory, Poison, advance, follow
 from vireo.viewers import rows
 from vireo.viewers.erasure import erased_at
 from vireo.viewers.viewer import EventType, apply, is_positive
+from vireo.viewers.views import Views
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -16,24 +16,33 @@ from vireo.homes.local import home as local_home
 from vireo.homes.local.disk import Unusable
 from vireo.homes.names import checked_tenant
 from vireo.identity import reserved
-from vireo.ports import Home, Refused, Unavailable
+from vireo.ports import Refused, Unavailable
+
+if TYPE_CHECKING:
+    from vireo.homes.aws import AwsHome
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--state``, ``--environment`` and ``--tenant``."""
+    add_home(parser)
+    add_tenant(parser)
+
+
+def add_home(parser: argparse.ArgumentParser) -> None:
+    """Add ``--state`` and ``--environment``."""
     parser.add_argument("--state", type=Path, default=Path(".state"), help="the state folder")
     parser.add_argument(
         "--environment", choices=("dev", "staging", "prod"), help="a deployed environment"
     )
-    add_tenant(parser)
 
 
 def add_tenant(parser: argparse.ArgumentParser) -> None:
     """Add ``--tenant``, which no command takes for a name that is not a tenant's."""
-    parser.add_argument("--tenant", default="default", type=_tenant)
+    parser.add_argument("--tenant", default="default", type=tenant_name)
 
 
-def _tenant(name: str) -> str:
+def tenant_name(name: str) -> str:
+    """The name, as the ``type`` of an option, if a tenant can have it."""
     try:
         if not reserved(name):
             return checked_tenant(name)
@@ -72,7 +81,7 @@ def usable(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def chosen(options: argparse.Namespace) -> Iterator[Home]:
+def chosen(options: argparse.Namespace) -> Iterator[AwsHome | LocalHome]:
     """The home that those options name. Raises `vireo.ports.Missing` if it is not deployed."""
     if options.environment:
         # Imported only when needed, because boto3 loads slowly.

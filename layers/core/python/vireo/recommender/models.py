@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from vireo.catalogue.models import Video
 from vireo.fields import Country, Identifier, Language, Moment, Whole
 from vireo.viewers.profile import Profile
+from vireo.viewers.viewer import EventType
 
 Limit = Annotated[int, Field(ge=1, le=100, description="how many videos to answer at most"), Whole]
 
@@ -139,6 +140,114 @@ class Erased(Deleted):
     ]
     dead_letters: Annotated[int, Field(ge=0, description="events that had been put aside")]
     campaigns: Annotated[int, Field(ge=0, description="counts of campaigns that they had seen")]
+
+
+class KeptVideo(Model):
+    """A video in what is kept of a viewer, which knows it by the hash of its id."""
+
+    video_id: Annotated[
+        str | None, Field(description="null where no video of that key is known", examples=["v1"])
+    ]
+    key: Annotated[
+        str, Field(description="the 64-bit hash of the id", examples=["5d8f3c0a91b2e746"])
+    ]
+
+
+class KeptWatch(KeptVideo):
+    """A video of the history that models read, and when it entered it."""
+
+    at: Annotated[AwareDatetime | None, Field(description="null where what is kept is no date")]
+
+
+class KeptEvent(KeptWatch):
+    """An event that is kept one by one, because it is one of the latest."""
+
+    type: EventType
+    seconds: float | None
+    fraction: float | None
+
+
+class KeptView(Model):
+    """A view that counted in what is hot: of a video, in six hours from a moment on."""
+
+    video_id: Annotated[str | None, Field(description="null where it cannot be told")]
+    key_end: Annotated[str, Field(description="the last 32 bits of the hash of the video's id")]
+    event_end: Annotated[str, Field(description="the last 16 bits of the hash of the event's id")]
+    since: AwareDatetime | None
+
+
+class KeptCounts(Model):
+    """Counts of all events of a viewer."""
+
+    watches: int
+    seconds: Annotated[float, Field(description="watched in all")]
+    impressions: int
+    clicks: int
+    likes: Annotated[int, Field(description="likes, comments and shares")]
+    skips: Annotated[int, Field(description="skips and dislikes")]
+
+
+class KeptLetter(Model):
+    """An event that could not be read, and was put aside."""
+
+    name: Annotated[str, Field(description="of the file, within the tenant's")]
+    arrived: AwareDatetime | None
+    reason: str
+    payload: Annotated[str | None, Field(description="as it was sent, where that is short text")]
+    payload_base64: Annotated[str | None, Field(description="as it was sent, otherwise")]
+
+
+class KeptUnreadable(Model):
+    """Something that is kept and cannot be read; it can be erased."""
+
+    where: Annotated[str, Field(examples=["viewers/now"])]
+    why: str
+
+
+class KeptViewer(Model):
+    """Everything in the rows of a viewer."""
+
+    user_id: Identifier
+    rows: Annotated[int, Field(description="rows of the viewer; 0: nothing is kept of them there")]
+    profile: Profile | None
+    counts: KeptCounts | None
+    history: tuple[KeptWatch, ...]
+    events: Annotated[
+        tuple[KeptEvent, ...],
+        Field(description="the latest, one by one; they are part of the history and the counts"),
+    ]
+    views: tuple[KeptView, ...]
+    event_keys: Annotated[
+        tuple[str, ...], Field(description="hashes of ids of the latest events, to tell repeats by")
+    ]
+    position: Annotated[str | None, Field(description="the latest event's place in the stream")]
+    watched: Annotated[
+        tuple[KeptVideo, ...], Field(description="never to be shown again, oldest first")
+    ]
+    unreadable: tuple[KeptUnreadable, ...]
+
+
+class Export(KeptViewer):
+    """Everything that can be found by a person's id, which is what erasing them removes."""
+
+    exported_at: AwareDatetime
+    erased_at: Annotated[
+        AwareDatetime | None,
+        Field(description="when they were last erased: the note of it stays, by a hash of the id"),
+    ]
+    campaigns: Annotated[
+        dict[str, int], Field(description="how often they were shown a campaign lately, by its id")
+    ]
+    experiments: Annotated[
+        dict[str, str],
+        Field(description="the variant of each experiment, which follows from the id; not kept"),
+    ]
+    dead_letters: tuple[KeptLetter, ...]
+    next: Annotated[
+        int | None,
+        Field(description="what to give as start for more of watched and dead_letters; null: all"),
+    ]
+    without: Annotated[tuple[str, ...], Field(description="what is kept and not in here, and why")]
 
 
 class Health(Model):

@@ -14,12 +14,13 @@ from vireo.catalogue.store import Catalogue, UnknownVideo
 from vireo.keys import key_of, keys_of
 from vireo.patience import Patience
 from vireo.ports import Ports, Unavailable
-from vireo.recommender import listings
+from vireo.recommender import export, listings
 from vireo.recommender.candidates import Candidates
 from vireo.recommender.filtering import Filtering
 from vireo.recommender.loaded import PUBLIC
 from vireo.recommender.models import (
     Context,
+    Export,
     Item,
     Listing,
     Recommendations,
@@ -32,7 +33,7 @@ from vireo.recommender.pipeline import Outcome, run
 from vireo.recommender.ranking import Ranking
 from vireo.recommender.reasons import reasons
 from vireo.recommender.request import Request
-from vireo.recommender.serving import Serving, View
+from vireo.recommender.serving import NoModel, Serving, View
 from vireo.recommender.slate import SLOTS, Slate
 from vireo.recommender.steering.campaigns import Budgets, Campaign
 from vireo.recommender.users import Viewers
@@ -128,6 +129,14 @@ class Recommender:
         slate = listings.trending(request, category)
         items = _items(request, slate, reasons(request, slate))
         return _listing(view, items, degraded, request_id)
+
+    def export(self, user_id: str, start: int) -> Export:
+        """Everything that is kept of a person. Raises `vireo.recommender.export.UnknownPerson`."""
+        try:
+            names = export.names_in(self._serving.view()[0].snapshot)
+        except NoModel:
+            names = None
+        return export.export(self._ports, user_id, names, start)
 
     def load(self) -> None:
         """Load the model before the first request. Raises `NoModel`."""

@@ -51,10 +51,11 @@ def read(records: Records, user_id: str) -> Viewer | None:
 
 def viewer_of(past: Record | None) -> Viewer:
     """The viewer in the past row, without later events. Raises ValueError."""
-    return Viewer() if past is None else Viewer.unpack(_readable(past)["viewer"])
+    return Viewer() if past is None else Viewer.unpack(item(past)["viewer"])
 
 
-def _readable(row: Record) -> Item:
+def item(row: Record) -> Item:
+    """The fields of a row. Raises ValueError if it cannot be read."""
     if UNREADABLE in row.item:
         raise ValueError(f"the row {row.sort!r} of a viewer: {row.item[UNREADABLE]}")
     return row.item
@@ -65,13 +66,13 @@ def settled(row: Record | None) -> int:
 
     Raises ValueError for a row that cannot be read.
     """
-    return 0 if row is None else int(_readable(row).get("settled", 0))
+    return 0 if row is None else int(item(row).get("settled", 0))
 
 
 def whole(user_id: str, viewer: Viewer) -> list[Put | Delete]:
     """Writes that replace all rows of a viewer."""
-    item: Item = {"viewer": viewer.pack()}
-    return [Put(Table.VIEWERS, user_id, PAST, item), *gone(user_id)[1:]]
+    past: Item = {"viewer": viewer.pack()}
+    return [Put(Table.VIEWERS, user_id, PAST, past), *gone(user_id)[1:]]
 
 
 def gone(user_id: str) -> list[Put | Delete]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from vireo.homes.aws.stream import KinesisStream
 from vireo.homes.aws.versions import FunctionVersions
 from vireo.homes.clock import SystemClock
 from vireo.homes.names import checked_tenant
-from vireo.ports import AtOnce, Cache, Clock, Meter, Ports
+from vireo.ports import AtOnce, Cache, Clock, Meter, Ports, Table
 from vireo.settings import Settings
 
 
@@ -44,6 +44,9 @@ class NoCache:
 
 class AwsHome:
     """`vireo.ports.Home` in an AWS account."""
+
+    #: See `vireo.tenancy.whole.Whole`: Firehose gathers for 15 minutes, and half as long again.
+    late = 1800.0
 
     def __init__(
         self, settings: Settings, *, clock: Clock | None = None, meter: Meter | None = None
@@ -75,6 +78,18 @@ class AwsHome:
             versions=FunctionVersions(clients, settings.functions()),
             serves=settings.bundles().get(tenant),
         )
+
+    def places(
+        self, tenant: str, table: Table, part: int = 0, parts: int = 1
+    ) -> Iterator[tuple[str, str]]:
+        """See `vireo.tenancy.whole.Whole`. No function's role allows it, only people's."""
+        checked_tenant(tenant)
+        records = AwsRecords(lambda: self.clients("dynamodb"), tenant, self.settings, self.clock)
+        return records.places(table, part, parts)
+
+    def forget(self, tenant: str) -> None:
+        """See `vireo.tenancy.whole.Whole`: AWS forgets executions by itself."""
+        checked_tenant(tenant)
 
     def handler(self, function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         """The Lambda handler: calls ``function``, and writes its metrics before returning."""

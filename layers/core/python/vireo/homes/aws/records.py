@@ -10,7 +10,7 @@ only one kind of number.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vireo.homes.aws.errors import Contended, translated
@@ -123,6 +123,29 @@ class AwsRecords:
                 break
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
         return records[:limit]
+
+    def places(self, table: Table, part: int = 0, parts: int = 1) -> Iterator[tuple[str, str]]:
+        """Key and sort key of every record in a part of a table, those of one key together.
+
+        Expired ones, too. It reads the whole table, of all tenants: for people, never for requests.
+        """
+        pages = (
+            self._client()
+            .get_paginator("scan")
+            .paginate(
+                TableName=self._settings.table(table),
+                FilterExpression="begins_with(pk, :tenant)",
+                ProjectionExpression="pk, sk",
+                ExpressionAttributeValues={":tenant": {"S": f"{self._tenant}#"}},
+                ConsistentRead=True,
+                Segment=part,
+                TotalSegments=parts,
+            )
+        )
+        with translated("records"):
+            for page in pages:
+                for found in page["Items"]:
+                    yield found["pk"]["S"].removeprefix(f"{self._tenant}#"), found["sk"]["S"][1:]
 
     def put(
         self,

@@ -85,6 +85,14 @@ class Machines:
                 os.close(lock)
         return state
 
+    def forget(self, tenant: str) -> None:
+        """Remove the executions of a tenant that have ended."""
+        for path in list(self._folder.glob(f"*/{execution_name(tenant, 'x')[:-1]}*.json")):
+            machine, name = path.parent.name, path.stem
+            if self.describe(machine, name).status != "RUNNING":
+                path.unlink(missing_ok=True)
+                self._path(machine, name, "lock").unlink(missing_ok=True)
+
     def wait(self, machine: str, tenant: str, name: str, seconds: float | None = None) -> bool:
         """Wait for an execution of this process; returns whether it has ended."""
         thread = self._threads.get((machine, execution_name(tenant, name)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from vireo.homes.local.records import RecordFile
 from vireo.homes.local.stream import StreamLog
 from vireo.homes.meter import LocalMeter
 from vireo.homes.names import checked_tenant
-from vireo.ports import Cache, Clock, Meter, Ports
+from vireo.ports import Cache, Clock, Meter, Ports, Table
 
 #: A Lambda function: takes an event and a context, returns plain JSON.
 Function = Callable[[Any, Any], Any]
@@ -32,6 +33,9 @@ class LocalHome:
     ``log`` (the stream, for its consumers), ``machines`` (executions of all tenants) and ``meter``
     are public for the code that plays the cloud's part: consumers, schedules, tests.
     """
+
+    #: See `vireo.tenancy.whole.Whole`: twice what `vireo.homes.local.delivery` waits for.
+    late = 120.0
 
     def __init__(
         self,
@@ -83,6 +87,19 @@ class LocalHome:
             meter=self.meter,
             scratch=str(scratch),
         )
+
+    def places(
+        self, tenant: str, table: Table, part: int = 0, parts: int = 1
+    ) -> Iterator[tuple[str, str]]:
+        """See `vireo.tenancy.whole.Whole`."""
+        return self._records.open(checked_tenant(tenant)).places(table, part, parts)
+
+    def forget(self, tenant: str) -> None:
+        """See `vireo.tenancy.whole.Whole`: unpacked bundles, folders, and ended executions."""
+        self.machines.forget(checked_tenant(tenant))
+        for name in ("scratch", "blobs"):
+            if (folder := self.folder / name / tenant).exists():
+                shutil.rmtree(folder)
 
     def sync(self) -> None:
         """Bring on disk all that was written to records; blobs and the stream are at once."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
+from zlib import crc32
 
 from vireo.homes.items import (
     checked_amounts,
@@ -146,6 +147,26 @@ class LocalRecords:
             rows = connection.execute(statement, arguments).fetchall()
         records = [Record(key, sort.decode(), stored(i), v) for sort, i, v in rows[:limit]]
         return Page(records, records[-1].sort if len(rows) > limit else None)
+
+    def places(self, table: Table, part: int = 0, parts: int = 1) -> Iterator[tuple[str, str]]:
+        """Key and sort key of every record in a part of a table, those of one key together.
+
+        Expired ones, too.
+        """
+        arguments: dict[str, object] = {**self._arguments(table, ""), "after": b"", "beyond": b""}
+        while True:
+            with self._file.transaction() as connection:
+                rows = connection.execute(
+                    "SELECT key, sort FROM records WHERE part = :part"
+                    " AND (key, sort) > (:after, :beyond) ORDER BY key, sort LIMIT 1000",
+                    arguments,
+                ).fetchall()
+            if not rows:
+                return
+            for key, sort in rows:
+                if crc32(key) % parts == part:
+                    yield key.decode(), sort.decode()
+            arguments |= {"after": rows[-1][0], "beyond": rows[-1][1]}
 
     def put(
         self,

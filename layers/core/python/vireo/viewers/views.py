@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,14 @@ _PERIODS = 1 << 16
 
 def _none() -> NDArray[np.void]:
     return np.zeros(0, _ROW)
+
+
+class View(NamedTuple):
+    """A view as it is kept: what is left of the keys of its video and its event, and when."""
+
+    video: int  #: the last 32 bits of the video's key
+    event: int  #: the last 16 bits of the key of the event's id
+    period: int
 
 
 @dataclass
@@ -67,6 +76,15 @@ class Views:
         together = np.concatenate([self.older, self.recent])
         self.older, self.recent = self._living(together, period), _none()
         return self.older.tobytes()
+
+    def rows(self, period: int) -> list[View]:
+        """All that is kept, older ones first; ``period`` is the current one."""
+        found = np.concatenate([self.older, self.recent])
+        # Modulo 65,536 as they are kept, and at most half of that ahead of or behind this one.
+        ahead = (found["period"].astype(np.int64) - period + _PERIODS // 2) % _PERIODS
+        periods = period + ahead - _PERIODS // 2
+        columns = (found["video"], found["event"], periods)
+        return [View(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
 
     def _last(self, video: int) -> np.void | None:
         for rows in (self.recent, self.older):

@@ -21,7 +21,6 @@ from vireo.catalogue.counters import (
     viewers,
 )
 from vireo.events.tracking import WINDOW, Tracking
-from vireo.events.views import VIEWED, Views
 from vireo.homes.clock import MovableClock
 from vireo.homes.local import LocalHome
 from vireo.homes.meter import LocalMeter
@@ -30,6 +29,7 @@ from vireo.ports import Arrival, Ports, Table
 from vireo.projection import WINDOW as IDENTITIES
 from vireo.recommender.hot import MANY, Hot
 from vireo.viewers.rows import SETTLE
+from vireo.viewers.views import VIEWED, Views
 
 
 @pytest.fixture
