@@ -81,6 +81,7 @@ def test_a_system_that_recommends_the_seen_is_refused() -> None:
 
     class Stale:
         name = "Stale"
+        longest = 100
 
         def lists(self, requests: Requests, k: int) -> metrics.Lists:
             histories = requests.histories(log)
@@ -224,6 +225,9 @@ def test_nothing_of_the_test_reaches_training(
     monkeypatch.setattr("vireo.training.data.preprocess.read", lambda folder, now: prepared)
     monkeypatch.setattr("vireo.training.models.recipe.train", train)
     monkeypatch.setattr(command, "Replay", Model)
+    monkeypatch.setattr(
+        command, "measure", lambda model, *_, **__: StageSystem("Served list", "final", model)
+    )
     command.main(["--data", "x", "--split", protocol, "--systems", "ours,Popularity"])
     printed = capsys.readouterr().out
     for name in command.STAGES.values():
