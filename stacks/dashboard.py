@@ -61,7 +61,13 @@ def _recommender(m: Metrics) -> list[cloudwatch.IWidget]:
 
 def _bundles(m: Metrics) -> list[cloudwatch.IWidget]:
     polled = ("OverlayLate", "OverlayFailed", "BundleRefused", "BundleBefore")
-    unread = ("ChangeRefused", "CountersRefused", "SettingRefused", "VideoRefused")
+    unread = (
+        "ChangeRefused",
+        "CountersRefused",
+        "SettingRefused",
+        "VideoRefused",
+        "ViewerRefused",
+    )
     return [
         _graph(
             "Ages, s",

@@ -27,6 +27,7 @@ EMITTED: dict[str, tuple[str, tuple[str, ...]] | None] = {
     "BundleBefore": None,
     "ChangeRefused": None,
     "VideoRefused": None,
+    "ViewerRefused": None,
     "SettingRefused": None,
     "CountersRefused": None,
     "ExposureLost": None,

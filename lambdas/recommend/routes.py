@@ -169,7 +169,7 @@ def _users(router: Router, service: Service) -> None:
         tag="users",
         scope=USERS_WRITE,
         model=User,
-        errors=(409,),
+        errors=(404, 409),
     )
     def put_user(user_id: UserId, body: Annotated[Profile, Body()]) -> Response[str]:
         return answer(service(user_id).viewers.put_profile(user_id, body))

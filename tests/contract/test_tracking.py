@@ -105,11 +105,12 @@ def deliver(home: Home, records: Records) -> int:
     return again
 
 
-def test_twenty_thousand_events_and_many_failures(home: Home, tenant: str) -> None:
+def test_thousands_of_events_and_many_failures(home: Home, tenant: str) -> None:
     ports = home.open(tenant)
-    # moto stamps what arrives by the real clock.
-    now = home.clock.now() if isinstance(home, LocalHome) else time.time()
-    sent = stream(20_000, seed=5, users=20, rate=200.0, start=now - 200)
+    # moto stamps what arrives by the real clock, and takes a minute for ten thousand.
+    local = isinstance(home, LocalHome)
+    now, n = (home.clock.now(), 20_000) if local else (time.time(), 4_000)
+    sent = stream(n, seed=5, users=20, rate=200.0, start=now - 200)
     for start in range(0, len(sent), 500):
         chunk = [(key, data) for key, data, _ in sent[start : start + 500]]
         assert ports.stream.publish(chunk) == [None] * len(chunk)
@@ -119,9 +120,9 @@ def test_twenty_thousand_events_and_many_failures(home: Home, tenant: str) -> No
         for records in shards(home)
     ]
     assert sum(map(len, own)) == len(sent)
-    assert sum(deliver(Shaky(home, 1, 0.004), records) for records in own) > 3
+    assert sum(deliver(Shaky(home, 1, 80 / n), records) for records in own) > 3
     arrivals = [_arrival(r) for records in own for r in records]
-    assert assert_followed(ports.records, arrivals) == 20_000
+    assert assert_followed(ports.records, arrivals) == n
     buried = {(a.key, a.payload, a.position) for _, a, _ in DeadLetters(ports.blobs).all()}
     assert buried == {(a.key, a.payload, a.position) for a in arrivals if a.payload in BAD}
     # All of it once more, from the beginning: nothing moves.

@@ -299,3 +299,15 @@ def test_changes_of_before_there_were_numbers_are_read(ports: Ports, clock: Mova
     for found in (reader, fresh):
         found.poll(clock.now())
         assert found.videos["v4"].status is Status.DELETED
+
+
+def test_a_bundle_without_numbers_is_let_go_of_before_its_changes_expire(
+    ports: Ports, clock: MovableClock
+) -> None:
+    reader = Updates(ports.records, None, NOW)
+    reader.poll(clock.now())
+    Updates(ports.records, None, NOW - KEPT + 120).poll(NOW)
+    with pytest.raises(ChangesLost, match="expired"):
+        Updates(ports.records, None, NOW - KEPT).poll(NOW)
+    with pytest.raises(ChangesLost, match="expired"):
+        reader.poll(NOW + KEPT + 120)

@@ -87,7 +87,7 @@ class Identity:
         record = self._records.get(Table.REGISTRY, _CLIENT, client_id)
         if record is None:
             raise Forbidden("this client belongs to no tenant")
-        tenant = str(record.item["tenant"])
+        tenant = str(record.item.get("tenant", _SYSTEM))
         if reserved(tenant):
             raise Forbidden("this client belongs to no tenant")
         with self._lock:
@@ -110,7 +110,7 @@ def register_client(home: Home, client_id: str, tenant: str) -> None:
         records.put(Table.REGISTRY, _CLIENT, client_id, {"tenant": tenant}, expect=0)
     except Conflict:
         record = records.get(Table.REGISTRY, _CLIENT, client_id)
-        if record is None or record.item["tenant"] != tenant:
+        if record is None or record.item.get("tenant") != tenant:
             raise
 
 
@@ -122,7 +122,8 @@ def reserved(tenant: str) -> bool:
 def tenants(home: Home) -> set[str]:
     """Every tenant that has a client."""
     records = home.open(_SYSTEM).records
-    return {str(r.item["tenant"]) for r in walk(records, Table.REGISTRY, _CLIENT)}
+    clients = walk(records, Table.REGISTRY, _CLIENT)
+    return {str(c.item["tenant"]) for c in clients if "tenant" in c.item}
 
 
 def require(caller: Caller, scope: str, user_id: str | None = None) -> None:

@@ -46,9 +46,16 @@ class Table(StrEnum):
     SETTINGS = "settings"  #: campaigns, experiments and switches that change without a deploy
 
 
+#: The only field of an item that cannot be read: why not.
+UNREADABLE = "unreadable"
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A stored item, and the version that a conditional write compares (1 when first written)."""
+    """A stored item, and the version that a conditional write compares (1 when first written).
+
+    An item that cannot be read has the one field `UNREADABLE`.
+    """
 
     key: str
     sort: str

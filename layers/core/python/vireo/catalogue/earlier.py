@@ -28,9 +28,13 @@ class Earlier:
         self._since = watermark
         self._latest: dict[str, tuple[str, int]] = {}
 
+    def lost(self, now: float) -> bool:
+        """True if changes that were not read yet may have expired."""
+        return self._since - OVERLAP < now - KEPT
+
     def poll(self, now: float) -> Iterator[tuple[str, float, Item]]:
         """The changes since the last poll: video, unix seconds, item."""
-        start = max(self._since - OVERLAP, now - KEPT)
+        start = self._since - OVERLAP
         for hour in range(int(start // HOUR), int((now + OVERLAP) // HOUR) + 1):
             after = f"{int(start * 1000):013d}"
             for record in walk(self._records, Table.OVERLAY, str(hour), after=after):

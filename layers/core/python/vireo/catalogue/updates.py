@@ -56,8 +56,7 @@ def row(number: int) -> str:
 
 def latest(records: Records) -> Mark:
     """The latest change. A catalogue that is read afterwards includes it."""
-    head = records.get(Table.OVERLAY, KEY, HEAD)
-    return Mark() if head is None else Mark(head.item["number"], head.item["at"])
+    return _head(records)[0]
 
 
 def stored(video: Video) -> tuple[Put, Item]:
@@ -88,8 +87,7 @@ def write(records: Records, changes: Sequence[tuple[Put | Delete, Item]], now: f
         Unavailable: other writers were faster, every time.
     """
     for _ in range(_TRIES):
-        head = records.get(Table.OVERLAY, KEY, HEAD)
-        last, version = (head.item["number"], head.version) if head else (0, 0)
+        (last, _), version = _head(records)
         writes: list[Put | Delete] = [
             Put(
                 Table.OVERLAY,
@@ -107,6 +105,20 @@ def write(records: Records, changes: Sequence[tuple[Put | Delete, Item]], now: f
             continue
         return
     raise Unavailable("the catalogue changes too fast")
+
+
+def _head(records: Records) -> tuple[Mark, int]:
+    """The latest change, and the version of the row that counts them (0: there is none)."""
+    head = records.get(Table.OVERLAY, KEY, HEAD)
+    if head is None:
+        return Mark(), 0
+    if "number" in head.item:
+        return Mark(head.item["number"], head.item["at"]), head.version
+    log.error("the row that counts the changes cannot be read; they are counted again")
+    last = Mark()
+    for record in walk(records, Table.OVERLAY, KEY, after=row(0)):
+        last = Mark(int(record.sort), _at(record))
+    return last, head.version
 
 
 class Updates:
@@ -135,9 +147,13 @@ class Updates:
         Raises:
             ChangesLost: some of them are not kept any more.
         """
+        if self._earlier is not None and self._earlier.lost(now):
+            raise ChangesLost(
+                "changes without numbers, which this bundle of version 0.1 needs, have expired"
+            )
         for record in self._since():
             self._take(record.item)
-            self._seen = Mark(int(record.sort), record.item["at"])
+            self._seen = Mark(int(record.sort), _at(record))
             if self._earlier is not None:
                 self._numbered[str(record.item.get("video_id"))] = self._seen.at
         if self._earlier is not None:
@@ -152,7 +168,7 @@ class Updates:
         if number:
             # The row that was seen last is read again: it proves that this is still the same log.
             first = next(rows, None)
-            if first is None or (first.sort == row(number) and first.item["at"] != self._seen.at):
+            if first is None or (first.sort == row(number) and _at(first) != self._seen.at):
                 log.warning("the log of changes was set back; it is read from its beginning")
                 self._seen = Mark()
                 yield from _contiguous(walk(self._records, Table.OVERLAY, KEY, after=row(0)), None)
@@ -182,6 +198,10 @@ class Updates:
         if vector is not None:
             self.texts[video.video_id] = vector
         self.news += 1
+
+
+def _at(record: Record) -> float:
+    return float(record.item.get("at", 0.0))  # of a change that cannot be read, nothing is known
 
 
 def _contiguous(rows: Iterator[Record], expected: int | None) -> Iterator[Record]:

@@ -7,6 +7,7 @@ into decimals. No query filters by an attribute inside an item.
 
 from __future__ import annotations
 
+import logging
 import math
 import struct
 from collections.abc import Mapping, Sequence
@@ -15,12 +16,14 @@ from typing import Any
 import orjson
 
 from vireo.homes.names import checked_key
-from vireo.ports import Delete, Item, Put, Refused
+from vireo.ports import UNREADABLE, Delete, Item, Put, Refused
 
 #: DynamoDB's limit of 400 KB, less 3 KB for keys and attribute names.
 ITEM_BYTES = 397 * 1024
 WRITES = 100
 WRITE_BYTES = 4 * 1024 * 1024
+
+log = logging.getLogger(__name__)
 
 _HEADER = struct.Struct("<B?I")
 _FORMAT = 1
@@ -43,8 +46,20 @@ def pack(item: Item) -> bytes:
     return packed
 
 
+def stored(packed: bytes) -> Item:
+    """The inverse of `pack`; for what cannot be read, an item that says so and nothing else.
+
+    So one row costs one row of a page, and whoever reads it finds its fields missing.
+    """
+    try:
+        return unpack(packed)
+    except (ValueError, KeyError, TypeError, struct.error) as error:
+        log.exception("an item cannot be read")
+        return {UNREADABLE: str(error)}
+
+
 def unpack(packed: bytes) -> Item:
-    """The inverse of `pack`."""
+    """The inverse of `pack`. Raises ValueError for another format; others, if it is damaged."""
     version, has_bytes, length = _HEADER.unpack_from(packed)
     if version != _FORMAT:
         raise ValueError(f"an item of format {version}; this code knows {_FORMAT}")

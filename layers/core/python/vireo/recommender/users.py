@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -13,6 +14,8 @@ from vireo.recommender.steering.controls import rows as settings
 from vireo.viewers import erasure, rows
 from vireo.viewers.profile import Profile
 from vireo.viewers.viewer import Viewer
+
+log = logging.getLogger(__name__)
 
 #: Attempts to write a profile while the event stream writes the same row.
 _ATTEMPTS = 5
@@ -30,14 +33,18 @@ class Viewers:
         self._letters = DeadLetters(ports.blobs)
         self._cache = ports.cache
         self._clock = ports.clock
+        self._meter = ports.meter
 
     def read(self, user_id: str) -> Viewer | None:
         """The viewer, None if there is none. Raises ValueError for a record of another version."""
         return rows.read(self._records, user_id)
 
     def get(self, user_id: str) -> User:
-        """The user as the API shows them. Raises `UnknownUser`."""
-        viewer = self.read(user_id)
+        """The user as the API shows them. Raises `UnknownUser`, also if a row cannot be read."""
+        try:
+            viewer = self.read(user_id)
+        except ValueError as error:
+            raise self._unreadable(user_id) from error
         if viewer is None:
             raise UnknownUser(user_id)
         return _user(user_id, viewer)
@@ -46,11 +53,15 @@ class Viewers:
         """Set the profile; the viewer's activity is kept.
 
         Raises:
+            UnknownUser: what is stored cannot be read, so it is not overwritten.
             Conflict: others kept writing the same row.
         """
         for attempt in range(_ATTEMPTS):
             past = self._records.get(Table.VIEWERS, user_id, rows.PAST)
-            viewer = replace(rows.viewer_of(past), profile=profile)
+            try:
+                viewer = replace(rows.viewer_of(past), profile=profile)
+            except ValueError as error:
+                raise self._unreadable(user_id) from error
             # Other fields of the row, written by the stream's consumer, are kept.
             item = {**({} if past is None else past.item), "viewer": viewer.pack()}
             expect = 0 if past is None else past.version
@@ -81,6 +92,11 @@ class Viewers:
             self._cache.delete(key)
         letters = self._letters.forget(user_id)
         return Erased(record=record, events=events, dead_letters=letters, campaigns=campaigns)
+
+    def _unreadable(self, user_id: str) -> UnknownUser:
+        log.exception("a row of a viewer cannot be read")
+        self._meter.count("ViewerRefused")
+        return UnknownUser(f"{user_id}: what is stored cannot be read; it can be erased")
 
     def _known(self, user_id: str) -> tuple[bool, int | None]:
         """The presence of a record and its number of events; None for one that cannot be read."""

@@ -37,7 +37,8 @@ def tell_ages(ports: Ports) -> None:
 
     Without any decision nothing is measured: the alarm on this metric treats silence as a fault.
     """
-    at = [float(run.item["at"]) for run in walk(ports.records, Table.REGISTRY, "runs")]
+    runs = walk(ports.records, Table.REGISTRY, "runs")
+    at = [float(run.item["at"]) for run in runs if "at" in run.item]
     if at:
         ports.meter.observe("TrainingAge", ports.clock.now() - max(at), "Seconds")
 

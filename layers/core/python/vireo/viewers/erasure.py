@@ -10,6 +10,8 @@ from vireo.keys import key_of
 from vireo.ports import Put, Record, Records, Table, walk
 
 _KEY = "erased"
+#: Later than any event, in unix seconds: the end of the year 9999.
+_END = 253402300800.0
 
 
 def note(user_id: str, at: float) -> Put:
@@ -18,7 +20,10 @@ def note(user_id: str, at: float) -> Put:
 
 
 def erased_at(records: Records, user_id: str) -> float | None:
-    """The time of a person's last erasure (unix seconds), None if there was none."""
+    """The time of a person's last erasure (unix seconds), None if there was none.
+
+    Of a note that cannot be read, the end of time: what was erased must not come back.
+    """
     found = records.get(Table.REGISTRY, _KEY, _sort(user_id))
     return None if found is None else _moment(found)
 
@@ -33,4 +38,4 @@ def _sort(user_id: str) -> str:
 
 
 def _moment(found: Record) -> float:
-    return float(found.item["at"])
+    return float(found.item.get("at", _END))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from vireo.ports import Delete, Item, Put, Record, Records, Table, Unavailable
+from vireo.ports import UNREADABLE, Delete, Item, Put, Record, Records, Table, Unavailable
 from vireo.viewers.viewer import Event, EventType, Viewer, apply
 
 #: Sort keys. Requests read the rows before `SEEN`, events those after `PAST`.
@@ -32,7 +32,7 @@ def read(records: Records, user_id: str) -> Viewer | None:
     """The viewer as of their last event, None if there are no rows.
 
     Raises:
-        ValueError: a row is of another version.
+        ValueError: a row is of another version, or cannot be read.
         Unavailable: the store does not answer, or every read meets another settlement.
     """
     for _ in range(_ATTEMPTS):
@@ -51,12 +51,21 @@ def read(records: Records, user_id: str) -> Viewer | None:
 
 def viewer_of(past: Record | None) -> Viewer:
     """The viewer in the past row, without later events. Raises ValueError."""
-    return Viewer() if past is None else Viewer.unpack(past.item["viewer"])
+    return Viewer() if past is None else Viewer.unpack(_readable(past)["viewer"])
+
+
+def _readable(row: Record) -> Item:
+    if UNREADABLE in row.item:
+        raise ValueError(f"the row {row.sort!r} of a viewer: {row.item[UNREADABLE]}")
+    return row.item
 
 
 def settled(row: Record | None) -> int:
-    """Number of settlements before the row was written: equal for rows that belong together."""
-    return 0 if row is None else int(row.item.get("settled", 0))
+    """Number of settlements before the row was written: equal for rows that belong together.
+
+    Raises ValueError for a row that cannot be read.
+    """
+    return 0 if row is None else int(_readable(row).get("settled", 0))
 
 
 def whole(user_id: str, viewer: Viewer) -> list[Put | Delete]:

@@ -19,7 +19,7 @@ from vireo.homes.items import (
     checked_number,
     checked_writes,
     pack,
-    unpack,
+    stored,
     whole_second,
 )
 from vireo.homes.names import checked_key, sort_range
@@ -261,7 +261,7 @@ def _record(key: str, found: _Attributes) -> Record:
 
 
 def _item(found: _Attributes) -> Item:
-    item = unpack(found["item"]["B"])
+    item = stored(found["item"]["B"])
     for name, number in found["sums"]["M"].items():
         field, amount = name[2:], number["N"]
         before = item.get(field, 0)

@@ -14,7 +14,7 @@ from vireo.homes.items import (
     checked_number,
     checked_writes,
     pack,
-    unpack,
+    stored,
     whole_second,
 )
 from vireo.homes.names import checked_key, sort_range
@@ -144,7 +144,7 @@ class LocalRecords:
         }
         with self._file.transaction() as connection:
             rows = connection.execute(statement, arguments).fetchall()
-        records = [Record(key, sort.decode(), unpack(i), v) for sort, i, v in rows[:limit]]
+        records = [Record(key, sort.decode(), stored(i), v) for sort, i, v in rows[:limit]]
         return Page(records, records[-1].sort if len(rows) > limit else None)
 
     def put(
@@ -216,7 +216,7 @@ class LocalRecords:
             f" WHERE part = :part AND key = :key AND sort = :sort AND {_ALIVE}",
             self._arguments(table, key, sort),
         ).fetchone()
-        return None if row is None else Record(key, sort, unpack(row[0]), row[1])
+        return None if row is None else Record(key, sort, stored(row[0]), row[1])
 
     def _version(self, connection: sqlite3.Connection, write: Put | Delete) -> int:
         """The stored version (0: none). Raises `Conflict` if another is expected."""

@@ -120,7 +120,7 @@ class Budgets:
         if self._left.get(name, 0) <= 0:
             wanted = max(1, min(100, campaign.budget // 100))
             spent = self._records.get(Table.SETTINGS, "spent", name)
-            if spent is not None and spent.item["impressions"] >= campaign.budget:
+            if spent is not None and spent.item.get("impressions", 0) >= campaign.budget:
                 return 0
             taken = self._records.add(Table.SETTINGS, "spent", name, {"impressions": wanted})
             over = max(0, int(taken["impressions"]) - campaign.budget)
