@@ -57,7 +57,7 @@ class Thresholds(BaseModel):
         description="refused if the list that is served is shown to lose a larger share of the "
         "ranked candidates' NDCG@10, under the tuning in force",
     )
-    ordering_hits: float = Field(0.1, ge=0, le=1, description="the same of hit@20")
+    ordering_hits: float = Field(0.2, ge=0, le=1, description="the same of hit@20")
     level: float = Field(0.95, gt=0, lt=1, description="confidence of every interval")
     seed: int = 0
 
