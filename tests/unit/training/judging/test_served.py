@@ -25,8 +25,10 @@ from vireo.recommender import serving
 from vireo.recommender.loaded import Loaded
 from vireo.recommender.models import RecommendRequest
 from vireo.recommender.service import Recommender
+from vireo.recommender.slate import Slate
 from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.steering import controls as steering
+from vireo.recommender.steering.campaigns import Campaign
 from vireo.recommender.steering.controls import Controls
 from vireo.recommender.steering.tuning import Tuning
 from vireo.training.data import requests as protocols
@@ -83,6 +85,33 @@ def test_the_rule_that_costs_is_named() -> None:
             other = costs[rule, metric]
             assert other is not None
             assert (other.mean, other.low, other.high) == (0, 0, 0)
+
+
+def test_what_campaigns_cost_is_told_apart() -> None:
+    """A video of a campaign at place 0 moves the best one from place 1 to 2."""
+    replay, requests = tiny([0, 5] * 60)
+    paid = Campaign(campaign_id="c", video_ids=("v59",), budget=1)
+    tuning = Tuning(explore_slots=0, promoted_positions=(0,))
+    found = measure(replay, requests, controls=Controls(tuning, campaigns=(paid,)))
+    assert found.figures(found.listed)["promoted"] == 1 / 20
+    costs = {(c.rule, c.metric): c.interval for c in found.costs()}
+    ads, rest = costs["campaigns", "ndcg@10"], costs["all", "ndcg@10"]
+    assert ads is not None
+    assert ads.mean == pytest.approx(1 / log2(3) - 1)
+    assert rest == crowd().cost("ndcg@10")
+    variety = costs["variety", "ndcg@10"]
+    assert variety is not None
+    assert rest is not None
+    assert variety.mean == pytest.approx(rest.mean)
+
+
+def test_a_list_of_nothing_has_no_properties() -> None:
+    replay, requests = tiny([0])
+    request, _ = next(iter(replay.slates(requests, "ranked", limit=20)))
+    found = served.properties(request, Slate.empty(), Slate.empty())
+    assert found.keys() == served.PROPERTIES.keys()
+    assert (found["channels"], found["categories"]) == (0, 0)
+    assert np.isnan([v for k, v in found.items() if k not in ("channels", "categories")]).all()
 
 
 def test_properties_of_a_list_by_hand() -> None:
