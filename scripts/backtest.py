@@ -3,9 +3,10 @@
 
     scripts/backtest.py --data DIR --split successive --out backtest.json
 
-The table shows our stages (retrieval alone; all ranked candidates before ordering rules; the final
-list) beside popularity, ItemKNN, EASE, a decayed Markov chain and session openers, all fitted on
-the same events, with intervals of the differences to popularity and EASE. Splits:
+The table shows our stages (retrieval alone; all ranked candidates before ordering rules; the list
+that is served) beside popularity, ItemKNN, EASE, a decayed Markov chain and session openers, all
+fitted on the same events, with intervals of the differences to popularity, EASE and the strongest
+of them. A second table measures the served lists of 20, and what ordering costs. Splits:
 
 temporal        at one moment, each viewer is asked about everything after it (the first half of
                 the later events is for tuning, the second for testing)
@@ -35,6 +36,8 @@ from vireo.jobs.lines import DatasetError
 from vireo.jobs.terminal import Terminal
 from vireo.recommender.contents import ModelBundle
 from vireo.recommender.pauses import PAUSE_NAMES
+from vireo.recommender.steering.controls import Controls
+from vireo.recommender.steering.tuning import Tuning
 from vireo.training.data import preprocess, requests
 from vireo.training.data.activity import Activity
 from vireo.training.data.log import Log
@@ -53,6 +56,8 @@ from vireo.training.judging.backtest import (
     list_lines,
     together,
 )
+from vireo.training.judging.report import LISTS, change
+from vireo.training.judging.served import measure
 from vireo.training.models import recipe
 from vireo.training.models.replay import Replay, Stage
 
@@ -61,7 +66,7 @@ STAGES: dict[Stage, str] = {
     "ranked": "Ranked candidates",
     "unranked": "Without the ranker",
     "retrieval": "Retrieval alone",
-    "final": "Final list",
+    "final": "Served list",
 }
 
 
@@ -122,7 +127,7 @@ def split_of(log: Log, options: argparse.Namespace) -> requests.Split:
 
 def _ours(
     prepared: Prepared, split: requests.Split, stages: Iterable[Stage], options: argparse.Namespace
-) -> list[StageSystem]:
+) -> list[System]:
     """Our own model, trained only on the events before the test."""
     log = prepared.log
     # leave-one-out tests events of all times, which counts of activity would reveal
@@ -148,7 +153,21 @@ def _ours(
         if kept is not None:
             bundles.write(bundle, kept)
     replay = Replay(bundle, log, activity)
-    return [StageSystem(STAGES[stage], stage, replay) for stage in stages]
+    ours: list[System] = [StageSystem(STAGES[s], s, replay) for s in stages if s != "final"]
+    if "final" in stages:
+        tuning = Tuning.model_validate(options.tuning or {})
+        names = (STAGES["ranked"], STAGES["final"])
+        ours.append(
+            measure(
+                replay,
+                split.test,
+                controls=Controls(tuning),
+                names=names,
+                seed=options.seed,
+                progress=terminal.task("served lists"),
+            )
+        )
+    return ours
 
 
 def _version(learnt: Log, overrides: Any, seed: int) -> str:
@@ -168,20 +187,42 @@ def _before(activity: Activity, moment: float) -> Activity:
 
 def table(figures: dict[str, Any]) -> str:
     """An evaluation as aligned text."""
-    metrics = [f"{m}@{k}" for m in ("recall", "ndcg", "hit") for k in KS]
+    metrics = [f"{m}@{k}" for m in ("recall", "hit") for k in KS] + ["ndcg@10"]
     width = max(18, *(len(s["name"]) for s in figures["systems"]))
     lines = [
         "",
-        f"{'system':{width}} " + " ".join(f"{m:>10}" for m in [*metrics, "cov@10", "cov@100"]),
+        f"{'system':{width}} "
+        + " ".join(f"{m:>10}" for m in [*metrics, *(f"cov@{k}" for k in KS)]),
     ]
     for system in figures["systems"]:
-        values = [system["by_pause"]["all"][m] for m in metrics]
-        values += [system["coverage"][f"@{k}"] for k in KS]
-        lines.append(f"{system['name']:{width}} " + " ".join(f"{v:10.4f}" for v in values))
+        values = [system["by_pause"]["all"].get(m) for m in metrics]
+        values += [system["coverage"].get(f"@{k}") for k in KS]
+        lines.append(f"{system['name']:{width}} " + " ".join(map(_cell, values)))
     for metric in ("hit@10", "hit@100", "ndcg@10"):
         lines += ["", *_by_pause(figures, metric, width)]
+    if figures["strongest"]:
+        lines += ["", f"the strongest baseline by ndcg@10: {figures['strongest']}"]
     lines += _differences(figures["differences"], "in the JSON: of all systems, by pause")
+    if figures["served"]:
+        lines += [*_as_served(figures["served"], width), ""]
     return "\n".join(lines)
+
+
+def _as_served(served: dict[str, Any], width: int) -> list[str]:
+    """The served lists beside the best of their candidates, and what each rule costs."""
+    kinds = served["lists"]
+    lines = [
+        f"as served, in lists of {served['places']}: {served['requests']:,} requests of "
+        f"{served['viewers']:,} viewers",
+        *served["notes"],
+        f"{'':{width}} " + " ".join(f"{kind['name']:>18}" for kind in kinds),
+    ]
+    for name in LISTS:
+        lines += [f"{name:{width}} " + " ".join(f"{kind[name]:18.4f}" for kind in kinds)]
+    lines += ["", "what ordering costs, relative, with 95% intervals over viewers"]
+    for cost in served["costs"]:
+        lines += [f"{cost['rule']:{width}} {cost['metric']:>8} {change(cost)}"]
+    return lines
 
 
 def _differences(differences: Sequence[dict[str, Any]], note: str) -> list[str]:
@@ -200,15 +241,22 @@ def _differences(differences: Sequence[dict[str, Any]], note: str) -> list[str]:
     ]
     for system, reference, pause in dict.fromkeys(key[:3] for key in found):
         if system == first or pause == "all":
-            cells = [found[system, reference, pause, m] for m in metrics]
+            cells = [found.get((system, reference, pause, m)) for m in metrics]
+            viewers = next(c["viewers"] for c in cells if c)
             lines.append(
-                f"{system:{width}} - {reference:18} {pause:10} {cells[0]['viewers']:7,} "
+                f"{system:{width}} - {reference:18} {pause:10} {viewers:7,} "
                 + " ".join(f"{_interval(c):>27}" for c in cells)
             )
     return [*lines, ""]
 
 
-def _interval(found: dict[str, Any]) -> str:
+def _cell(value: float | None) -> str:
+    return f"{'–':>10}" if value is None else f"{value:10.4f}"
+
+
+def _interval(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "–"
     if found["viewers"] < 2:
         return f"{found['mean']:+.4f}"
     return f"{found['mean']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]"
@@ -224,8 +272,9 @@ def _by_pause(figures: dict[str, Any], metric: str, width: int) -> list[str]:
         f"{'requests':{width}} {counts}",
     ]
     for system in figures["systems"]:
-        values = " ".join(f"{system['by_pause'][p][metric]:10.4f}" for p in pauses)
-        lines.append(f"{system['name']:{width}} {values}")
+        if metric in system["by_pause"]["all"]:
+            values = " ".join(_cell(system["by_pause"][p][metric]) for p in pauses)
+            lines.append(f"{system['name']:{width}} {values}")
     return lines
 
 
@@ -296,6 +345,12 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         type=json_file,
         metavar="FILE",
         help="JSON that overrides the recipe's defaults",
+    )
+    parser.add_argument(
+        "--tuning",
+        type=json_file,
+        metavar="FILE",
+        help="JSON of the tuning to serve with, as scripts/controls.py takes it",
     )
     parser.add_argument(
         "--bundles",

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
-from vireo.intervals import Interval, difference, interval, t_quantile, wilson
+from vireo.intervals import Interval, difference, interval, relative, t_quantile, wilson
 
 seeds = st.integers(0, 10_000)
 
@@ -125,3 +125,41 @@ def test_wilsons_bounds_are_scipys(successes: int, trials: int, level: float) ->
 
 def test_without_trials_any_rate_is_possible() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.97, 1.2])
+def test_relative_intervals_cover_the_truth_as_often_as_promised(share: float) -> None:
+    """A quotient of means that vary together, as those of lists before and after ordering."""
+    rng = np.random.default_rng(3)
+    runs = covered = 0
+    for _ in range(400):
+        users = np.repeat(np.arange(60), rng.integers(1, 12, 60))
+        theirs = rng.gamma(1.0, 0.3, 60)[users] * rng.random(len(users))
+        ours = theirs * rng.normal(share, 0.3, len(users))
+        seen = relative(ours, theirs, users, draws=400)
+        assert seen is not None
+        assert seen.mean == pytest.approx(ours.mean() / theirs.mean() - 1)
+        runs, covered = runs + 1, covered + (seen.low <= share - 1 <= seen.high)
+    assert 0.91 <= covered / runs <= 0.98
+
+
+def test_a_share_of_nothing_is_none_and_missing_values_are_left_out() -> None:
+    users = np.arange(4)
+    assert relative(np.ones(4), np.zeros(4), users) is None
+    assert relative(np.zeros(0), np.zeros(0), users[:0]) is None
+    ours, theirs = np.array([1.0, np.nan, 1.0, 9.0]), np.array([2.0, 9.0, 2.0, np.nan])
+    seen = relative(ours, theirs, users)
+    assert seen is not None
+    assert (seen.mean, seen.requests) == (-0.5, 2)
+    with pytest.raises(ValueError, match="same requests"):
+        relative(np.ones(2), np.ones(3), users[:2])
+
+
+@given(seeds)
+@settings(max_examples=20)
+def test_the_order_of_rows_changes_no_bit_of_a_relative_difference(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    ours, theirs, users = simulated(rng, 15, 0.2)
+    order = rng.permutation(len(users))
+    expected = relative(ours, theirs, users, draws=200, seed=seed)
+    assert relative(ours[order], theirs[order], users[order], draws=200, seed=seed) == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from vireo.homes.local import home
 from vireo.keys import keys_of
 from vireo.ports import Ports, Table
 from vireo.recommender.ordering import Ordering, boosted, diverse
+from vireo.recommender.ranking import kept
 from vireo.recommender.request import Request
-from vireo.recommender.slate import EXPLORE, ORGANIC, PROMOTED, SOURCES, Slate
+from vireo.recommender.slate import EXPLORE, FRESH, ORGANIC, PROMOTED, SOURCES, Slate
 from vireo.recommender.snapshot import Snapshot
 from vireo.recommender.steering.campaigns import Budgets, Campaign
 from vireo.recommender.steering.tuning import Tuning
@@ -117,6 +119,21 @@ def test_shares_hold_in_a_whole_list(snapshot: Snapshot) -> None:
     assert len(ordered) == 10
     assert max(Counter(categories.tolist()).values()) <= 3
     assert max(Counter(channels.tolist()).values()) <= 2
+
+
+def test_new_videos_do_not_fill_what_a_limit_holds_back() -> None:
+    """Three channels have the sixty best candidates; thirty of others are better than the new."""
+    crowd = {j: {"channel_id": f"crowd{j % 3}", "category": None} for j in range(60)}
+    others = {j: {"channel_id": f"own{j}", "category": None} for j in range(60, 100)}
+    new = {j: {"published_at": moment(1)} for j in range(90, 100)}
+    changes = {j: {**crowd.get(j, {}), **others.get(j, {}), **new.get(j, {})} for j in range(100)}
+    snapshot = Snapshot.of(bundle(catalogue(100, changes)), at=NOW)
+    slate = slate_of(snapshot, {j: 50.0 - j for j in range(100)})
+    proposed = np.isin(slate.rows, snapshot.rows(keys_of(f"v{j}" for j in new)))
+    slate = replace(slate, proposed=(proposed << FRESH).astype(np.uint8))
+    request = ask(snapshot, Tuning(explore_slots=0), limit=20)
+    shown = ids(snapshot, Ordering()(request, kept(request, slate)))
+    assert shown == [*(f"v{j}" for j in range(15)), *(f"v{j}" for j in range(60, 65))]
 
 
 def test_the_fresh_get_a_bonus(snapshot: Snapshot) -> None:

@@ -96,10 +96,11 @@ def test_popularity_only_keeps_the_order_of_popularity(
     tuning = Tuning(popularity_only=True)
     request = Request.of(trained[0], viewer(4, 5, 6, country="DE"), NOW, tuning=tuning)
     slate = candidates(request)
-    np.testing.assert_array_equal(Ranking()(request, slate).rows, slate.rows[:50])
+    np.testing.assert_array_equal(Ranking()(request, slate).rows, slate.rows[: tuning.keep_ranked])
 
 
 def test_the_order_of_retrieval_stands_in(trained: tuple[Snapshot, catboost.CatBoost]) -> None:
     request = Request.of(trained[0], viewer(4, 5, 6), NOW)
     slate = candidates(request)
-    np.testing.assert_array_equal(Ranking().otherwise(request, slate).rows, slate.top(50).rows)
+    best = slate.top(request.tuning.keep_ranked)
+    np.testing.assert_array_equal(Ranking().otherwise(request, slate).rows, best.rows)

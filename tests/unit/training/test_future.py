@@ -16,6 +16,7 @@ from vireo.training.data.event_table import TYPES
 from vireo.training.data.log import Log
 from vireo.training.data.requests import Requests
 from vireo.training.judging import baselines
+from vireo.training.judging.served import measure
 from vireo.training.models import ranker as ranking
 from vireo.training.models import recipe
 from vireo.training.models.assembly import Fitted, assemble
@@ -160,10 +161,9 @@ def test_candidates_and_features_know_nothing_of_the_future(replays: Bundled) ->
     assert len(found) > 50
     for name in ("features", "sources", "relevant", "offsets", "bucket", "user"):
         assert getattr(found, name).tobytes() == getattr(same, name).tobytes(), name
-    assert np.array_equal(
-        one.lists(asked(one.log, begin), "final", 10),
-        other.lists(asked(other.log, begin), "final", 10),
-    )
+    mine, theirs = (measure(r, asked(r.log, begin)) for r in (one, other))
+    assert np.array_equal(mine.listed.lists, theirs.listed.lists)
+    assert mine.as_dict() == theirs.as_dict(), "what is served is measured alike in both worlds"
 
 
 def test_a_viewer_who_asks_at_the_moment_is_the_same_in_both_worlds(replays: Bundled) -> None:

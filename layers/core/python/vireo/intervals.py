@@ -7,7 +7,7 @@ Welsh 2007). Two systems are compared on the same requests.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -96,6 +96,40 @@ def difference(
     if ours.shape != theirs.shape:
         raise ValueError("a paired difference needs the same requests on both sides")
     return interval(ours - theirs, users, level=level, draws=draws, seed=seed)
+
+
+def relative(
+    ours: Values,
+    theirs: Values,
+    users: NDArray[np.integer],
+    *,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
+) -> Interval | None:
+    """The relative difference of two means, ``mean(ours) / mean(theirs) - 1``, with its interval.
+
+    Both means vary, and together. The interval is that of the quotient's linear part around its
+    value (the delta method), of which the resamples are means over requests like any other's.
+
+    >>> halved = relative(np.array([1.0, 0.0]), np.array([1.0, 1.0]), np.array([0, 1]))
+    >>> halved.mean
+    -0.5
+
+    Returns:
+        None if ``theirs`` are all zero: there is nothing to be a share of.
+    """
+    if ours.shape != theirs.shape:
+        raise ValueError("a paired difference needs the same requests on both sides")
+    there = ~np.isnan(ours) & ~np.isnan(theirs)
+    ours, theirs, users = ours[there], theirs[there], users[there]
+    whole = math.fsum(theirs.tolist()) / max(1, len(theirs))
+    if not whole:
+        return None
+    change = math.fsum(ours.tolist()) / len(ours) / whole - 1
+    parts = (ours - (1 + change) * theirs) / whole + change
+    found = interval(parts, users, level=level, draws=draws, seed=seed)
+    return replace(found, mean=change)
 
 
 def wilson(successes: float, trials: float, *, level: float = 0.95) -> tuple[float, float]:

@@ -9,6 +9,9 @@ import pytest
 
 from scripts import backtest as command
 from tests import oracles_evaluation as oracle
+from tests.tiny import tiny
+from vireo.recommender.steering.controls import Controls
+from vireo.recommender.steering.tuning import Tuning
 from vireo.training.data import metrics
 from vireo.training.data.activity import Activity
 from vireo.training.data.log import Log
@@ -24,6 +27,7 @@ from vireo.training.judging.backtest import (
     fitted_baselines,
     list_lines,
 )
+from vireo.training.judging.served import measure
 from vireo.training.models.replay import Stage
 
 
@@ -81,6 +85,7 @@ def test_a_system_that_recommends_the_seen_is_refused() -> None:
 
     class Stale:
         name = "Stale"
+        longest = 100
 
         def lists(self, requests: Requests, k: int) -> metrics.Lists:
             histories = requests.histories(log)
@@ -161,6 +166,25 @@ def test_runs_are_pooled_by_viewer(
     assert "all runs together" in capsys.readouterr().out
 
 
+def test_served_lists_are_printed_with_what_each_rule_costs() -> None:
+    replay, requests = tiny([0, 5, 30] * 10)
+    log = replay.log
+    split = Split("temporal", np.zeros(0, bool), np.zeros(0, bool), requests, requests)
+    measured = measure(replay, requests)
+    found = evaluate([measured], split, log, draws=100)
+    assert found.served is measured
+    printed = command.table(found.as_dict())
+    lines = {line.split()[0]: line.split()[1:] for line in printed.splitlines() if line.strip()}
+    ranked, listed = (measured.figures(kind) for kind in (measured.ranked, measured.listed))
+    for name in ("ndcg@10", "channels", "displaced", "reach"):
+        assert lines[name] == [f"{ranked[name]:.4f}", f"{listed[name]:.4f}"]
+    cost = measured.cost("hit@20")
+    assert cost is not None
+    assert f"{cost.mean:+.1%} [{cost.low:+.1%}, {cost.high:+.1%}]" in printed
+    assert "The ranker is not heard: the model has none" in printed
+    assert "–" in next(line for line in printed.splitlines() if line.startswith("Served list"))
+
+
 @pytest.mark.parametrize(
     "options",
     [["--lists", "x", "--seed", "1", "2"], ["--split", "leave-one-out", "--cut", "1", "2"]],
@@ -188,7 +212,10 @@ def test_baselines_are_named_systems() -> None:
 
 @pytest.mark.parametrize("protocol", ["temporal", "successive", "leave-one-out"])
 def test_nothing_of_the_test_reaches_training(
-    protocol: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    protocol: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     log = oracle.random_log(6, n=900)
     n = len(log)
@@ -224,8 +251,19 @@ def test_nothing_of_the_test_reaches_training(
     monkeypatch.setattr("vireo.training.data.preprocess.read", lambda folder, now: prepared)
     monkeypatch.setattr("vireo.training.models.recipe.train", train)
     monkeypatch.setattr(command, "Replay", Model)
-    command.main(["--data", "x", "--split", protocol, "--systems", "ours,Popularity"])
+    tried: list[Tuning] = []
+
+    def measured(model: Model, *_: object, controls: Controls, **__: object) -> StageSystem:
+        tried.append(controls.tuning)
+        return StageSystem("Served list", "final", model)
+
+    monkeypatch.setattr(command, "measure", measured)
+    (tmp_path / "tuning.json").write_text('{"explore_slots": 3}')
+    tuning = ["--tuning", str(tmp_path / "tuning.json")]
+    command.main(["--data", "x", "--split", protocol, "--systems", "ours,Popularity", *tuning])
+    assert tried == [Tuning(explore_slots=3)]
     printed = capsys.readouterr().out
+    assert "the strongest baseline by ndcg@10: Popularity" in printed
     for name in command.STAGES.values():
         assert name in printed
     ((events, happened),) = learnt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,13 @@ import orjson
 import pytest
 
 from tests.planted import DAY, QUICK, RETRIEVAL, happenings, ring_log
+from vireo.homes.local import home
 from vireo.recommender.contents import ModelBundle
 from vireo.recommender.slate import SOURCES
+from vireo.recommender.steering import controls as steering
+from vireo.recommender.steering.controls import Controls
+from vireo.recommender.steering.tuning import Tuning
+from vireo.training import steps
 from vireo.training.data.log import Log
 from vireo.training.data.prepared import Prepared, Report
 from vireo.training.judging import evaluation
@@ -82,8 +88,10 @@ def test_an_event_ahead_of_its_time_counts_as_seen() -> None:
     assert cut_of(LOG, fast, 0.001) > cut_of(LOG, exact, 0.001)
 
 
-def outcome(cut: float, bundle: ModelBundle) -> tuple[evaluation.Outcome, dict[str, Any]]:
-    run = Run(run_id="new", cut=cut, gates={"least_viewers_in_bucket": 5})
+def outcome(
+    cut: float, bundle: ModelBundle | None, controls: Controls | None = None, **gates: Any
+) -> tuple[evaluation.Outcome, dict[str, Any]]:
+    run = Run(run_id="new", cut=cut, gates={"least_viewers_in_bucket": 5, **gates})
     learnt = LOG.until(period_begins(run, LOG))
     fitted, towers = recipe.fit_retrieval(learnt, QUICK, seed=1)
     sources = len(SOURCES)
@@ -101,6 +109,7 @@ def outcome(cut: float, bundle: ModelBundle) -> tuple[evaluation.Outcome, dict[s
         Challenger(QUICK, fitted, towers.params, tuple(towers.losses), nothing),
         bundle,
         lambda share, what: None,
+        controls=controls,
     )
     return found, orjson.loads(found.document)
 
@@ -135,3 +144,51 @@ def test_production_that_has_seen_the_test_period_is_left_out_and_said() -> None
         assert not any(name.startswith("in production") for name in found.metrics[protocol])
         assert f"{protocol}: not below the model in production: {why}" in found.left_out
     assert not any("production" in reason for reason in found.reasons)
+
+
+def test_the_served_list_stands_in_figures_report_and_gates() -> None:
+    """Under a tuning that shows one video of a category, which costs; by default less is lost."""
+    narrow = Controls(Tuning(category_share=0.0, explore_slots=3))
+    found, document = outcome(CUT, None, narrow, ordering_ndcg=0.0)
+    gates = {v["gate"]: v for v in document["verdicts"]}
+    for evaluated in document["evaluations"]:
+        protocol = evaluated["protocol"]
+        figures, shown = found.metrics["served"][protocol], evaluated["served"]
+        ranked, listed = shown["lists"]
+        assert (ranked["name"], listed["name"]) == (evaluation.OURS, evaluation.SERVED)
+        assert figures["explored"] == round(listed["explored"], 4) == 0.15
+        assert listed["ndcg@10"] < ranked["ndcg@10"]
+        assert found.metrics[protocol][evaluation.SERVED]["hit@20"] == figures["hit@20"]
+        cost = figures["costs"]["all: ndcg@10"]
+        gate = gates[f"{protocol}: ordering keeps ndcg@10"]
+        assert round(gate["value"], 4) == cost["mean"] < 0
+        assert gate["passed"] == (cost["high"] >= 0)
+        assert "differs from the default in category_share, explore_slots" in gate["why"]
+        names = [s["name"] for s in evaluated["systems"]]
+        assert evaluated["strongest"] in names
+        versus = {d["reference"] for d in evaluated["differences"]}
+        assert versus == {"Popularity", "EASE", evaluated["strongest"]}
+    assert not gates["successive: ordering keeps ndcg@10"]["passed"]
+    assert "The tuning in force differs from" in found.html
+    usual, told = outcome(CUT, None)
+    here, there = (m["served"]["successive"]["costs"] for m in (usual.metrics, found.metrics))
+    assert here["variety: ndcg@10"]["mean"] > there["variety: ndcg@10"]["mean"]
+    assert "differs from the default" not in told["verdicts"][-1]["why"]
+
+
+def test_the_step_measures_under_the_controls_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = home(tmp_path).open("default")
+    steering.put(ports.records, "tuning", {"explore_slots": 2})
+    given: list[Controls] = []
+
+    def evaluate(*_: Any, controls: Controls) -> evaluation.Outcome:
+        given.append(controls)
+        return evaluation.Outcome(True, (), (), {}, "", b"")
+
+    monkeypatch.setattr(steps, "_prepared", lambda run, ports: None)
+    monkeypatch.setattr(evaluation.Challenger, "load", lambda run, blobs, config: None)
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
+    steps.evaluate(Run(run_id="r"), ports, lambda share, what: None)
+    assert [c.tuning for c in given] == [Tuning(explore_slots=2)]

@@ -22,6 +22,7 @@ from vireo.training.judging.gates import (
     accepted,
     judge,
 )
+from vireo.training.judging.served import COSTS, Kind, Served
 
 Values = NDArray[np.float64]
 THRESHOLDS = Thresholds(least_events=1000, least_viewers=30)
@@ -216,6 +217,55 @@ def test_few_viewers_do_not_decide_on_a_champion() -> None:
     assert not verdict.passed, "no loss has been ruled out"
     assert verdict.left_out
     assert "something that no model showed them; 4,000 of " in verdict.why
+
+
+METRICS = dict(zip(("ordering_ndcg", "ordering_hits"), COSTS, strict=True))
+
+
+def listed(keeps: float, viewers: int = 200) -> Served:
+    """Served lists that keep so much of what ranking found, over their viewers."""
+    rng = np.random.default_rng(0)
+    requests = learnt().contests[1].requests
+    requests = requests.take(np.unique(requests.user, return_index=True)[1][:viewers])
+    found = rng.uniform(0.2, 1, len(requests))
+    left = found * np.clip(rng.normal(keeps, 0.1, len(requests)), 0, None)
+    nowhere = np.full((len(requests), 20), -1, np.int32)
+    before, after = (Kind("", nowhere, dict.fromkeys(COSTS, values)) for values in (found, left))
+    return Served(requests, 400, before, after, without={}, notes=("A note.",))
+
+
+@pytest.mark.parametrize(
+    ("keeps", "most", "passed", "words"),
+    [
+        (0.6, 0.1, False, "worse than the -10% that are allowed. A note."),
+        (0.6, 0.5, True, "within -50%. A note."),
+        (0.6, 0.4, True, "not shown to be beyond -40%"),
+        (1.3, 0.1, True, "within -10%"),
+    ],
+)
+@pytest.mark.parametrize("setting", METRICS)
+def test_a_list_that_costs_too_much_refuses(
+    keeps: float, most: float, passed: bool, words: str, setting: str
+) -> None:
+    contest = replace(learnt().contests[1], served=listed(keeps))
+    lenient = {"ordering_ndcg": 1.0, "ordering_hits": 1.0}
+    thresholds = THRESHOLDS.model_copy(update=lenient | {setting: most})
+    verdicts = judge(replace(learnt(), contests=[contest]), thresholds)
+    (verdict,) = (v for v in verdicts if v.gate == f"successive: ordering keeps {METRICS[setting]}")
+    assert verdict.passed is passed
+    assert accepted(verdicts) is passed, "it alone decides"
+    assert words in verdict.why
+    assert verdict.value == pytest.approx(keeps - 1, abs=0.03)
+    assert verdict.threshold == -most
+
+
+def test_few_viewers_say_nothing_of_what_ordering_costs() -> None:
+    contest = replace(learnt().contests[1], served=listed(0.1, viewers=19))
+    verdicts = by_gate(replace(learnt(), contests=[contest]))
+    for metric in COSTS:
+        verdict = verdicts[f"successive: ordering keeps {metric}"]
+        assert verdict.passed
+        assert verdict.why == "too little evidence: 19 viewers"
 
 
 def test_figures_that_nothing_speaks_for_refuse() -> None:

@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
+from math import nan
 from typing import Any
 from xml.etree import ElementTree
 
@@ -11,10 +12,12 @@ import orjson
 import pytest
 
 from tests import oracles_evaluation as oracle
+from tests.tiny import tiny
 from vireo.training.data.requests import successive, temporal
 from vireo.training.judging import charts, report
 from vireo.training.judging.backtest import evaluate, fitted_baselines
 from vireo.training.judging.gates import Verdict
+from vireo.training.judging.served import measure
 
 PASSED = Verdict("retrieval Recall@100", 0.31234, 0.1, True, "0.3123 [0.30, 0.33] reaches 0.1")
 REFUSED = Verdict("ranker AUC, candidates", 0.52, 0.6, False, "0.52 is below 0.6 <for certain>")
@@ -91,6 +94,44 @@ def test_shows_the_figures() -> None:
         assert words in text
     rows = re.findall(r'<tr class="ours"><td>(.*?)</td>', page())
     assert rows == ["Openers"] * 4
+
+
+@cache
+def served() -> dict[str, Any]:
+    """The figures of the served lists of a tiny world."""
+    replay, requests = tiny([0, 5, 30] * 10)
+    measured = measure(replay, requests, names=("Ours", "Ours, served"))
+    return measured.as_dict()
+
+
+def test_served_lists_stand_beside_the_ranked_candidates() -> None:
+    first, *others = contents().evaluations
+    with_served = [{**first, "served": served()}, *others]
+    told = report.render(replace(contents(), evaluations=with_served))
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", told))
+    assert text.count("As served: lists of 20") == 1
+    for kind in served()["lists"]:
+        for column in report.LISTS:
+            assert report._figure(kind[column]) in text
+    for cost in served()["costs"]:
+        assert f"{cost['rule']} {cost['metric']} {report.change(cost)}" in text
+    assert "The ranker is not heard: the model has none" in text
+    assert "Share of places whose title stands above already." in text
+
+
+def test_a_strongest_baseline_is_named() -> None:
+    for evaluation in contents().evaluations:
+        assert f"The strongest baseline on these requests is {evaluation['strongest']}." in page()
+        systems = {s["name"]: s["by_pause"]["all"]["ndcg@10"] for s in evaluation["systems"]}
+        assert systems[evaluation["strongest"]] == max(systems.values())
+
+
+def test_a_change_that_nothing_speaks_for() -> None:
+    assert report.change({"mean": -0.125, "low": -0.2, "high": 0.01, "viewers": 9}) == (
+        "-12.5% [-20.0%, +1.0%]"
+    )
+    assert report.change({"mean": -0.125, "low": nan, "high": nan, "viewers": 1}) == "-12.5%"
+    assert report.change({"rule": "all", "metric": "hit@20"}) == "nothing was found"
 
 
 def test_says_what_refused_and_escapes() -> None:

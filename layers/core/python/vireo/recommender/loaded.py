@@ -18,7 +18,7 @@ from vireo.recommender.tower import ContentTower, UserTower
 from vireo.recommender.trees import Trees
 from vireo.vectors import Bits, LiveIndex, Rows, best, bits_of
 
-#: Number of a bundle's newest videos that can be candidates as fresh ones.
+#: Number of the newest videos as of a bundle that can be candidates as fresh ones.
 NEWEST = 500
 PUBLIC = STATUS_CODES[Status.PUBLIC]
 
@@ -62,15 +62,23 @@ class Loaded:
 
     @cached_property
     def newest(self) -> Rows:
-        """Rows with the latest known publishing times, newest first."""
+        """Rows with the latest known publishing times, newest first.
+
+        Those that were to be published after the bundle was made are all there, because a video of
+        tomorrow must not take the place of one of today.
+        """
         published = self.columns.published
-        known = np.isfinite(published)
+        out = published <= self.bundle.manifest.created_at
+        later = np.flatnonzero(np.isfinite(published) & ~out).astype(np.int32)
         if len(published) > NEWEST:  # sorts only a few of a million, with one copy
-            times = np.where(known, published, -np.inf)
+            times = np.where(out, published, -np.inf)
             times.partition(-NEWEST)
-            known &= published >= times[-NEWEST]
-        rows = np.flatnonzero(known).astype(np.int32)
-        return best(rows, published[rows], NEWEST)[0]
+            out &= published >= times[-NEWEST]
+        rows = np.flatnonzero(out & np.isfinite(published)).astype(np.int32)
+        newest: Rows = np.concatenate(
+            [best(later, published[later], len(later))[0], best(rows, published[rows], NEWEST)[0]]
+        )
+        return newest
 
     def in_country(self, country: int) -> Bits:
         """Bitmap of the rows that may be shown in a country, by its code."""

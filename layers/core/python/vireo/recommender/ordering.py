@@ -69,10 +69,12 @@ def explored(request: Request, slate: Slate, chosen: list[int]) -> tuple[list[in
         positions in the slate, and the set of those that are explorations.
     """
     k = len(chosen)
-    taken = set(chosen)
-    rest = [j for j in np.argsort(slate.rows).tolist() if j not in taken]
+    left = np.ones(len(slate), bool)
+    left[chosen] = False
+    order = np.argsort(slate.rows)
+    order = order[left[order]]
+    rest, fresh = order.tolist(), order[slate.proposed[order] >> FRESH & 1 == 1].tolist()
     slots = min(request.tuning.explore_slots, k // 5, len(rest))
-    fresh = [j for j in rest if slate.proposed[j] >> FRESH & 1]
     drawn: list[int] = []
     for nth in range(slots):
         pool = fresh if fresh and not drawn else rest

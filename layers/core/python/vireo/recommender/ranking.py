@@ -34,6 +34,12 @@ def rank(request: Request, slate: Slate) -> Slate:
     return replace(slate, features=matrix, score=blended(request, slate, ranker))
 
 
+def kept(request: Request, ranked: Slate) -> Slate:
+    """The candidates that go on to ordering: the best, best first, and the fresh ones."""
+    k = max(request.tuning.keep_ranked, 2 * request.limit)
+    return ranked.top(k, and_fresh=True)
+
+
 @dataclass(frozen=True)
 class Ranking:
     """Ranks the candidates, and keeps the best."""
@@ -41,9 +47,8 @@ class Ranking:
     name: ClassVar[str] = "ranking"
 
     def __call__(self, request: Request, slate: Slate) -> Slate:
-        """The best of the ranked slate, best first, and the fresh ones."""
-        k = max(request.tuning.keep_ranked, 2 * request.limit)
-        return rank(request, slate).top(k, and_fresh=True)
+        """See `rank` and `kept`."""
+        return kept(request, rank(request, slate))
 
     def otherwise(self, request: Request, slate: Slate) -> Slate:
         """The fallback if the ranker fails: the order of the retrieval scores."""

@@ -29,6 +29,8 @@ from vireo.training.run import Decision, Run
 
 #: Tolerance between the packed trees and CatBoost, and the number of requests compared.
 TOLERANCE, CHECKED = 1e-6, 50
+#: Metrics of a run that stand beside its model in the registry: protocols, and the served lists.
+KEPT = ("temporal", "successive", "served")
 
 
 _LOG = logging.getLogger(__name__)
@@ -198,4 +200,4 @@ def record(run: Run, ports: Ports, decision: Decision) -> None:
 
 def _plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The metrics to be kept with a model: figures by protocol and system."""
-    return {name: metrics[name] for name in ("temporal", "successive") if name in metrics}
+    return {name: metrics[name] for name in KEPT if name in metrics}

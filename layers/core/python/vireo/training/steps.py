@@ -12,6 +12,7 @@ from vireo.jobs import artifacts
 from vireo.jobs.progress import Progress, within
 from vireo.jobs.steps import Machine
 from vireo.ports import Missing, Ports, Withdrawn
+from vireo.recommender.steering import controls
 from vireo.training import deployment, generator
 from vireo.training.data.activity import with_propensity_weights
 from vireo.training.data.collected import into_home, read_home
@@ -92,6 +93,7 @@ def evaluate(run: Run, ports: Ports, progress: Progress) -> Run:
         evaluation.Challenger.load(run, ports.blobs, config),
         deployment.in_production(ports),
         progress,
+        controls=controls.read(ports.records),
     )
     report = run.prefix("report")
     ports.blobs.write(f"{report}/report.html", outcome.html.encode())

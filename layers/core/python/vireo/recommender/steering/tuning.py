@@ -20,13 +20,13 @@ class Tuning(BaseModel):
     popularity_only: bool = False
     use_ranker: bool = True
     keep_filtered: Annotated[int, Field(ge=1, le=1000)] = 200
-    keep_ranked: Annotated[int, Field(ge=1, le=1000)] = 50
+    keep_ranked: Annotated[int, Field(ge=1, le=1000)] = 200
 
     unknown_age: Annotated[int, Field(ge=0, le=120)] = 17
     region_rating: dict[Country, Annotated[int, Field(ge=0, le=21)]] = {}
     max_age_days: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
-    category_share: Share = 0.5
+    category_share: Share = 0.75
     channel_share: Share = 0.25
     fresh_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 7.0
     fresh_boost: Annotated[float, Field(ge=0, le=10)] = 0.1

@@ -131,6 +131,30 @@ def coverage(lists: Lists, n_videos: int, k: int = 10) -> float:
     return len(np.unique(shown[shown >= 0])) / n_videos
 
 
+def exposure(lists: Lists, requests: Requests, n_videos: int) -> NDArray[np.int64]:
+    """Number of viewers who were shown each video, however often: int64 [n_videos].
+
+    >>> exposure(lists, requests, n_videos=8).tolist()
+    [0, 1, 1, 1, 1, 1, 0, 1]
+    """
+    viewer = np.broadcast_to(requests.user[:, None].astype(np.int64), lists.shape)
+    shown = np.unique((viewer * n_videos + lists)[lists >= 0])
+    return np.bincount(shown % n_videos, minlength=n_videos).astype(np.int64)
+
+
+def gini(counts: NDArray[np.integer]) -> float:
+    """Inequality of counts: 0 if all are equal, nearly 1 if one has everything.
+
+    >>> gini(np.array([3, 3, 3])), round(gini(np.array([0, 0, 0, 8])), 2)
+    (0.0, 0.75)
+    """
+    n, whole = len(counts), int(counts.sum())
+    if not whole:
+        return float("nan")
+    place = np.arange(1, n + 1, dtype=np.int64)
+    return float(((2 * place - n - 1) * np.sort(counts)).sum() / (n * whole))
+
+
 def by_pause(
     values: Mapping[str, Values], requests: Requests, names: Iterable[str] = PAUSES
 ) -> dict[str, dict[str, float]]:

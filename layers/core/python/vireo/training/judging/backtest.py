@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -23,13 +23,16 @@ from vireo.training.data.metrics import (
 )
 from vireo.training.data.requests import Requests, Split
 from vireo.training.judging import baselines
+from vireo.training.judging.served import Served
 from vireo.training.models.replay import Stage
 
-KS = (10, 100)
+KS = (10, 20, 100)
 #: Metrics whose differences are shown.
 COMPARED = ("ndcg@10", "recall@100", "hit@10")
-#: Baselines that our systems are compared with in every table.
+#: Baselines that our systems are compared with in every table, beside the strongest one.
 REFERENCES = ("Popularity", "EASE")
+#: The metric whose highest mean makes a baseline the strongest.
+STRENGTH = "ndcg@10"
 
 
 class System(Protocol):
@@ -38,6 +41,10 @@ class System(Protocol):
     @property
     def name(self) -> str:
         """The name in tables."""
+
+    @property
+    def longest(self) -> int:
+        """Number of places of its longest lists; metrics of longer ones are not asked for."""
 
     def lists(self, requests: Requests, k: int) -> Lists:
         """At most k videos for every request, best first: int32 [r, k], -1 padded."""
@@ -50,6 +57,7 @@ class BaselineSystem:
     name: str
     baseline: baselines.Baseline
     log: Log
+    longest: ClassVar[int] = max(KS)
 
     def lists(self, requests: Requests, k: int) -> Lists:
         """See `baselines.rank`."""
@@ -70,6 +78,7 @@ class StageSystem:
     name: str
     stage: Stage
     model: Stages
+    longest: ClassVar[int] = max(KS)
 
     def lists(self, requests: Requests, k: int) -> Lists:
         """See `Stages.lists`."""
@@ -111,6 +120,8 @@ class Evaluation:
     n_videos: int
     answers: Sequence[Answers]
     comparisons: Sequence[Comparison]
+    strongest: str | None = None  #: the baseline with the highest `STRENGTH`
+    served: Served | None = None  #: what viewers are shown, where that was measured
 
     def __getitem__(self, name: str) -> Answers:
         return next(a for a in self.answers if a.name == name)
@@ -127,11 +138,17 @@ class Evaluation:
                 {
                     "name": a.name,
                     "by_pause": by_pause(a.values, self.requests),
-                    "coverage": {f"@{k}": coverage(a.lists, self.n_videos, k) for k in KS},
+                    "coverage": {
+                        f"@{k}": coverage(a.lists, self.n_videos, k)
+                        for k in KS
+                        if f"hit@{k}" in a.values
+                    },
                 }
                 for a in self.answers
             ],
+            "strongest": self.strongest,
             "differences": [c.as_dict() for c in self.comparisons],
+            "served": None if self.served is None else self.served.as_dict(),
         }
 
 
@@ -174,7 +191,8 @@ def evaluate(
 ) -> Evaluation:
     """Answers of every system to all test requests, and comparisons of ours with the references.
 
-    If there are only baselines, they are compared with the references, too.
+    The strongest baseline is a reference, too. It is the strongest on these very requests, which
+    favours it. If there are only baselines, they are compared with the references.
 
     Raises:
         ValueError: a system recommends a watched video, or a video twice.
@@ -184,32 +202,42 @@ def evaluate(
         progress(j / len(systems), f"asking {system.name}")
         answers.append(answer(system, split.test, log))
     named = {a.name: a for a in answers}
+    rivals = [s.name for s in systems if isinstance(s, BaselineSystem)]
+    strongest = max(
+        rivals if len(split.test) else (),
+        key=lambda name: float(named[name].values[STRENGTH].mean()),
+        default=None,
+    )
     ours = [s.name for s in systems if not isinstance(s, BaselineSystem)] or list(named)
     comparisons = [
         comparison
         for name in ours
-        for reference in references
+        for reference in dict.fromkeys((*references, strongest))
         if reference in named and reference != name
         for comparison in compare(
             named[name], named[reference], split.test, pauses=pauses, draws=draws, seed=seed
         )
     ]
-    return Evaluation(split.protocol, split.test, log.n_videos, answers, comparisons)
+    served = next((s for s in systems if isinstance(s, Served)), None)
+    return Evaluation(
+        split.protocol, split.test, log.n_videos, answers, comparisons, strongest, served
+    )
 
 
-def answer(system: System, requests: Requests, log: Log, k: int = max(KS)) -> Answers:
+def answer(system: System, requests: Requests, log: Log) -> Answers:
     """The answers of one system, after a check of the rules that all systems must keep.
 
     Raises:
         ValueError: a list contains a video that its viewer has watched, or a video twice.
     """
-    lists = system.lists(requests, k)
+    ks = [k for k in KS if k <= system.longest]
+    lists = system.lists(requests, max(ks))
     histories = requests.histories(log)
     met = histories.owner() * log.n_videos + histories.video
     named = np.arange(len(lists))[:, None] * log.n_videos + lists
     if bool((np.isin(named, met) & (lists >= 0)).any()):
         raise ValueError(f"{system.name} recommends what its viewer has met")
-    return Answers(system.name, lists, per_request(lists, requests, KS))
+    return Answers(system.name, lists, per_request(lists, requests, ks))
 
 
 def compare(
@@ -222,8 +250,12 @@ def compare(
     draws: int = 2000,
     seed: int = 0,
 ) -> list[Comparison]:
-    """Paired differences by metric and pause; pauses without requests are left out."""
+    """Paired differences by metric and pause; pauses without requests are left out.
+
+    So are metrics of longer lists than one of the two has.
+    """
     comparisons = []
+    metrics = [m for m in metrics if m in ours.values and m in theirs.values]
     for pause in dict.fromkeys(pauses):
         chosen = in_pause(requests, pause)
         if not chosen.any():
@@ -250,7 +282,8 @@ def together(
     users = np.concatenate([e.requests.user for e in evaluations])
     pooled = []
     for pair in dict.fromkeys((c.system, c.reference) for c in evaluations[0].comparisons):
-        for metric in COMPARED:
+        asked = [c.metric for c in evaluations[0].comparisons if (c.system, c.reference) == pair]
+        for metric in dict.fromkeys(asked):
             ours, theirs = (
                 np.concatenate([e[name].values[metric] for e in evaluations]) for name in pair
             )

@@ -13,12 +13,13 @@ from vireo.jobs import artifacts
 from vireo.jobs.progress import Progress, within
 from vireo.ports import Blobs
 from vireo.recommender.contents import ModelBundle
+from vireo.recommender.steering.controls import Controls
 from vireo.training.data import metrics
 from vireo.training.data import requests as protocols
 from vireo.training.data.log import Log
 from vireo.training.data.prepared import Prepared
 from vireo.training.data.requests import Requests, Split
-from vireo.training.judging import report
+from vireo.training.judging import report, served
 from vireo.training.judging.backtest import Evaluation, StageSystem, System, fitted_baselines
 from vireo.training.judging.backtest import evaluate as side_by_side
 from vireo.training.judging.duel import duel
@@ -42,6 +43,7 @@ from vireo.training.run import Run
 OURS = "Vireo"
 RETRIEVAL = "Vireo, retrieval alone"
 BLENDED = "Vireo, without the ranker"
+SERVED = "Vireo, served list"
 #: Maximum number of requests per protocol, drawn with the run's seed.
 MOST_REQUESTS = 1500
 #: The usual cut of a log (`protocols.boundaries`): the test period is its last tenth.
@@ -131,8 +133,14 @@ def evaluate(
     challenger: Challenger,
     champion: ModelBundle | None,
     progress: Progress,
+    *,
+    controls: Controls | None = None,
 ) -> Outcome:
-    """Evaluate all systems on the same requests, and let the gates decide."""
+    """Evaluate all systems on the same requests, and let the gates decide.
+
+    Models are judged by their ranked candidates under the default tuning; the served list is made
+    and measured under ``controls``, those in force, which may serve something else altogether.
+    """
     log, thresholds = prepared.log, Thresholds.model_validate(run.gates)
     replay = Replay(challenger.bundle(run, prepared), log, prepared.activity)
     splits = [
@@ -150,10 +158,19 @@ def evaluate(
         reigning = Replay(champion, log, prepared.activity)
     evaluations, contests = [], []
     for j, split in enumerate(splits):
-        systems: list[System] = [*ours, *rivals]
+        told = within(progress, 0.2 + 0.4 * j, 0.6 + 0.4 * j, f"{split.protocol}: ")
+        listed = served.measure(
+            replay,
+            split.test,
+            controls=controls,
+            names=(OURS, SERVED),
+            seed=run.seed,
+            progress=within(told, 0.0, 0.5),
+        )
+        told = within(told, 0.5, 1.0)
+        systems: list[System] = [*ours, listed, *rivals]
         if reigning is not None:
             systems.append(StageSystem(champion_name(reigning.bundle), "ranked", reigning))
-        told = within(progress, 0.2 + 0.4 * j, 0.6 + 0.4 * j, f"{split.protocol}: ")
         found = side_by_side(systems, split, log, seed=run.seed, progress=told)
         evaluations.append(found)
         met = None if champion is None else _met(champion, found, prepared, run, reigning)
@@ -181,7 +198,8 @@ def evaluate(
         accepted=accepted(verdicts),
         reasons=_told(v for v in verdicts if not v.passed),
         left_out=_told(v for v in verdicts if v.left_out),
-        metrics={e.protocol: _figures(e) for e in evaluations},
+        metrics={e.protocol: _figures(e) for e in evaluations}
+        | {"served": {e.protocol: _served(e) for e in evaluations}},
         html=report.render(contents),
         document=report.document(contents),
     )
@@ -218,6 +236,7 @@ def _contest(found: Evaluation, rivals: list[str], champion: Champion | None) ->
         values=found[OURS].values,
         baselines={name: found[name].values for name in rivals},
         champion=champion,
+        served=found.served,
     )
 
 
@@ -241,6 +260,23 @@ def _evidence(
         ranker_ndcg=metrics.candidate_ndcg(ranked, requests),
         contests=contests,
     )
+
+
+def _served(found: Evaluation) -> dict[str, Any]:
+    """The served list's figures and costs, for the run document."""
+    if found.served is None or not len(found.requests):
+        return {}
+    costs = {
+        f"{cost.rule}: {cost.metric}": _rounded(asdict(cost.interval))
+        for cost in found.served.costs()
+        if cost.interval is not None
+    }
+    return {**_rounded(found.served.figures(found.served.listed)), "costs": costs}
+
+
+def _rounded(figures: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers among figures that a record can hold."""
+    return {n: round(v, 4) for n, v in figures.items() if n != "name" and np.isfinite(v)}
 
 
 def _figures(found: Evaluation) -> dict[str, dict[str, float]]:

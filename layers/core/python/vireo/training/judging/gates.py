@@ -18,6 +18,7 @@ from vireo.recommender.pauses import PAUSE_NAMES
 from vireo.training.data.metrics import in_pause
 from vireo.training.data.requests import Mask, Requests
 from vireo.training.judging.duel import Duel
+from vireo.training.judging.served import COSTS, Served
 
 
 class Thresholds(BaseModel):
@@ -49,6 +50,14 @@ class Thresholds(BaseModel):
         ge=0,
         description="if set, a loss to the model in production larger than this must be ruled out",
     )
+    ordering_ndcg: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="refused if the list that is served is shown to lose a larger share of the "
+        "ranked candidates' NDCG@10, under the tuning in force",
+    )
+    ordering_hits: float = Field(0.2, ge=0, le=1, description="the same of hit@20")
     level: float = Field(0.95, gt=0, lt=1, description="confidence of every interval")
     seed: int = 0
 
@@ -75,6 +84,7 @@ class Contest:
     values: Mapping[str, Values]  #: float64 [r] by metric
     baselines: Mapping[str, Mapping[str, Values]]  #: values by name, fitted on the same events
     champion: Champion | None = None
+    served: Served | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,7 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> list[Verdict]:
             verdicts.append(_popularity(contest, thresholds))
             verdicts.extend(_baselines(contest, thresholds))
             verdicts.append(_champion(contest, thresholds))
+            verdicts.extend(_ordering(contest, thresholds))
     return verdicts
 
 
@@ -216,6 +227,31 @@ def _champion(contest: Contest, thresholds: Thresholds) -> Verdict:
     ruled = "rules out" if passed else "does not rule out"
     why += f", which {ruled} a loss of more than {thresholds.margin:g}" + note
     return Verdict(gate, gap.mean, -thresholds.margin, passed, why)
+
+
+def _ordering(contest: Contest, thresholds: Thresholds) -> Iterator[Verdict]:
+    """The gates on what viewers are shown: a model is worth what ordering leaves of it."""
+    served = contest.served
+    if served is None:
+        return
+    viewers = len(np.unique(served.requests.user))
+    for metric, most in zip(
+        COSTS, (thresholds.ordering_ndcg, thresholds.ordering_hits), strict=True
+    ):
+        gate = f"{contest.protocol}: ordering keeps {metric}"
+        gap = served.cost(metric, level=thresholds.level, seed=thresholds.seed)
+        if gap is None or viewers < thresholds.least_viewers_in_bucket:
+            why = f"too little evidence: {viewers} viewers"
+            why += ", and nothing that they watched was found" if gap is None else ""
+            yield Verdict(gate, float("nan"), -most, True, why)
+            continue
+        shown = f"{gap.mean:+.1%} [{gap.low:+.1%}, {gap.high:+.1%}] over {gap.viewers:,} viewers"
+        if gap.high < -most:
+            settled = f"worse than the {-most:.0%} that are allowed"
+        else:
+            settled = f"{'within' if gap.low >= -most else 'not shown to be beyond'} {-most:.0%}"
+        why = f"the served list's, relative to the ranked candidates', is {shown}: {settled}"
+        yield Verdict(gate, gap.mean, -most, gap.high >= -most, ". ".join([why, *served.notes]))
 
 
 def _gap(

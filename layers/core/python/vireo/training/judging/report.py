@@ -14,10 +14,13 @@ from markupsafe import Markup
 
 from vireo.training.judging import charts
 from vireo.training.judging.gates import Verdict, accepted
+from vireo.training.judging.served import PROPERTIES, TOGETHER
 
 _TEMPLATE = "report.html.jinja"
 #: Columns of a protocol's table.
-METRICS = ("recall@10", "recall@100", "ndcg@10", "ndcg@100", "hit@10", "hit@100")
+METRICS = ("recall@10", "recall@20", "recall@100", "ndcg@10", "hit@10", "hit@20", "hit@100")
+#: Columns of the table of served lists.
+LISTS = ("hit@10", "ndcg@10", "recall@20", "hit@20", *PROPERTIES, "coverage", "gini", "reach")
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,14 @@ def render(contents: Contents) -> str:
     )
     environment.filters["figure"] = _figure
     environment.filters["value"] = _value
+    environment.filters["change"] = change
     return environment.get_template(_TEMPLATE).render(
         contents=contents,
         accepted=accepted(list(contents.verdicts)),
         refused=[v for v in contents.verdicts if not v.passed],
         metrics=METRICS,
+        columns=LISTS,
+        meanings={**PROPERTIES, **TOGETHER},
         least_viewers=charts.LEAST_VIEWERS,
         protocols=[_protocol(e, contents.ours) for e in contents.evaluations],
         losses=Markup(charts.curves(contents.losses)) if contents.losses else None,
@@ -77,7 +83,10 @@ def _protocol(evaluation: Mapping[str, Any], ours: str) -> dict[str, Any]:
     compared = any(d["system"] == ours for d in evaluation["differences"])
     return {
         **evaluation,
-        "best": {m: max(s["by_pause"]["all"][m] for s in systems) for m in METRICS},
+        "best": {
+            m: max(s["by_pause"]["all"][m] for s in systems if m in s["by_pause"]["all"])
+            for m in METRICS
+        },
         "pauses": [p for p in charts.STEPS if p in systems[0]["by_pause"]],
         "best_by_pause": {
             p: max(s["by_pause"][p]["hit@10"] for s in systems) for p in systems[0]["by_pause"]
@@ -89,6 +98,14 @@ def _protocol(evaluation: Mapping[str, Any], ours: str) -> dict[str, Any]:
 
 def _figure(value: float | None, digits: int = 4) -> str:
     return "–" if value is None or not isfinite(value) else f"{value:.{digits}f}"
+
+
+def change(cost: Mapping[str, Any]) -> str:
+    """A relative difference with its interval, if there is one."""
+    if cost.get("mean") is None:
+        return "nothing was found"
+    text = f"{cost['mean']:+.1%}"
+    return text if cost["viewers"] < 2 else f"{text} [{cost['low']:+.1%}, {cost['high']:+.1%}]"
 
 
 def _value(value: Any) -> str:

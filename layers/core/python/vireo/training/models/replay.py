@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,11 @@ from vireo.recommender.contents import ModelBundle
 from vireo.recommender.filtering import Filtering
 from vireo.recommender.loaded import Loaded
 from vireo.recommender.ordering import Ordering
-from vireo.recommender.ranking import Ranking, rank
+from vireo.recommender.ranking import kept, rank
 from vireo.recommender.request import Request
 from vireo.recommender.slate import Slate
 from vireo.recommender.snapshot import Snapshot
-from vireo.recommender.steering.tuning import Tuning
+from vireo.recommender.steering.controls import Controls
 from vireo.training.data.activity import Activity, Watching
 from vireo.training.data.log import Log
 from vireo.training.data.requests import Requests
@@ -44,8 +44,15 @@ class Replay:
     bundle: ModelBundle
     log: Log
     activity: Activity | None = None
-    tuning: Tuning = field(default_factory=lambda: Tuning(explore_slots=0))
+    controls: Controls = field(default_factory=Controls)  #: that give every viewer a tuning
     _retrieved: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def under(self, controls: Controls) -> Self:
+        """The replay with those controls; the same one, with its cache, if they tune alike."""
+        mine = self.controls
+        if (mine.tuning, mine.experiments) == (controls.tuning, controls.experiments):
+            return self
+        return replace(self, controls=controls, _retrieved={})
 
     def slates(
         self, requests: Requests, stage: Stage, *, limit: int = 20
@@ -95,6 +102,11 @@ class Replay:
         rows: NDArray[np.int32] = self._bundle_rows[log_rows]
         return rows
 
+    def log_rows(self, rows: NDArray[np.integer]) -> NDArray[np.int32]:
+        """The log's rows of the bundle's videos, -1 for those that are not in it."""
+        found: NDArray[np.int32] = self._log_rows[rows]
+        return found
+
     @cached_property
     def _model(self) -> Loaded:
         return Loaded(self.bundle)
@@ -129,14 +141,16 @@ class Replay:
             past = slice(histories.offsets[j], histories.offsets[j + 1])
             user, device = int(requests.user[j]), self._device(order, requests, j)
             viewer = self._viewer(user, keys[histories.video[past]], histories.time[past], now)
+            name = self.log.people.ids[user].decode()
             yield Request.of(
                 snapshots[tick],
                 viewer,
                 now,
                 limit=limit,
                 device=words.devices[device - 1] if device else None,
-                tuning=self.tuning,
-                user=snapshots[tick].user(self.log.people.ids[user].decode(), viewer),
+                tuning=self.controls.tuning_for(name)[0],
+                user_id=name,
+                user=snapshots[tick].user(name, viewer),
             )
 
     def _device(self, order: NDArray[np.int64], requests: Requests, j: int) -> int:
@@ -184,4 +198,4 @@ def _go_on(request: Request, slate: Slate, stage: Stage) -> Slate:
         return rank(replace(request, tuning=tuning), slate)
     if stage == "ranked":
         return rank(request, slate)
-    return Ordering()(request, Ranking()(request, slate))
+    return Ordering()(request, kept(request, rank(request, slate)))
