@@ -172,7 +172,7 @@ class _Videos:
         return KeptView(
             video_id=self._ends.get(video),
             key_end=f"{video:08x}",
-            event_end=f"{event:04x}",
+            place_end=f"{event:08x}",
             since=_moment(period * BUCKET),
         )
 

@@ -172,7 +172,9 @@ class KeptView(Model):
 
     video_id: Annotated[str | None, Field(description="null where it cannot be told")]
     key_end: Annotated[str, Field(description="the last 32 bits of the hash of the video's id")]
-    event_end: Annotated[str, Field(description="the last 16 bits of the hash of the event's id")]
+    place_end: Annotated[
+        str, Field(description="the last 32 bits of the hash of its event's place on the stream")
+    ]
     since: AwareDatetime | None
 
 

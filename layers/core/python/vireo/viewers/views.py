@@ -26,10 +26,10 @@ def _none() -> NDArray[np.void]:
 
 
 class View(NamedTuple):
-    """A view as it is kept: what is left of the keys of its video and its event, and when."""
+    """A view as it is kept: what is left of its video's key and its event's position, and when."""
 
     video: int  #: the last 32 bits of the video's key
-    event: int  #: the last 16 bits of the key of the event's id
+    event: int  #: the last 32 bits of the hash of its event's position
     period: int
 
 
