@@ -15,6 +15,7 @@ from vireo.catalogue import updates
 from vireo.catalogue.store import Catalogue
 from vireo.catalogue.updates import Mark, Updates
 from vireo.homes.local import LocalHome
+from vireo.homes.meter import LocalMeter
 from vireo.jobs.lines import DatasetError
 from vireo.keys import key_of
 from vireo.ports import Ports, Table, walk
@@ -36,7 +37,7 @@ def data() -> Dataset:
 
 @pytest.fixture
 def ports(tmp_path: Path) -> Ports:
-    return LocalHome(tmp_path).open("default")
+    return LocalHome(tmp_path, meter=LocalMeter()).open("default")
 
 
 def applied(rows: pa.Table) -> dict[str, Viewer]:
@@ -186,6 +187,17 @@ def test_what_an_erased_person_did_is_not_learned_from(data: Dataset, ports: Por
     # Only what they did when they came back is there.
     assert log.time[np.isin(log.user, rows)].tolist() == [moment]
     assert read.report.read == data.events.num_rows + 1 - max(c["counts"] for c in counts)
+
+
+def test_a_viewer_whose_row_cannot_be_read_costs_a_profile(data: Dataset, ports: Ports) -> None:
+    collected.into_home(data, ports)
+    whole = collected.read_home(ports)
+    name = next(user for user in sorted(data.users) if data.users[user].age is not None)
+    ports.records.put(Table.VIEWERS, name, "", {"viewer": b"of another version"})
+    read = collected.read_home(ports)
+    assert len(read.log) == len(whole.log)
+    assert isinstance(ports.meter, LocalMeter)
+    assert ports.meter.total("ViewerRefused") == 1
 
 
 def test_nothing_collected_is_said_so(ports: Ports) -> None:

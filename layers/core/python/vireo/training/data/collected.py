@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from io import BytesIO
@@ -35,6 +36,8 @@ from vireo.viewers.viewer import (
     WATCHED_CAP,
     Viewer,
 )
+
+log = logging.getLogger(__name__)
 
 #: The schema with nulls allowed everywhere; invalid ones are left out by preprocessing.
 _COLUMNS = pa.schema([pa.field(f.name, f.type) for f in event_rows.SCHEMA])
@@ -71,19 +74,31 @@ def read_home(
         raise DatasetError(str(nothing)) from None
     engine = connect(settings.engine)
     table = without(table, erased(ports.records))
-    users = {}
-    for user_id in sorted(pc.unique(table.column("user_id").drop_null()).to_pylist()):
-        if (viewer := rows.read(ports.records, user_id)) is not None:
-            users[user_id] = viewer.profile
+    names = sorted(pc.unique(table.column("user_id").drop_null()).to_pylist())
     prepared = prepare(
         engine,
         engine.create_table("events", table),
         list(Catalogue(ports).all()),
-        users,
+        _profiles(ports, names),
         now=ports.clock.now(),
         settings=settings,
     )
     return replace(prepared, report=replace(prepared.report, **asdict(taken)))
+
+
+def _profiles(ports: Ports, names: Iterable[str]) -> dict[str, Profile]:
+    """The stored profiles, by user, but for those whose rows cannot be read."""
+    found = {}
+    for user_id in names:
+        try:
+            viewer = rows.read(ports.records, user_id)
+        except ValueError:
+            log.exception("a row of a viewer cannot be read")
+            ports.meter.count("ViewerRefused")
+            continue
+        if viewer is not None:
+            found[user_id] = viewer.profile
+    return found
 
 
 def without(table: pa.Table, erased: Mapping[int, float]) -> pa.Table:
