@@ -100,6 +100,7 @@ class TrainingStack(Stack):
         may("dynamodb", "GetItem", "Query", "UpdateItem", on=tables[Table.VIDEOS].table_arn)
         may("dynamodb", "Query", "UpdateItem", "DeleteItem", on=tables[Table.VIEWERS].table_arn)
         may("dynamodb", "GetItem", "UpdateItem", on=tables[Table.OVERLAY].table_arn)
+        may("dynamodb", "GetItem", "Query", on=tables[Table.SETTINGS].table_arn)
         may("s3", "ListBucket", on=data.blobs_arn)
         allow_blobs(
             self.function,

@@ -54,6 +54,7 @@ class Witness:
     """All touches so far."""
 
     touches: set[Touch] = field(default_factory=set)
+    looks: bool = True
 
     def watched(self, ports: Ports) -> Ports:
         """The same ports, seen by this witness."""
@@ -67,7 +68,8 @@ class Witness:
 
     def note(self, kind: str, how: str, *place: str, days: float | None = None) -> None:
         """Whoever called the port did that."""
-        self.touches.add(Touch(kind, how, place, _caller(), days))
+        if self.looks:
+            self.touches.add(Touch(kind, how, place, _caller(), days))
 
 
 def _caller() -> str:

@@ -16,6 +16,7 @@ from moto import mock_aws
 from tests.contract.conftest import make_tables
 from tests.e2e.conftest import LENIENT, QUICK, Client, Laptop, follow, serving
 from tests.oracles_events import distinct, stored_viewers, told, viewers
+from tests.witness import Witness
 from vireo.catalogue.store import Catalogue, UnknownVideo
 from vireo.homes.aws import AwsHome
 from vireo.homes.clock import MovableClock
@@ -46,11 +47,14 @@ def left(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def client(folder: Path, left: dict[str, Any]) -> Iterator[Client]:
+def client(folder: Path, left: dict[str, Any], witness: Witness) -> Iterator[Client]:
+    """The API of that folder; the page of today's state says nothing of what lies there."""
+    witness.looks = False
     laptop = Laptop(folder, MovableClock(left["now"] + 60))
     with serving(laptop) as client:
         yield client
     laptop.home.close()
+    witness.looks = True
 
 
 def test_its_bundle_serves_without_what_was_removed(client: Client, left: dict[str, Any]) -> None:

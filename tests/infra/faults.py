@@ -88,7 +88,7 @@ class Running:
 def running(account: Account, package: str, scratch: Path, version: str = "7") -> Iterator[Running]:
     """A version of a function of prod, with a registered client."""
     function = f"{package.title()}Function"
-    changes = PATIENT | (NO_CACHE if package == "recommend" else {})
+    changes = PATIENT | (NO_CACHE if package in {"recommend", "events"} else {})
     with deployed(account, function, scratch, **changes), pytest.MonkeyPatch.context() as patch:
         patch.setattr("vireo.recommender.serving.EVERY", 0.0)
         patch.setattr("vireo.recommender.serving.BRIEFLY", 30.0)

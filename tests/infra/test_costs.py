@@ -47,8 +47,8 @@ def test_a_bill_by_hand() -> None:
     lines = costs.bill(DEV, found, load, costs.CATALOGUES["100K"])
     assert dollars(lines, "API Gateway") == pytest.approx(4 * 3.5)  # as many calls with events
     assert dollars(lines, "NAT gateway") == pytest.approx(0.045 * 730)
-    # of 20 million events four are in a write of 2 KB; every 64th settles 16 + 2 + 24 KB, at twice
-    units = 5 * 2 + 20 / 64 * 2 * 42
+    # of 20 million events four are in a write of 2 KB; every 64th settles 16 + 2 + 26 KB, at twice
+    units = 5 * 2 + 20 / 64 * 2 * 44
     # A batch of 500 rewrites 160 KB of counters, which are read every half a minute, too.
     counted = 20 / 500 * 160
     polled = 20 / 500 * 40 + 2 * 730 * 120 / 1e6 * 40
