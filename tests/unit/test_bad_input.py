@@ -79,4 +79,4 @@ def test_an_answer_to_everything(document: Any) -> None:
                 ErrorBody.model_validate_json(response.content)
 
         check()
-    assert asked == 11
+    assert asked == 12

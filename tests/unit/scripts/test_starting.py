@@ -55,10 +55,12 @@ COMMANDS: dict[str, tuple[str, list[str]]] = {
     "import_dataset.py": ("--home", ["SOURCE"]),
     "issue_token.py": ("--state", []),
     "local.py": ("--state", ["--no-serve"]),
+    "person.py": ("--state", ["anna", "--into=there"]),
     "purge.py": ("--state", []),
     "replay.py": ("--state", []),
     "rollback.py": ("--state", []),
     "simulate.py": ("--state", []),
+    "tenant.py": ("--state", ["create", "acme"]),
 }
 
 
@@ -66,7 +68,7 @@ def test_every_command_with_a_state_folder_is_here() -> None:
     found = {
         path.name
         for path in SCRIPTS.glob("*.py")
-        if re.search(r'add_options\(|"--state"|"--home"', path.read_text())
+        if re.search(r'add_options\(|add_home\(|"--state"|"--home"', path.read_text())
     }
     assert found == COMMANDS.keys()
 
