@@ -84,7 +84,7 @@ def full() -> Viewer:
 
 
 def test_a_record_stays_small_and_an_event_s_cost_flat(ports: Ports) -> None:
-    """An event reads and writes a few KB of 113; every 64th writes all of them."""
+    """An event reads and writes a few KB of 115; every 64th writes all of them."""
     ports.records.write(whole("anna", full()))
     Tracking(ports).follow([one(j + 1) for j in range(500)])
     Tracking(ports).follow([one(j + 501) for j in range(500)])
